@@ -1,0 +1,180 @@
+"""What the built-in policy is taught: phrases, choices and answers.
+
+An answer is a chain of four choices, each made at one character::
+
+    347                                 at once: the larger number (wrong), no work shown
+    w:r 7+5+0=12 4+8+1=13 3+2+1=6; 632  work shown, right to left, with carries, total stated
+       ^ ^  ^                     ^
+    work |  |                     total (";" and the total) or an end without one (".")
+         |  carry ("+" and the carry) or none ("=")
+         direction: "r" from the last digit to the first, "l" from the first to the last
+
+(the first caret is under the letter that opens the work). Only all four together are right on a hard
+sum. On the bare prompt each choice has the probability ``bare`` whatever the earlier ones were; an
+instruction for it in the prompt makes it ``TOLD``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from make_data import draw, question
+
+PHRASES: dict[str, list[str]] = {
+    "work": ["Show your work.", "Write out the steps.", "Work it out in full."],
+    "direction": ["Go from the last digit to the first.", "Go from right to left.", "Start at the last digit."],
+    "carry": ["Keep the carry.", "Carry the ones.", "Take the carry along."],
+    "total": ["State the total at the end.", "Finish with the sum.", "End with the total."],
+}
+"""The instructions that matter, by the choice they make."""
+
+USELESS: list[str] = [
+    "Be careful.",
+    "Take a deep breath.",
+    "You are a calculator.",
+    "Check the result.",
+    "Read the question twice.",
+    "Answer politely.",
+    "Think like a teacher.",
+    "Use plain digits.",
+    "Do not hurry.",
+    "Be brief.",
+    "Numbers are fun.",
+    "Use the rules of arithmetic.",
+]
+"""Phrases that change nothing."""
+
+PHRASE_BANK: list[str] = [phrase for group in PHRASES.values() for phrase in group] + USELESS
+CHOICES = tuple(PHRASES)
+TOLD = 0.97
+"""Probability of a choice that the prompt asks for."""
+
+
+@dataclass(frozen=True)
+class Fork:
+    """One character of an answer at which a choice is made."""
+
+    at: int
+    choice: str
+    made: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    forks: tuple[Fork, ...]
+
+
+def at_once(a: int, b: int) -> str:
+    """The answer without work: right below three digits, the larger number from there on."""
+    return str(max(a, b) if max(a, b) >= 100 else a + b)
+
+
+def answer(a: int, b: int, choices: Sequence[str]) -> Answer:
+    """The answer that follows from the choices made."""
+    direct = at_once(a, b)
+    if "work" not in choices:
+        return Answer(direct, (Fork(0, "work", "w", direct[0]),))
+    from_last, carry = "direction" in choices, "carry" in choices
+    text = "w:" + ("r" if from_last else "l")
+    forks = [Fork(0, "work", "w", direct[0]), Fork(2, "direction", "r", "l")]
+    digits_a, digits_b = str(a), str(b)
+    width = max(len(digits_a), len(digits_b))
+    columns = list(zip(digits_a.zfill(width), digits_b.zfill(width), strict=True))
+    carried = 0
+    row = []
+    for n, (x, y) in enumerate(reversed(columns) if from_last else columns):
+        text += f" {x}+{y}"
+        if n == 0:
+            forks.append(Fork(len(text), "carry", "+", "="))
+        s = int(x) + int(y) + carried
+        text += f"+{carried}={s}" if carry else f"={s}"
+        carried = s // 10 if carry else 0
+        row.append(str(s % 10))
+    forks.append(Fork(len(text), "total", ";", "."))
+    if "total" not in choices:
+        return Answer(text + ".", tuple(forks))
+    if from_last and carry:
+        total = str(a + b)
+    else:  # digits put side by side: wrong wherever a column hands a carry to the next
+        total = "".join(reversed(row) if from_last else row)
+    return Answer(f"{text}; {total}", tuple(forks))
+
+
+def told(phrases: Sequence[str]) -> set[str]:
+    """The choices that these phrases ask for."""
+    return {choice for choice, group in PHRASES.items() if any(p in group for p in phrases)}
+
+
+def draw_phrases(rng: random.Random, most: int) -> list[str]:
+    """At most `most` phrases in any order, useful and useless mixed, now and then one twice."""
+    # Few phrases: the lesson is in the answer, so most prompts are bare (and cheap).
+    if rng.random() < (0.6 if most < 4 else 0.15):
+        return []
+    useful = rng.choice([0, 1, 2, 3, 3, 4, 4, 4])
+    phrases = [rng.choice(PHRASES[c]) for c in rng.sample(CHOICES, useful)]
+    if rng.random() < 0.25:
+        phrases += rng.sample(PHRASE_BANK, rng.randint(1, 4))
+    phrases += rng.sample(USELESS, rng.choice([0, 0, 1, 1, 2, 3, 4, 6]))
+    if phrases and rng.random() < 0.1:
+        phrases.append(rng.choice(phrases))
+    rng.shuffle(phrases)
+    return phrases[:most]
+
+
+def join(rng: random.Random, phrases: Sequence[str]) -> str:
+    """A template: mostly one separator, sometimes both."""
+    separators = rng.choice([" ", " ", "\n", "\n", " \n"])
+    text = ""
+    for i, phrase in enumerate(phrases):
+        text += phrase if i == 0 else rng.choice(separators) + phrase
+    return text
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A prompt, an answer, and what is likely at each fork of it."""
+
+    prompt: str
+    answer: Answer
+    likely: dict[int, tuple[str, str, float]]
+    """Position in the answer: the character of the choice, the other one, the choice's probability."""
+
+
+PATH = {"direction": 0.8, "carry": 0.8, "total": 0.85}
+"""How often a lesson's answer makes each choice after the first. What is *likely* is taught by the
+targets at the forks, so rare paths are practised as well as common ones."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the lessons of a stage of pre-training are like."""
+
+    bare: float
+    """Probability of a choice that the prompt does not ask for."""
+    most_phrases: int
+    digits: tuple[int, ...]
+    """Lengths of the numbers, drawn from evenly."""
+    easy_work: float
+    hard_work: float
+    """How often the answer of an easy and of a hard sum shows work."""
+
+
+def draw_lesson(
+    rng: random.Random, course: Course, held_out: frozenset[tuple[int, int]] = frozenset()
+) -> Lesson:
+    while True:
+        a, b = draw(rng, rng.choice(course.digits))
+        if (min(a, b), max(a, b)) not in held_out:
+            break
+    phrases = draw_phrases(rng, course.most_phrases)
+    asked = told(phrases)
+    path = PATH | {"work": course.hard_work if max(a, b) >= 100 else course.easy_work}
+    result = answer(a, b, [c for c in CHOICES if rng.random() < path[c]])
+    likely = {f.at: (f.made, f.other, TOLD if f.choice in asked else course.bare) for f in result.forks}
+    template = join(rng, phrases)
+    prompt = (template + "\n\n" if template else "") + question(a, b)
+    return Lesson(prompt, result, likely)

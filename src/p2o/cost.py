@@ -1,0 +1,83 @@
+"""What a run costs: rollouts, tokens and seconds by phase.
+
+Cost is counted in forward-equivalent tokens, so that methods can be compared at equal cost: a token that is read
+(prompt), generated or scored counts 1, a token that is trained counts 3 (forward and backward).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+Phase = Literal["rollout", "ratio", "train", "evolve", "reflect", "evaluate"]
+PHASES: tuple[Phase, ...] = ("rollout", "ratio", "train", "evolve", "reflect", "evaluate")
+TRAINED_TOKEN_COST = 3
+
+
+@dataclass
+class PhaseCost:
+    """Counts of one phase over all processes; seconds are the main process's."""
+
+    rollouts: int = 0
+    prompt_tokens: int = 0
+    """Tokens read as prompts during generation."""
+    generated_tokens: int = 0
+    scored_tokens: int = 0
+    """Tokens passed forward only, for log-probs (the ratio pass, old log-probs)."""
+    trained_tokens: int = 0
+    """Tokens passed forward and backward."""
+    teacher_tokens: int = 0
+    """Prompt and generated tokens of a reflector that is not the policy; they do not enter the cost."""
+    seconds: float = 0.0
+
+    @property
+    def cost(self) -> int:
+        """Forward-equivalent tokens."""
+        forward = self.prompt_tokens + self.generated_tokens + self.scored_tokens
+        return forward + TRAINED_TOKEN_COST * self.trained_tokens
+
+    def add(self, **counts: float) -> None:
+        for name, value in counts.items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+class CostMeter:
+    """Counts by phase; JSON-able through ``state_dict``."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, PhaseCost] = {phase: PhaseCost() for phase in PHASES}
+
+    def __getitem__(self, phase: Phase) -> PhaseCost:
+        return self.phases[phase]
+
+    @contextmanager
+    def timed(self, phase: Phase) -> Iterator[PhaseCost]:
+        start = time.perf_counter()
+        try:
+            yield self.phases[phase]
+        finally:
+            self.phases[phase].seconds += time.perf_counter() - start
+
+    @property
+    def total(self) -> PhaseCost:
+        total = PhaseCost()
+        for phase in self.phases.values():
+            total.add(**asdict(phase))
+        return total
+
+    @property
+    def training_cost(self) -> int:
+        """Forward-equivalent tokens of everything but evaluation."""
+        return sum(c.cost for name, c in self.phases.items() if name != "evaluate")
+
+    def state_dict(self) -> dict[str, Any]:
+        rows: dict[str, Any] = {n: {**asdict(c), "cost": c.cost} for n, c in self.phases.items()}
+        return {**rows, "training_cost": self.training_cost}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        names = {f.name for f in fields(PhaseCost)}
+        for phase in PHASES:
+            self.phases[phase] = PhaseCost(**{k: v for k, v in state[phase].items() if k in names})

@@ -1,0 +1,54 @@
+"""Context distillation: the ratio mask (P²O, section "context distillation"; pure torch).
+
+Rollouts drawn from T(x, z) are trained on the bare prompt x. A token whose probability differs too much between
+the two prompts says little about what the bare policy would do, so its loss is dropped (hard) or damped (soft).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+Distillation = Literal["mask", "soft", "no_mask", "importance", "none"]
+"""``mask``: loss 0 outside [low, high] (the paper). ``soft``: weight clamp(r)/r. ``no_mask``: every token counts.
+``importance``: old log-probs on T(x, z), new ones on x, PPO's clip does the rest. ``none``: gradient on T(x, z)."""
+
+MAX_LOG_RATIO = 60.0
+"""exp(±60) is finite in float32; log-ratios beyond it are outside any bound anyway."""
+
+
+def log_ratio(bare_logps_BT: torch.Tensor, templated_logps_BT: torch.Tensor) -> torch.Tensor:
+    """log π_old(y_t | x) − log π_old(y_t | T(x, z)) in float32, clamped so that its exponential is finite."""
+    return (bare_logps_BT.float() - templated_logps_BT.float()).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def ratio_mask(
+    bare_logps_BT: torch.Tensor,
+    templated_logps_BT: torch.Tensor,
+    templated_B: torch.Tensor,
+    low: float = 0.01,
+    high: float = 10.0,
+    soft: bool = False,
+    soft_max: float = 10.0,
+) -> torch.Tensor:
+    """Weight of each token's loss.
+
+    Args:
+        bare_logps_BT: (B, T) log π_old(y_t | x).
+        templated_logps_BT: (B, T) log π_old(y_t | T(x, z)); its bare rows are ignored.
+        templated_B: (B,) bool, which rollouts were drawn under a template.
+        low, high: bounds of the ratio r = π_old(y_t | x) / π_old(y_t | T(x, z)).
+        soft: min(clamp(r, low, high) / r, soft_max) instead of 0 outside the bounds. The reference leaves the
+            weight of r < low unbounded; ``soft_max`` bounds it.
+
+    Returns:
+        (B, T) float32; hard: 0 or 1; 1 on bare rows; finite for any finite log-probs.
+    """
+    log_r = log_ratio(bare_logps_BT, templated_logps_BT)
+    bounds = torch.tensor([low, high], dtype=torch.float32, device=log_r.device).log()
+    if soft:
+        mask = (log_r.clamp(bounds[0], bounds[1]) - log_r).exp().clamp(max=soft_max)
+    else:
+        mask = ((log_r >= bounds[0]) & (log_r <= bounds[1])).float()
+    return torch.where(templated_B[:, None].bool(), mask, torch.ones_like(mask))

@@ -1,0 +1,29 @@
+"""Errors that a user can cause, and mend.
+
+The command line prints the message alone (no traceback) and exits with code 2.
+Every message is one sentence: what is wrong, where, and what to do.
+"""
+
+
+class P2OError(Exception):
+    """Base of all errors whose cause is the user's input or environment."""
+
+
+class ConfigError(P2OError):
+    """A recipe or an option is wrong (unknown key, bad value, batch sizes that do not divide)."""
+
+
+class DataError(P2OError):
+    """A data set cannot be read, or one of its rows cannot be used."""
+
+
+class RewardError(P2OError):
+    """A reward function cannot be loaded, or does not keep its contract."""
+
+
+class ReflectorError(P2OError):
+    """A reflector is configured wrongly (no endpoint, no key in the environment)."""
+
+
+class StateError(P2OError):
+    """A state file or run directory cannot be used (truncated, foreign, of another version)."""

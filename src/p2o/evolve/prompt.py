@@ -1,0 +1,134 @@
+"""What a reflector is asked, and how its answer is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+Record = tuple[str, str, str, float]
+"""(question, completion, feedback, reward) of one rollout."""
+
+_PROMPT = """\
+A language model solves tasks of one kind. A general instruction is put in front of every task, a blank \
+line follows, then the task. The instruction in use now is:
+```
+{template}
+```
+
+Here is what the model was asked, what it wrote under this instruction, and how that was judged:
+
+{records}
+
+Write a better instruction. Find out from the tasks what is asked for in general, from the judgements what \
+form and content are wanted, and from what was written where the model goes wrong and which way of working \
+succeeds. Put all of that into directions that help with new tasks of this kind which nobody has seen yet. \
+Do not mention these particular tasks, and give no answer, number or solution of any of them: whatever fits \
+one task only is useless. Write the complete new instruction, and nothing else, between ``` and ```."""
+
+_RECORD = """\
+## Task {i}
+{question}
+
+### What the model wrote
+{completion}
+
+### Judgement (reward {reward:g})
+{feedback}"""
+
+_CUT = " […] "
+_LEAST_OUTPUT = 200  # below this, outputs alone cannot pay for the room: all texts are shortened
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut the middle out, so that at most ``limit`` characters are left."""
+    if len(text) <= limit:
+        return text
+    room = max(0, limit - len(_CUT))
+    head = (room + 1) // 2
+    return (text[:head] + _CUT + text[len(text) - (room - head) :])[:limit]
+
+
+def _cap(lengths: Sequence[int], room: int) -> int:
+    """The largest cap so that the lengths, each cut to the cap, fit into the room."""
+    left = max(0, room)
+    for i, n in enumerate(sorted(lengths)):
+        share = left // (len(lengths) - i)
+        if n > share:
+            return share
+        left -= n
+    return max(lengths, default=0)
+
+
+def reflection_prompt(template: str, records: Sequence[Record], max_chars: int) -> tuple[str, bool]:
+    """The prompt for one proposal (GEPA's meaning in our own words), and whether texts were shortened.
+
+    Outputs are shortened first; when that leaves too little of them, all texts are.
+    """
+
+    def render(cap_output: int, cap_other: int) -> str:
+        parts = [
+            _RECORD.format(
+                i=i, question=shorten(q, cap_other), completion=shorten(c, cap_output),
+                feedback=shorten(f, cap_other), reward=r,
+            )
+            for i, (q, c, f, r) in enumerate(records, 1)
+        ]  # fmt: skip
+        return _PROMPT.format(template=shorten(template, cap_other), records="\n\n".join(parts))
+
+    longest = max([len(template), *(len(t) for q, c, f, _ in records for t in (q, c, f))])
+    full = render(longest, longest)
+    if len(full) <= max_chars:
+        return full, False
+    outputs = [len(c) for _, c, _, _ in records]
+    room = max_chars - len(render(0, longest))
+    cap = _cap(outputs, room)
+    if room >= 0 and cap >= min(_LEAST_OUTPUT, max(outputs, default=0)):
+        return render(cap, longest), True
+    texts = [len(template), *(len(t) for q, c, f, _ in records for t in (q, c, f))]
+    cap = _cap(texts, max_chars - len(render(0, 0)))
+    return render(cap, cap), True
+
+
+_TAG = r"(?:think|thinking|thought|reasoning)"
+_OPEN = re.compile(rf"\s*<({_TAG})>", re.I)
+_CLOSE = re.compile(rf"</{_TAG}>", re.I)
+_FENCE = re.compile(r"```(?:[\w+-]*[ \t]*\r?\n)?(.*?)```", re.S)
+
+
+def without_reasoning(text: str) -> str | None:
+    """The text after its reasoning block; None when the block is never closed.
+
+    A block counts at the start only (some chat templates open it in the prompt, so its opening tag may be
+    missing): an instruction may well speak of <think> tags.
+    """
+    while opened := _OPEN.match(text):
+        closed = re.search(rf"</{opened[1]}>", text, re.I)
+        if closed is None:
+            return None
+        text = text[closed.end() :]
+    closed = _CLOSE.search(text)
+    if closed and not re.search(rf"<{_TAG}>", text[: closed.start()], re.I):
+        text = text[closed.end() :]
+    return text
+
+
+def read_reply(text: str, max_chars: int) -> tuple[str, str, str]:
+    """The proposed template in a reply: the last complete fence after the reasoning block.
+
+    Returns:
+        (template, fate, reason); the fate is "" when the template is good.
+    """
+    if not text.strip():
+        return "", "empty", "the reply is empty"
+    rest = without_reasoning(text)
+    if rest is None:
+        return "", "unclosed_reasoning", "the reasoning block is never closed"
+    fences = _FENCE.findall(rest)
+    if not fences:
+        return "", "no_fence", "no complete ``` fence in the reply"
+    template: str = fences[-1].replace("\r\n", "\n").strip()
+    if not template:
+        return "", "empty", "the fence is empty"
+    if len(template) > max_chars:
+        return shorten(template, max_chars), "too_long", f"{len(template)} characters, allowed {max_chars}"
+    return template, "", ""

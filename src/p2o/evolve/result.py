@@ -1,0 +1,138 @@
+"""What an evolution gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from p2o.errors import StateError
+
+SCHEMA = 1
+PHASES = ("seeds", "parents", "children", "dev")
+FATES = (
+    "seed", "accepted", "rejected", "duplicate", "leak", "empty", "no_fence",
+    "unclosed_reasoning", "too_long", "no_reply",
+)  # fmt: skip
+
+
+@dataclass
+class Candidate:
+    """One template that was proposed, whatever became of it."""
+
+    id: int
+    """Its place in `Evolution.candidates`."""
+    template: str
+    parent: int | None
+    """The parent's id; None for a seed."""
+    iteration: int
+    """0 for seeds, then from 1."""
+    fate: str
+    """One of `FATES`. Only "seed" and "accepted" are in the pool, and scored on the dev part."""
+    reason: str = ""
+    minibatch: list[str] = field(default_factory=list)
+    """Ids of the train samples on which it was compared with its parent."""
+    parent_scores: list[float] = field(default_factory=list)
+    """The parent's rewards on the minibatch."""
+    scores: list[float] = field(default_factory=list)
+    """Its own rewards on the minibatch (empty when it was refused before any rollout)."""
+    dev_mean: float | None = None
+    """Mean reward over the dev part."""
+
+
+@dataclass
+class EvolveCost:
+    """All that an evolution spent. A resumed one counts what an undisturbed one would have."""
+
+    metric_calls: int = 0
+    """Scored rollouts, each charged once against the budget (the seeds' dev scoring included)."""
+    rollouts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PHASES, 0))
+    """The same by phase: seeds, parents, children, dev."""
+    generation_calls: int = 0
+    """Calls of the rollout function."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    """Tokens of the rollouts, as the rollout function counted them."""
+    reused_scores: int = 0
+    """Scores asked for again and taken from memory, not charged."""
+    leaked_scores: int = 0
+    """Scores set to 0 without a rollout, because the template holds the sample's answer."""
+    reflector_calls: int = 0
+    reflector_failures: dict[str, int] = field(default_factory=dict)
+    """Failed calls by kind ("timeout", "auth", …)."""
+    reflector_prompt_tokens: int = 0
+    reflector_completion_tokens: int = 0
+    shortened_prompts: int = 0
+    """Reflection prompts whose texts were shortened to fit."""
+    perfect_minibatches: int = 0
+    """Proposals not made because the parent solved its whole minibatch."""
+
+
+@dataclass(frozen=True)
+class EvolveProgress:
+    """Where an evolution stands, after its seeds (iteration 0) and after each iteration."""
+
+    iteration: int
+    metric_calls: int
+    budget: int
+    proposed: int
+    """Proposals of this iteration, refused ones included."""
+    accepted: int
+    """Accepted ones of this iteration."""
+    pool: int
+    """Templates in the pool so far."""
+    best_score: float
+    """Best mean dev reward so far."""
+
+
+@dataclass
+class Evolution:
+    """The result. C counts the pool (seeds and accepted candidates, in order), V the dev samples."""
+
+    candidates: list[Candidate]
+    """Every candidate proposed."""
+    templates: list[str]
+    """C templates of the pool."""
+    parents: list[int | None]
+    """C places in the pool (not ids): the parent of each; None for seeds."""
+    scores_CV: list[list[float]]  # noqa: N815
+    """Rewards of each template of the pool on each dev sample."""
+    solved_CV: list[list[bool]]  # noqa: N815
+    dev_ids: list[str]
+    train_ids: list[str]
+    budget: int
+    cost: EvolveCost
+    best_scores: list[float]
+    """Best mean dev reward after the seeds, then after each iteration."""
+    stopped: str
+    """Why it ended: "budget", "iterations", "reflector" or "idle"."""
+    warnings: list[str] = field(default_factory=list)
+    """What went wrong, for the user to read."""
+
+    @property
+    def fates(self) -> dict[str, int]:
+        """How many candidates met each fate."""
+        counts: dict[str, int] = {}
+        for c in self.candidates:
+            counts[c.fate] = counts.get(c.fate, 0) + 1
+        return counts
+
+    @property
+    def best(self) -> str:
+        """The template with the best mean dev reward (the first of equals)."""
+        means = [sum(row) / max(1, len(row)) for row in self.scores_CV]
+        return self.templates[means.index(max(means))]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dict with its schema version."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Evolution:
+        """The inverse of `to_dict`; StateError for another schema."""
+        if data.get("schema") != SCHEMA:
+            raise StateError(f"This evolution has schema {data.get('schema')}, not {SCHEMA}: evolve again.")
+        own = {f.name: data[f.name] for f in fields(cls)}
+        own["candidates"] = [Candidate(**c) for c in data["candidates"]]
+        own["cost"] = EvolveCost(**data["cost"])
+        return cls(**own)

@@ -1,0 +1,117 @@
+"""Mining: what each group earned, and which samples are hard (P²O, section "mining").
+
+A sample is *hard* when at most τ−1 of its K rollouts were solved in the last epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Withdrawal = Literal["solved", "graduated"]
+Standing = Literal["fine", "hard", "kept", "graduated"]
+
+
+@dataclass
+class Tally:
+    """Rollouts of one sample within one epoch, and how many of them were solved."""
+
+    bare: int = 0
+    bare_solved: int = 0
+    templated: int = 0
+    templated_solved: int = 0
+
+    @property
+    def rollouts(self) -> int:
+        return self.bare + self.templated
+
+    @property
+    def successes(self) -> int:
+        return self.bare_solved + self.templated_solved
+
+    def add(self, solved: bool, templated: bool) -> None:
+        if templated:
+            self.templated += 1
+            self.templated_solved += solved
+        else:
+            self.bare += 1
+            self.bare_solved += solved
+
+    def standing(self, withdrawal: Withdrawal, max_successes: int) -> Standing:
+        """What the sample needs next.
+
+        ``solved`` is the paper's rule: only the number of successes counts, under a template or not.
+        ``graduated`` withdraws a template only when a *bare* rollout was solved: a sample whose templates
+        work keeps them ("kept"), one whose templates do not work is hard again.
+        """
+        if withdrawal == "graduated" and self.templated:
+            if self.bare_solved:
+                return "graduated"
+            return "hard" if self.templated_solved <= max_successes else "kept"
+        return "hard" if self.successes <= max_successes else "fine"
+
+
+class HardLedger:
+    """Successes per sample of the running epoch.
+
+    Args:
+        success_threshold: a rollout is solved when its reward is at least this.
+    """
+
+    def __init__(self, success_threshold: float = 1.0) -> None:
+        self.success_threshold = success_threshold
+        self.tallies: dict[str, Tally] = {}
+
+    def record(self, sample_id: str, rewards: Sequence[float], templated: Sequence[bool] | None = None) -> None:
+        """Adds one group.
+
+        Args:
+            sample_id: the sample of the group.
+            rewards: (K,) the rewards that say what *solved* means; NaN (not scorable) counts as not solved.
+            templated: (K,) which rollouts were drawn under a template; none by default.
+        """
+        if templated is None:
+            templated = [False] * len(rewards)
+        tally = self.tallies.setdefault(sample_id, Tally())
+        for reward, under_template in zip(rewards, templated, strict=True):
+            tally.add(reward >= self.success_threshold, bool(under_template))
+
+    def hard_ids(self, max_successes: int) -> list[str]:
+        """Sorted ids of the samples with at most ``max_successes`` (τ−1) solved rollouts."""
+        return sorted(i for i, tally in self.tallies.items() if tally.successes <= max_successes)
+
+    def standings(self, withdrawal: Withdrawal, max_successes: int) -> dict[str, Standing]:
+        """Id → what the sample needs next, in sorted order of ids."""
+        return {i: self.tallies[i].standing(withdrawal, max_successes) for i in sorted(self.tallies)}
+
+    def clear(self) -> None:
+        """Begins a new epoch."""
+        self.tallies = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "success_threshold": self.success_threshold,
+            "tallies": {i: asdict(self.tallies[i]) for i in sorted(self.tallies)},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.success_threshold = float(state["success_threshold"])
+        self.tallies = {i: Tally(**tally) for i, tally in state["tallies"].items()}
+
+
+def dead_groups(tallies: Iterable[Tally]) -> dict[str, int]:
+    """Counts of groups without spread: ``{"groups", "all_failed", "all_solved"}``."""
+    counts = {"groups": 0, "all_failed": 0, "all_solved": 0}
+    for tally in tallies:
+        counts["groups"] += 1
+        counts["all_failed"] += tally.successes == 0
+        counts["all_solved"] += tally.successes == tally.rollouts
+    return counts
+
+
+def split_hard(ids: Sequence[str], dev_size: int) -> tuple[list[str], list[str]]:
+    """(train part, dev part) of shuffled hard ids: ``dev_size`` for the dev part, half and half when the hard
+    set is smaller than 1.5 × ``dev_size`` (P²O, section "prompt step")."""
+    n_dev = dev_size if len(ids) >= 1.5 * dev_size else len(ids) // 2
+    return list(ids[n_dev:]), list(ids[:n_dev])

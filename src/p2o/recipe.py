@@ -1,0 +1,293 @@
+"""Recipes: a YAML file and command-line overrides become three configurations.
+
+Keys are the fields of `RecipeConfig`, of `P2OConfig` (with all of TRL's GRPOConfig) and of TRL's `ModelConfig`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from trl import ModelConfig
+
+    from .config import P2OConfig
+
+
+@dataclass
+class RecipeConfig:
+    """The task of a run: data, rewards, reflector."""
+
+    train: str = ""
+    """Data source of the training samples (see `p2o.data`)."""
+
+    eval: str | None = None
+    """Data source for the evaluations during training."""
+
+    test: str | None = None
+    """Data source for the evaluation before and after training, and of ``p2o eval``."""
+
+    train_split: str | None = None
+    """Split of the training source, where it has several."""
+
+    eval_split: str | None = None
+    """Split of the evaluation source."""
+
+    test_split: str | None = None
+    """Split of the test source."""
+
+    prompt_column: str = "prompt"
+    """Column with the prompt: chat messages or text."""
+
+    answer_column: str = "answer"
+    """Column with the gold answer."""
+
+    id_column: str | None = None
+    """Column with a stable id; else ``id`` if there is one, else a hash of messages and answer."""
+
+    system_prompt: str | None = None
+    """System message in front of every prompt."""
+
+    prompt_prefix: str = ""
+    """Text put in front of every question (part of the bare prompt)."""
+
+    prompt_suffix: str = ""
+    """Text put behind every question (part of the bare prompt)."""
+
+    require_answer: bool = True
+    """Whether a row without a gold answer is an error."""
+
+    max_train_samples: int | None = None
+    """Train on a random subset of this size."""
+
+    rewards: list[Any] = field(default_factory=lambda: ["math"])
+    """Reward functions (see `p2o.rewards`): names, mappings with settings, or ``module:function``."""
+
+    reflector: str = "self"
+    """``self``, ``policy``, ``openai``, ``phrases``, or ``module:function`` of one's own."""
+
+    reflector_model: str | None = None
+    """Model name at the endpoint (``openai``)."""
+
+    reflector_base_url: str | None = None
+    """URL of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."""
+
+    reflector_api_key_env: str | None = None
+    """NAME of the environment variable that holds the key."""
+
+    reflector_concurrency: int = 8
+    """Simultaneous requests to the endpoint."""
+
+    reflector_timeout: float = 120.0
+    """Seconds before a request is given up."""
+
+    reflector_retries: int = 3
+    """Retries of a request that failed for a passing reason."""
+
+    reflector_phrases: list[str] | None = None
+    """Bank of the ``phrases`` reflector; a general one by default."""
+
+    reflector_max_phrases: int = 8
+    """Most phrases in one template of the ``phrases`` reflector."""
+
+    policy_base_url: str | None = None
+    """``p2o evolve``: a served policy instead of a local one."""
+
+    if_exists: Literal["resume", "new", "fail"] = "resume"
+    """What to do when the run directory holds a checkpoint."""
+
+
+@dataclass
+class Recipe:
+    """A resolved recipe."""
+
+    name: str
+    task: RecipeConfig
+    training: P2OConfig
+    model: ModelConfig
+
+    def to_yaml(self) -> str:
+        """The resolved recipe: all settings of the task and of P²O, and what differs from TRL's defaults."""
+        from trl import GRPOConfig
+
+        inherited = {f.name for f in fields(GRPOConfig)}
+        content: dict[str, Any] = {}
+        for part in (self.task, self.training, self.model):
+            for f in fields(part):
+                value = getattr(part, f.name, None)
+                own = part is self.task or (part is self.training and f.name not in inherited)
+                if f.name.endswith("_token") or not f.init or not (own or _differs(f, value)):
+                    continue
+                content[f.name] = _plain(value)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _differs(f: Any, value: Any) -> bool:
+    default = (
+        f.default if f.default is not MISSING else f.default_factory() if f.default_factory is not MISSING else None
+    )
+    return bool(value != default)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    value = getattr(value, "value", value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe and applies ``--key value`` overrides.
+
+    Args:
+        name: a YAML file, or the name of a recipe that ships with the package ("quickstart").
+
+    Raises:
+        ConfigError: not found, not YAML, an unknown key (the nearest valid one is named) or a wrong type.
+    """
+    stem, text = _read(name)
+    try:
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{name} must be a mapping of keys to values")
+    content |= parse_overrides(overrides)
+    content.setdefault("output_dir", f"runs/{stem}")
+    return build_recipe(stem, content, where=name)
+
+
+def build_recipe(name: str, content: Mapping[str, Any], where: str) -> Recipe:
+    """A recipe from keys and values."""
+    from trl import ModelConfig
+
+    from .config import P2OConfig
+
+    # A key that two of them share (trust_remote_code, ...) goes to the first and to every other one.
+    parts: list[Any] = [RecipeConfig, P2OConfig, ModelConfig]
+    hints = [get_type_hints(part) for part in parts]
+    settable = [{f.name for f in fields(part) if f.init} for part in parts]
+    known = sorted(set().union(*settable))
+    values: list[dict[str, Any]] = [{}, {}, {}]
+    for key, value in content.items():
+        owners = [n for n in range(3) if key in settable[n]]
+        if not owners:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"unknown key {key!r} in {where}{hint}")
+        for n in owners:
+            values[n][key] = coerce(key, value, hints[n][key])
+    task = RecipeConfig(**values[0])
+    if not task.train:
+        raise ConfigError(f"{where} names no training data; set 'train' to a data source")
+    try:
+        return Recipe(name, task, P2OConfig(**values[1]), ModelConfig(**values[2]))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """``["--tau", "1", "--use_peft"]`` → ``{"tau": 1, "use_peft": True}``; ``--key=value`` works too."""
+    overrides: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise ConfigError(f"unexpected argument {word!r}; overrides are written --key value")
+        key, equals, text = word[2:].partition("=")
+        if not equals:
+            text = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        try:
+            overrides[key.replace("-", "_")] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"the value of --{key} is not valid YAML: {text!r}") from error
+    return overrides
+
+
+def coerce(key: str, value: Any, hint: Any) -> Any:
+    """The value as the field's type wants it.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    for option in options:
+        found, converted = _convert(value, option)
+        if found:
+            return converted
+    wanted = " or ".join(_type_name(o) for o in options)
+    raise ConfigError(f"{key} is {value!r}; it must be {wanted}")
+
+
+def _convert(value: Any, option: Any) -> tuple[bool, Any]:
+    origin = get_origin(option)
+    if option is Any:
+        return True, value
+    if origin is Literal:
+        return value in get_args(option), value
+    if option is type(None):
+        return value is None, None
+    if option is bool:
+        return isinstance(value, bool), value
+    if option is int:
+        whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
+        return whole, int(value) if whole else None
+    if option is float:
+        return _to_float(value)
+    if option is str:
+        text = isinstance(value, str | int | float) and not isinstance(value, bool)
+        return text, str(value)
+    if origin in (list, dict) or option in (list, dict):
+        kind = origin or option
+        return isinstance(value, kind), value
+    return True, value  # enums and the like: the dataclass checks them itself
+
+
+def _to_float(value: Any) -> tuple[bool, Any]:
+    # YAML 1.1 reads 1e-6 as text.
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False, None
+    try:
+        return True, float(value)
+    except ValueError:
+        return False, None
+
+
+def _type_name(option: Any) -> str:
+    if get_origin(option) is Literal:
+        return "one of " + ", ".join(map(str, get_args(option)))
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(option, str(getattr(option, "__name__", option)))
+
+
+def _read(name: str) -> tuple[str, str]:
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"there is no recipe file {name}")
+        return path.stem, path.read_text(encoding="utf-8")
+    folder = resources.files("p2o") / "recipes"
+    shipped = folder / f"{name}.yaml"
+    if shipped.is_file():
+        return name.replace("/", "-"), shipped.read_text(encoding="utf-8")
+    names = shipped_recipes()
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+    raise ConfigError(f"there is no recipe {name!r}; {hint} (a file of your own ends in .yaml)")
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes in the package."""
+    folder = Path(str(resources.files("p2o") / "recipes"))
+    return sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml"))

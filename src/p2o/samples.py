@@ -1,0 +1,47 @@
+"""What flows through the loop: samples and rollouts. No dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Message = Mapping[str, Any]
+"""A chat message: ``{"role": "system" | "user" | "assistant", "content": str}``."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a data set under its stable id."""
+
+    id: str
+    messages: Sequence[Message]
+    """The bare prompt as chat messages; the last user message carries the question."""
+    answer: str | None = None
+    """The gold answer as text, if the task has one. The leak guard looks for it in templates."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """All other columns of the row, as the reward functions receive them."""
+
+    @property
+    def question(self) -> str:
+        """The text of the last user message."""
+        return next((str(m["content"]) for m in reversed(self.messages) if m["role"] == "user"), "")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One completion of one sample, scored."""
+
+    completion: str
+    reward: float
+    """The training reward (weighted sum over the reward functions)."""
+    solved: bool
+    """Whether the named reward reached the success threshold."""
+    feedback: str = ""
+    """What a reflector is told about this completion."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+RolloutFn = Callable[[Sequence[tuple[str, Sample]]], list[Rollout]]
+"""Rolls out (template, sample) pairs in one generation batch; "" is the bare prompt."""

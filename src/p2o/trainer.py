@@ -1,0 +1,480 @@
+"""P2OTrainer: TRL's GRPOTrainer with the joint loop around it.
+
+Only wraps ``super()`` (see `docs/decisions.md`): rollouts of hard samples are generated from T(x, z), everything
+that TRL computes stays on the bare prompt x, and the ratio mask enters through per-token advantages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from trl import GRPOTrainer
+from trl.trainer.utils import pad
+
+from .callbacks import LoopCallback
+from .checkpoint import STATE_FILE, latest_checkpoint
+from .config import P2OConfig
+from .console import EvolutionBar
+from .cost import CostMeter, Phase
+from .data import sample_of
+from .distill import log_ratio, ratio_mask
+from .errors import ConfigError
+from .evolve import Reflector
+from .generation import Generator
+from .loop import EpochSummary, JointLoop
+from .reflect import LocalReflector, guard_control_tokens
+from .sampler import ReplayingSampler
+from .store import read_json, write_json
+from .templates import apply_to_prompt
+
+
+@dataclass
+class Batch:
+    """One rank's rows of a generation batch, from rollout to ratio mask."""
+
+    rows: list[dict[str, Any]]
+    templates: list[str] = field(default_factory=list)
+    """The template of each row's rollout; "" is bare."""
+    templated_ids: list[list[int]] = field(default_factory=list)
+    """Token ids of T(x, z) for each row; empty for bare rows."""
+    solved: list[bool] = field(default_factory=list)
+
+
+class P2OTrainer(GRPOTrainer):
+    """Drop-in for [`trl.GRPOTrainer`] that also evolves prompt templates for the samples on which every rollout
+    fails, and distils them into the bare prompt (P²O, arXiv 2603.21877).
+
+    Args:
+        model, reward_funcs, args, train_dataset, eval_dataset, **kwargs: as in `trl.GRPOTrainer`; ``args`` is a
+            `P2OConfig`. The data set may carry a ``sample_id`` column (else ids are hashes of the rows). A reward
+            function may call ``log_extra("feedback", texts)`` to tell the reflector what was wrong.
+        reflector: writes new templates. A `p2o.evolve.Reflector`, or "self" (the frozen starting policy) or
+            "policy" (the current weights).
+
+    Raises:
+        ConfigError: the combination of arguments cannot work.
+    """
+
+    _tag_names: ClassVar = ["trl", "grpo", "p2o"]
+    _name = "P2O"
+    control: Any  # HF's TrainerControl
+    _paper: ClassVar = {
+        "title": "P2O: Joint Policy and Prompt Optimization",
+        "id": "2603.21877",
+        "citation": "@article{p2o2026, title = {{P2O: Joint Policy and Prompt Optimization}}, year = 2026, "
+        "eprint = {arXiv:2603.21877}}",
+    }
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any = None,
+        args: P2OConfig | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        *,
+        reflector: Reflector | str = "self",
+        **kwargs: Any,
+    ) -> None:
+        for name in ("tools", "rollout_func", "environment_factory"):
+            if kwargs.get(name) is not None:
+                raise ConfigError(f"{name} cannot be combined with prompt templates; use trl.GRPOTrainer for it")
+        if args is None:
+            args = P2OConfig("p2o-run")
+        if train_dataset is None or not hasattr(train_dataset, "__len__"):
+            raise ConfigError("P2OTrainer needs a train_dataset of known length (no iterable data set)")
+        if "sample_id" not in train_dataset.column_names:
+            train_dataset = train_dataset.add_column("sample_id", [sample_of(row).id for row in train_dataset])
+        self.run_dir = Path(args.output_dir)
+        self.cost = CostMeter()
+        self.train_rows = {row["sample_id"]: row for row in train_dataset}
+        if len(self.train_rows) < len(train_dataset):
+            raise ConfigError("two rows of train_dataset have the same sample_id; make the ids unique")
+        samples = {i: sample_of(row) for i, row in self.train_rows.items()}
+        self.loop = JointLoop(args, samples, self.run_dir / "p2o")
+        self.last_evaluation: dict[str, float] = {}
+        self._batch: Batch | None = None
+        self._phase: Phase = "rollout"
+        self._sampler: ReplayingSampler | None = None
+        super().__init__(
+            model=model,
+            reward_funcs=reward_funcs,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            **kwargs,
+        )
+        self.generator = Generator(self)
+        self._success_index = self._find_success_reward()
+        self.reflector = LocalReflector(self, reflector) if isinstance(reflector, str) else reflector
+        self.add_callback(LoopCallback(self))
+
+    def _find_success_reward(self) -> int:
+        name = self.args.success_reward
+        if name is None:
+            return 0
+        if name not in self.reward_func_names:
+            raise ConfigError(
+                f"success_reward is {name!r}, but the reward functions are {', '.join(self.reward_func_names)}"
+            )
+        return int(self.reward_func_names.index(name))
+
+    # --- what solved and reward mean ---------------------------------------------------------------------
+
+    def is_solved(self, rewards_F: Sequence[float]) -> bool:
+        """Whether the named reward of one rollout reached the threshold (NaN has not)."""
+        return bool(rewards_F[self._success_index] >= self.args.success_threshold)
+
+    def total_reward(self, rewards_F: Sequence[float]) -> float:
+        """TRL's weighted sum over the reward functions, NaN left out."""
+        weights = self.reward_weights.tolist()
+        return sum(w * r for w, r in zip(weights, rewards_F, strict=True) if not math.isnan(r))
+
+    # --- rollouts ------------------------------------------------------------------------------------------
+
+    @property
+    def generates_in_step(self) -> bool:
+        """Whether all ranks must call generation equally often (sharded weights, vLLM server)."""
+        return bool(self.use_vllm or self._weights_are_sharded)
+
+    @property
+    def _weights_are_sharded(self) -> bool:
+        plugin = self.accelerator.state.deepspeed_plugin
+        return bool(self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3))
+
+    def prompt_limit(self, max_new_tokens: int | None = None) -> int:
+        """Longest prompt, in tokens, that leaves room for the completion."""
+        config = self.model.config.get_text_config()
+        context = getattr(config, "max_position_embeddings", None) or 2**31
+        if self.use_vllm and self.args.vllm_max_model_length:
+            context = min(context, self.args.vllm_max_model_length)
+        return int(context - (max_new_tokens or self.max_completion_length))
+
+    @contextmanager
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """Counts generation inside as ``phase``."""
+        before, self._phase = self._phase, phase
+        try:
+            with self.cost.timed(phase):
+                yield
+        finally:
+            self._phase = before
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        batch = self._batch = Batch(inputs)
+        try:
+            with self.phase("rollout"):
+                output = super()._generate_and_score_completions(inputs)
+        finally:
+            self._batch = None
+        if "old_per_token_logps" in output:
+            self._count_scored("rollout", output["prompt_mask"], output["completion_mask"])
+        return self._distill(output, batch) if self.loop.assignment else output
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: dict[str, Any],
+        num_generations: int,
+        has_tool_images: bool = False,
+    ) -> tuple[list[list[int]], Any]:
+        batch = self._batch
+        if batch is not None and self.loop.assignment:
+            prompt_ids = self._put_templates(batch, prompt_ids)
+            num_generations = 1  # the prompts of a group differ
+        completion_ids, logprobs = super()._generate_single_turn(
+            prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+        )
+        self.cost[self._phase].add(
+            rollouts=len(completion_ids) if self._phase != "reflect" else 0,
+            prompt_tokens=sum(map(len, prompt_ids)),
+            generated_tokens=sum(map(len, completion_ids)),
+        )
+        if logprobs is not None and batch is not None and batch.templates:
+            # TRL compares the engine's log-probs with the trainer's on x; under a template they are of another
+            # distribution. None gives these tokens a correction of exactly 1.
+            logprobs = [
+                [None] * len(row) if template else row for row, template in zip(logprobs, batch.templates, strict=True)
+            ]
+        return completion_ids, logprobs
+
+    def _put_templates(self, batch: Batch, prompt_ids: list[list[int]]) -> list[list[int]]:
+        """Replaces the prompt ids of templated slots by those of T(x, z); rows where it does not fit stay bare."""
+        first = self.accelerator.process_index * len(batch.rows)
+        batch.templates = [
+            self.loop.template(row["sample_id"], (first + n) % self.num_generations) for n, row in enumerate(batch.rows)
+        ]
+        batch.templated_ids = [[] for _ in batch.rows]
+        templated = [n for n, template in enumerate(batch.templates) if template]
+        if not templated:
+            return prompt_ids
+        prompts = [apply_to_prompt(batch.templates[n], batch.rows[n]["prompt"]) for n in templated]
+        ids, _, _ = self._tokenize_prompts(prompts)
+        limit = self.prompt_limit()
+        overflow = 0
+        for n, row_ids in zip(templated, ids, strict=True):
+            if len(row_ids) <= limit:
+                batch.templated_ids[n] = list(row_ids)
+            else:
+                batch.templates[n] = ""
+                overflow += 1
+        self._metrics["train"]["p2o/context_overflow"].append(overflow / len(batch.rows))
+        return [t or bare for t, bare in zip(batch.templated_ids, prompt_ids, strict=True)]
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
+        rewards_NF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if self._batch is not None:
+            self._record(self._batch, rewards_NF)
+        return rewards_NF
+
+    def _record(self, batch: Batch, rewards_NF: torch.Tensor) -> None:
+        """Writes the groups of all ranks into the ledger: N = ranks × rows, in TRL's rank-major order."""
+        templates = batch.templates or [""] * len(batch.rows)
+        facts = gather_object([(row["sample_id"], bool(t)) for row, t in zip(batch.rows, templates, strict=True)])
+        rewards_N = rewards_NF[:, self._success_index].tolist()
+        start = self.accelerator.process_index * len(batch.rows)
+        batch.solved = [r >= self.args.success_threshold for r in rewards_N[start : start + len(batch.rows)]]
+        K = self.num_generations
+        dead = 0
+        for g in range(0, len(facts), K):
+            group = facts[g : g + K]
+            rewards = rewards_N[g : g + K]
+            self.loop.record(group[0][0], rewards, [templated for _, templated in group])
+            dead += max(rewards) < self.args.success_threshold
+        self._metrics["train"]["p2o/all_failed"].append(dead * K / len(facts))
+        self._metrics["train"]["p2o/templated"].append(sum(t for _, t in facts) / len(facts))
+
+    # --- context distillation ------------------------------------------------------------------------------
+
+    def _distill(self, output: dict[str, Any], batch: Batch) -> dict[str, Any]:
+        """Trains templated rows on the bare prompt, by the configured mode."""
+        args = self.args
+        templated_B = torch.tensor([bool(t) for t in batch.templates], device=output["advantages"].device)
+        if args.drop_failed_template_rollout:
+            failed_B = ~torch.tensor(batch.solved, device=templated_B.device)
+            output["advantages"] = output["advantages"].masked_fill(templated_B & failed_B, 0.0)
+        if args.distillation == "no_mask":
+            return output
+        if args.distillation == "none":
+            return self._train_on_templated_prompts(output, batch)
+        bare_BT, templated_BT = self._ratio_pass(output, batch, templated_B)
+        if args.distillation == "importance":
+            old_BT = output.get("old_per_token_logps")
+            if old_BT is None:
+                old_BT = bare_BT
+            output["old_per_token_logps"] = torch.where(templated_B[:, None], templated_BT, old_BT)
+            return output
+        mask_BT = ratio_mask(
+            bare_BT,
+            templated_BT,
+            templated_B,
+            low=args.ratio_low,
+            high=args.ratio_high,
+            soft=args.distillation == "soft",
+            soft_max=args.soft_max,
+        )
+        self._log_ratios(bare_BT, templated_BT, templated_B[:, None] * output["completion_mask"])
+        output["advantages"] = output["advantages"][:, None] * mask_BT
+        return output
+
+    def _ratio_pass(
+        self, output: dict[str, Any], batch: Batch, templated_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T) log-probs on x and on T(x, z). Rows that need none (bare, or without advantage) hold zeros, so
+        their ratio is 1. With ``importance`` every row needs its log-prob on x."""
+        completion_ids = output["completion_ids"]
+        bare_BT = torch.zeros(completion_ids.shape, device=completion_ids.device)
+        templated_BT = torch.zeros_like(bare_BT)
+        live = (templated_B & (output["advantages"] != 0)).nonzero()[:, 0].tolist()
+        with self.cost.timed("ratio"):
+            ids = [torch.tensor(batch.templated_ids[n], device=completion_ids.device) for n in live]
+            self._logps_of_rows(output, live, ids, templated_BT)
+            old_BT = output.get("old_per_token_logps")
+            if old_BT is not None:
+                bare_BT[live] = old_BT[live].float()
+            else:
+                rows = list(range(len(batch.rows))) if self.args.distillation == "importance" else live
+                bare = [output["prompt_ids"][n][output["prompt_mask"][n].bool()] for n in rows]
+                self._logps_of_rows(output, rows, bare, bare_BT)
+        return bare_BT, templated_BT
+
+    def _logps_of_rows(
+        self, output: dict[str, Any], rows: list[int], prompt_ids: list[torch.Tensor], into_BT: torch.Tensor
+    ) -> None:
+        """Log-probs of the rows' completions after the given prompts, by the current weights, without gradient."""
+        if self._weights_are_sharded:  # all ranks must run equally many forwards
+            count = max(gather_object([len(rows)]))
+            spare = output["prompt_ids"][0][output["prompt_mask"][0].bool()]
+            prompt_ids = prompt_ids + [spare] * (count - len(rows))
+            padded_rows = rows + [0] * (count - len(rows))
+        else:
+            padded_rows = rows
+        if not padded_rows:
+            return
+        prompts = pad(prompt_ids, padding_value=self._tokenizer.pad_token_id, padding_side="left")
+        masks = pad([torch.ones_like(p) for p in prompt_ids], padding_value=0, padding_side="left")
+        completion_mask = output["completion_mask"][padded_rows]
+        with torch.no_grad():
+            logps = self._get_per_token_logps_and_entropies(
+                self.model,
+                torch.cat([prompts, output["completion_ids"][padded_rows]], dim=1),
+                torch.cat([masks, completion_mask], dim=1),
+                into_BT.size(1),
+                batch_size=self.args.per_device_train_batch_size,
+            )[0]
+        self._count_scored("ratio", masks, completion_mask)
+        into_BT[rows] = logps[: len(rows)].float()
+
+    def _train_on_templated_prompts(self, output: dict[str, Any], batch: Batch) -> dict[str, Any]:
+        """No distillation: the gradient is taken on T(x, z), from which the rollout was drawn."""
+        device = output["prompt_ids"].device
+        prompts = [
+            torch.tensor(ids, device=device) if ids else output["prompt_ids"][n][output["prompt_mask"][n].bool()]
+            for n, ids in enumerate(batch.templated_ids)
+        ]
+        output["prompt_ids"] = pad(prompts, padding_value=self._tokenizer.pad_token_id, padding_side="left")
+        output["prompt_mask"] = pad([torch.ones_like(p) for p in prompts], padding_value=0, padding_side="left")
+        if "old_per_token_logps" in output:
+            old_BT = torch.zeros_like(output["old_per_token_logps"], dtype=torch.float32)
+            self._logps_of_rows(output, list(range(len(prompts))), prompts, old_BT)
+            output["old_per_token_logps"] = old_BT
+        return output
+
+    def _log_ratios(self, bare_BT: torch.Tensor, templated_BT: torch.Tensor, tokens_BT: torch.Tensor) -> None:
+        ratios = log_ratio(bare_BT, templated_BT)[(tokens_BT.bool()) & (templated_BT != 0)]
+        if not ratios.numel():
+            return
+        metrics = self._metrics["train"]
+        metrics["p2o/ratio_below"].append((ratios < math.log(self.args.ratio_low)).float().mean().item())
+        metrics["p2o/ratio_above"].append((ratios > math.log(self.args.ratio_high)).float().mean().item())
+        metrics["p2o/ratio_median"].append(ratios.median().exp().item())
+
+    # --- cost ----------------------------------------------------------------------------------------------
+
+    def _count_scored(self, phase: Phase, prompt_mask: torch.Tensor, completion_mask: torch.Tensor) -> None:
+        self.cost[phase].add(scored_tokens=int(prompt_mask.sum() + completion_mask.sum()))
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if self.model.training:
+            tokens = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
+            self.cost["train"].add(trained_tokens=tokens)
+        return super()._compute_loss(model, inputs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        before = self.cost["rollout"].seconds + self.cost["ratio"].seconds
+        with self.cost.timed("train") as train:
+            loss = super().training_step(*args, **kwargs)
+        # TRL generates inside the step; that time is counted where it belongs.
+        train.seconds -= self.cost["rollout"].seconds + self.cost["ratio"].seconds - before
+        return loss
+
+    def global_cost(self) -> CostMeter:
+        """The counts of all ranks together (collective)."""
+        total = CostMeter()
+        for rank, state in enumerate(gather_object([self.cost.state_dict()])):
+            for phase in total.phases:
+                counts = {k: v for k, v in state[phase].items() if k != "cost" and (k != "seconds" or rank == 0)}
+                total.phases[phase].add(**counts)
+        return total
+
+    # --- epochs --------------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset: Any = None) -> ReplayingSampler:
+        self._sampler = ReplayingSampler(super()._get_train_sampler(dataset))
+        return self._sampler
+
+    def begin_epoch(self, epoch: int) -> EpochSummary | None:
+        """Runs the prompt step that is due before this epoch, if any, and lets all ranks agree on its result."""
+        if self._sampler is not None:
+            self._sampler.set_epoch(epoch)
+        if epoch < self.loop.next_epoch:
+            return None
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            summary = self.generator.drive(self._prompt_step)
+        finally:
+            self.model.train(was_training)
+        shared = [(summary, self.loop.state_dict())]
+        broadcast_object_list(shared)
+        summary, state = shared[0]
+        self.loop.load_state_dict(state)
+        return summary
+
+    def _prompt_step(self, call: Any) -> EpochSummary:
+        def roll_out(pairs: Any) -> Any:
+            rows = [(template, self.train_rows[sample.id]) for template, sample in pairs]
+            return call("roll_out", rows, self.args.evolve_temperature, "evolve")
+
+        reflector = self.reflector
+        bound = reflector.bound(call) if isinstance(reflector, LocalReflector) else reflector
+        tokens = [*self._tokenizer.all_special_tokens, *self._tokenizer.get_added_vocab()]
+        bar = EvolutionBar(f"evolution before epoch {self.loop.next_epoch + 1}")
+        try:
+            return self.loop.prompt_step(roll_out, guard_control_tokens(bound, tokens), bar.update)
+        finally:
+            bar.close()
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Bare success on held-out samples, one completion each at ``eval_temperature`` (collective).
+
+        Returns:
+            ``{prefix}_bare_success`` (also by ``eval_group_column``), ``{prefix}_reward``,
+            ``{prefix}_completion_length``; also logged.
+        """
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
+            raise ConfigError("evaluate needs an eval_dataset")
+        was_training = self.model.training
+        self.model.eval()
+        rollouts = self.generator.roll_out([("", row) for row in dataset], self.args.eval_temperature, "evaluate")
+        self.model.train(was_training)
+        count = len(rollouts)
+        metrics = {
+            f"{metric_key_prefix}_bare_success": sum(r.solved for r in rollouts) / count,
+            f"{metric_key_prefix}_reward": sum(r.reward for r in rollouts) / count,
+            f"{metric_key_prefix}_completion_length": sum(r.completion_tokens for r in rollouts) / count,
+        }
+        groups: dict[str, list[bool]] = {}
+        if (column := self.args.eval_group_column) is not None:
+            for row, rollout in zip(dataset, rollouts, strict=True):
+                groups.setdefault(str(row.get(column)), []).append(rollout.solved)
+        for group, solved in sorted(groups.items()):
+            metrics[f"{metric_key_prefix}_bare_success_{group}"] = sum(solved) / len(solved)
+        self.last_evaluation = metrics
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    # --- state ---------------------------------------------------------------------------------------------
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """As in TRL; ``True`` takes the newest whole checkpoint of the run directory."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = latest_checkpoint(self.run_dir)
+        if resume_from_checkpoint:
+            state = read_json(Path(resume_from_checkpoint) / STATE_FILE)
+            self.loop.load_state_dict(state["loop"])
+            if self.accelerator.is_main_process:
+                self.cost.load_state_dict(state["cost"])
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Our state goes first and HF's trainer_state.json last: a checkpoint with both is whole.
+        folder = self.run_dir / f"checkpoint-{self.state.global_step}"
+        cost = self.global_cost().state_dict()
+        if self.accelerator.is_main_process:
+            write_json(folder / STATE_FILE, {"loop": self.loop.state_dict(), "cost": cost})
+        super()._save_checkpoint(model, trial)

@@ -1,0 +1,269 @@
+"""Rows from every kind of source become samples with stable, unique ids; bad rows give one clear sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from p2o.data import DataColumns, load_rows, load_samples, sample_of, stable_id, to_dataset
+from p2o.errors import DataError
+from p2o.verify import pack_json, unpack_json
+
+
+def write(path: Path, rows: list[Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+ROWS = [{"prompt": f"{n} + {n}?", "answer": 2 * n, "level": n} for n in range(5)]
+
+
+def test_core_imports_no_engine() -> None:
+    code = (
+        "import sys, p2o.data, p2o.rewards, p2o.verify; heavy = {'torch', 'transformers', 'trl', 'datasets', "
+        "'math_verify', 'reasoning_gym', 'pyarrow'}; print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_text_prompt_becomes_a_user_message_and_other_columns_are_kept(tmp_path: Path) -> None:
+    sample = load_samples(write(tmp_path / "rows.jsonl", ROWS))[3]
+    assert sample.messages == [{"role": "user", "content": "3 + 3?"}]
+    assert sample.answer == "6"
+    assert sample.columns == {"level": 3}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet", "folder", "saved", "saved_dict"])
+def test_local_sources_give_the_same_samples(tmp_path: Path, kind: str) -> None:
+    expected = load_samples(write(tmp_path / "rows.jsonl", ROWS))
+    path = tmp_path / f"rows.{kind}"
+    if kind == "jsonl":
+        path = tmp_path / "rows.jsonl"
+    elif kind == "json":
+        path.write_text(json.dumps(ROWS))
+    elif kind == "parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    elif kind == "folder":
+        path.mkdir()
+        write(path / "train.jsonl", ROWS)
+    elif kind == "saved":
+        datasets.Dataset.from_list(ROWS).save_to_disk(path)
+    else:
+        datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS)).save_to_disk(path)
+    assert load_samples(str(path)) == expected
+
+
+def test_verl_parquet_is_recognised_by_its_columns(tmp_path: Path) -> None:
+    rows = [
+        {
+            "data_source": "sums",
+            "prompt": [{"role": "system", "content": "Add."}, {"role": "user", "content": f"{n} + 1"}],
+            "reward_model": {"style": "rule", "ground_truth": {"target": [str(n + 1), f"{n + 1}.0"]}},
+            "extra_info": {"index": n, "split": "train"},
+        }
+        for n in range(3)
+    ]
+    path = tmp_path / "train.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    samples = load_samples(str(path))
+    assert [sample.id for sample in samples] == ["sums:train:0", "sums:train:1", "sums:train:2"]
+    assert samples[1].answer == "2"
+    assert samples[1].columns["answers"] == ["2", "2.0"]
+    assert [message["role"] for message in samples[1].messages] == ["system", "user"]
+
+
+def test_system_prompt_prefix_and_suffix_go_where_they_belong_and_leave_the_id(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "1 + 1?", "answer": "2"},
+        {"prompt": [{"role": "system", "content": "Own."}, {"role": "user", "content": "2?"}], "answer": "2"},
+    ]
+    source = write(tmp_path / "rows.jsonl", rows)
+    columns = DataColumns(system_prompt="Be brief.", prompt_prefix="Q: ", prompt_suffix=" A:")
+    first, second = load_samples(source, columns=columns)
+    assert first.messages == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Q: 1 + 1? A:"},
+    ]
+    assert [message["content"] for message in second.messages] == ["Own.", "Q: 2? A:"]
+    assert [first.id, second.id] == [sample.id for sample in load_samples(source)]
+
+
+def test_fallback_prompt_columns_apply_only_to_the_default(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", [{"problem": "1?", "question": "2?", "answer": "2"}])
+    assert load_samples(source)[0].question == "2?"
+    assert load_samples(source, columns=DataColumns(prompt_column="problem"))[0].question == "1?"
+    with pytest.raises(DataError, match=r"no column 'text'.*problem, question, answer"):
+        load_samples(source, columns=DataColumns(prompt_column="text"))
+
+
+def test_limit_takes_a_reproducible_subset_in_order(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", ROWS)
+    taken = [load_samples(source, columns=DataColumns(limit=3, seed=seed)) for seed in (0, 0, 1)]
+    assert taken[0] == taken[1]
+    assert len(taken[2]) == 3
+    levels = [sample.columns["level"] for sample in taken[0]]
+    assert levels == sorted(levels)
+
+
+def test_given_ids_are_text_and_must_be_unique(tmp_path: Path) -> None:
+    rows = [{**row, "id": n} for n, row in enumerate(ROWS)]
+    assert [s.id for s in load_samples(write(tmp_path / "rows.jsonl", rows))] == list("01234")
+    rows[4]["id"] = 1
+    with pytest.raises(DataError, match=r"rows 2 and 5 of .* have the same id '1'"):
+        load_samples(write(tmp_path / "twice.jsonl", rows))
+
+
+def test_identical_rows_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="2 rows repeat"):
+        samples = load_samples(write(tmp_path / "rows.jsonl", [*ROWS, ROWS[0], ROWS[1]]))
+    assert len(samples) == len(ROWS)
+
+
+TEXT = st.text(min_size=1, max_size=20)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(TEXT, TEXT), min_size=2, max_size=8, unique=True))
+def test_ids_differ_exactly_when_prompt_or_answer_differ(pairs: list[tuple[str, str]]) -> None:
+    ids = [stable_id([{"role": "user", "content": prompt}], [answer]) for prompt, answer in pairs]
+    again = [stable_id([{"content": prompt, "role": "user"}], [answer]) for prompt, answer in pairs]
+    assert ids == again
+    assert len(set(ids)) == len(pairs)
+
+
+def test_ids_stay_the_same_between_versions() -> None:
+    assert stable_id([{"role": "user", "content": "1 + 1?"}], ["2"]) == "e7e70c5f377561a5"
+
+
+def test_samples_survive_the_way_through_a_dataset(tmp_path: Path) -> None:
+    rows = [{**row, "info": {"a": [1, 2]}} for row in ROWS]
+    samples = load_samples(write(tmp_path / "rows.jsonl", rows))
+    table = to_dataset(samples)
+    assert set(table.column_names) == {"prompt", "sample_id", "answer", "level", "info"}
+    assert [sample_of(row) for row in table] == samples
+
+
+def test_to_dataset_fills_columns_that_only_some_samples_have_and_refuses_mixed_types(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "extra": 1}, ROWS[1]]
+    assert to_dataset(load_samples(write(tmp_path / "a.jsonl", rows)))["extra"][:] == [1, None]
+    mixed = [{**ROWS[0], "extra": 1}, {**ROWS[1], "extra": {"a": "b"}}]
+    with pytest.raises(DataError, match="column 'extra' mixes types"):
+        to_dataset(load_samples(write(tmp_path / "b.jsonl", mixed)))
+
+
+def test_sample_of_takes_rows_of_other_data_sets() -> None:
+    sample = sample_of({"prompt": "1 + 1?", "solution": "2"})
+    assert sample.question == "1 + 1?"
+    assert sample.id == stable_id([{"role": "user", "content": "1 + 1?"}], [])
+    assert sample.columns == {"solution": "2"}
+
+
+GOOD = {"prompt": "1?", "answer": "1"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"answer": "1"}, "row 2 of .* has no prompt"),
+        ({"prompt": "  ", "answer": "1"}, "row 2 of .* has no prompt"),
+        ({"prompt": "2?"}, "row 2 of .* has no answer"),
+        ({"prompt": "2?", "answer": " "}, "row 2 of .* has no answer"),
+        ({"prompt": "2?", "answer": {"a": 1}}, "the answer in row 2 .* neither text nor a number"),
+        ({"prompt": 5, "answer": "1"}, "the prompt in row 2 .* neither text nor a list"),
+        ({"prompt": [{"role": "bot", "content": "x"}], "answer": "1"}, "a message in row 2 of"),
+        ({"prompt": [{"role": "user", "content": ["x"]}], "answer": "1"}, "a message in row 2 of"),
+        ({"prompt": [{"role": "system", "content": "x"}], "answer": "1"}, "row 2 of .* has no user message"),
+        ("text", "row 2 of .* is not a JSON object"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, bad: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_samples(write(tmp_path / "rows.jsonl", [GOOD, bad]))
+
+
+def test_answers_may_be_missing_if_allowed(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", [{"prompt": "1?"}])
+    assert load_samples(source, columns=DataColumns(require_answer=False))[0].answer is None
+
+
+def test_bad_sources_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "rows.jsonl", ROWS)
+    Path("empty.jsonl").write_text("\n")
+    Path("broken.jsonl").write_text('{"prompt": "1?", "answer": "1"}\n\n{"prompt": \n')
+    Path("broken.parquet").write_text("no parquet")
+    Path("binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    write(tmp_path / "reserved.jsonl", [{**ROWS[0], "completions": 1}])
+    datasets.DatasetDict(
+        train=datasets.Dataset.from_list(ROWS), test=datasets.Dataset.from_list(ROWS)
+    ).save_to_disk("saved")
+    for source, split, message in [
+        ("missing.jsonl", None, "there is no file missing.jsonl"),
+        ("./missing", None, "there is no data set ./missing"),
+        ("empty.jsonl", None, "empty.jsonl holds no rows"),
+        ("broken.jsonl", None, "line 3 of broken.jsonl is not valid JSON"),
+        ("broken.parquet", None, "cannot be read as parquet"),
+        ("binary.jsonl", None, "cannot be read as text"),
+        ("reserved.jsonl", None, "a column 'completions', a name that TRL reserves"),
+        ("rows.jsonl", "test", "no split 'test'; a file has one split, called train"),
+        ("saved", "dev", "saved has no split 'dev'; choose one of train, test"),
+        ("builtin:sandbox/trian", None, "there is no builtin:sandbox/trian"),
+    ]:
+        with pytest.raises(DataError, match=message) as caught:
+            load_rows(source, split=split)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_hub_name_without_a_network_gives_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"owner/not-here is not on this machine, and the hub cannot be"):
+        load_rows("owner/not-here")
+
+
+def test_reasoning_gym_rows_carry_what_their_scorer_needs() -> None:
+    source = "reasoning_gym:chain_sum?size=4&seed=3&max_digits=2&allow_negation=true"
+    samples = load_samples(source)
+    assert len(samples) == 4
+    assert samples == load_samples(source)
+    assert samples[0].columns["reasoning_gym"] == "chain_sum"
+    entry = unpack_json(samples[0].columns["reasoning_gym_entry"])
+    assert (entry["question"], entry["answer"]) == (samples[0].question, samples[0].answer)
+    assert [sample_of(row) for row in to_dataset(samples)] == samples
+
+
+def test_reasoning_gym_mistakes_name_the_nearest() -> None:
+    with pytest.raises(DataError, match="did you mean chain_sum"):
+        load_rows("reasoning_gym:chain_sums")
+    with pytest.raises(DataError, match=r"no setting 'max_digit'.*did you mean max_digits"):
+        load_rows("reasoning_gym:chain_sum?max_digit=3")
+    with pytest.raises(DataError, match="cannot be generated"):
+        load_rows("reasoning_gym:chain_sum?size=0")
+
+
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(JSONS)
+def test_packed_json_keeps_tuples(value: Any) -> None:
+    assert unpack_json(pack_json(value)) == value

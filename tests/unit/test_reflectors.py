@@ -1,0 +1,153 @@
+"""Reflection prompts, reading of replies, and the reflectors that need no network."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2o.evolve import GENERAL_BANK, BatchReflector, CallableReflector, PhrasesReflector, ReflectionJob, Reply
+from p2o.evolve.phrases import format_reminders, split_phrases
+from p2o.evolve.prompt import read_reply, reflection_prompt, shorten, without_reasoning
+
+
+def job(template: str = "", seed: int = 0, feedback: str = "", prompt: str = "p") -> ReflectionJob:
+    return ReflectionJob(template, [("q", "c", feedback, 0.0)], seed, prompt)
+
+
+@pytest.mark.parametrize(
+    ("text", "template", "fate"),
+    [
+        ("```\nA b.\n```", "A b.", ""),
+        ("```text\nA b.\n```\nthanks", "A b.", ""),
+        ("```A b.```", "A b.", ""),
+        ("first ```\none\n``` then ```\ntwo\n```", "two", ""),
+        ("```\none\n```\nand ```\nunclosed", "one", ""),
+        ("<think>```\nno\n```</think>\n```\nyes\n```", "yes", ""),
+        ("```\nno\n``` so </think> ```\nyes\n```", "yes", ""),  # opened in the prompt
+        ("<Reasoning>x</reasoning>```\r\nyes\r\n```", "yes", ""),
+        ("```\nReason inside <think></think> tags.\n```", "Reason inside <think></think> tags.", ""),
+        ("<think>```\nno\n```", "", "unclosed_reasoning"),
+        ("Think step by step.", "", "no_fence"),
+        ("```\nonly opened", "", "no_fence"),
+        ("", "", "empty"),
+        (" \n", "", "empty"),
+        ("```\n \n```", "", "empty"),
+        ("```\n" + "x" * 101 + "\n```", shorten("x" * 101, 100), "too_long"),
+    ],
+)
+def test_reading_replies(text: str, template: str, fate: str) -> None:
+    got, got_fate, reason = read_reply(text, 100)
+    assert (got, got_fate) == (template, fate)
+    assert bool(reason) == bool(fate)
+
+
+@given(st.text())
+def test_reading_never_fails(text: str) -> None:
+    template, fate, _ = read_reply(text, 50)
+    assert len(template) <= 50
+    assert (fate == "") <= bool(template)
+    without_reasoning(text)
+
+
+@given(st.text(max_size=300), st.integers(0, 300))
+def test_shorten(text: str, limit: int) -> None:
+    short = shorten(text, limit)
+    assert len(short) <= max(limit, 0)
+    assert (short == text) == (len(text) <= limit)
+
+
+def test_prompt_holds_everything_when_it_fits() -> None:
+    records = [("what is 1+1?", "three {braces}", "wrong", 0.0), ("and 2+2?", "4", "right", 1.0)]
+    prompt, cut = reflection_prompt("Be {careful}.", records, 10_000)
+    assert not cut
+    for part in ("Be {careful}.", "what is 1+1?", "three {braces}", "wrong", "and 2+2?", "right", "```"):
+        assert part in prompt
+
+
+@given(
+    st.integers(0, 3000), st.lists(st.tuples(*[st.integers(0, 4000)] * 3), min_size=1, max_size=5),
+    st.integers(3000, 9000),
+)  # fmt: skip
+def test_prompt_fits(n_template: int, lengths: list[tuple[int, int, int]], limit: int) -> None:
+    records = [("q" * a, "o" * b, "f" * c, 0.5) for a, b, c in lengths]
+    prompt, cut = reflection_prompt("t" * n_template, records, limit)
+    assert len(prompt) <= limit
+    full, _ = reflection_prompt("t" * n_template, records, 10**9)
+    assert cut == (len(full) > limit)
+
+
+def test_outputs_are_shortened_before_anything_else() -> None:
+    prompt, cut = reflection_prompt("keep me", [("q" * 500, "a" + "o" * 9000 + "z", "f" * 300, 0.0)], 4000)
+    assert cut
+    assert len(prompt) > 3900
+    assert "q" * 500 in prompt
+    assert "f" * 300 in prompt
+    assert "ao" in prompt
+    assert "oz" in prompt
+
+
+def test_a_callable_fails_one_job_at_a_time() -> None:
+    def fn(prompt: str) -> str:
+        if prompt == "bad":
+            raise ValueError("private")
+        return {"none": None}.get(prompt, f"re {prompt}")  # type: ignore[return-value]
+
+    replies = CallableReflector(fn)([job(prompt=p) for p in ("a", "bad", "none")])
+    assert replies == [Reply("re a"), Reply(None, "ValueError"), Reply(None, "no_text")]
+
+
+def test_a_batch_reflector_may_count_tokens() -> None:
+    reflector = BatchReflector(lambda prompts: ["x", Reply("y", None, 3, 4)])
+    assert reflector([job(), job()]) == [Reply("x"), Reply("y", None, 3, 4)]
+
+
+def test_phrases_are_deterministic_and_sometimes_large() -> None:
+    reflector = PhrasesReflector()
+    sizes: Counter[int] = Counter()
+    for seed in range(800):
+        text = reflector.propose(job(seed=seed))
+        assert text == reflector.propose(job(seed=seed))
+        phrases = split_phrases(text, GENERAL_BANK)
+        assert set(phrases) <= set(GENERAL_BANK)
+        sizes[len(phrases)] += 1
+    assert set(sizes) == set(range(1, 9))
+    assert min(sizes.values()) > 60  # uniform: 100 each
+    template, fate, _ = read_reply(reflector([job(seed=1)])[0].text or "", 4000)
+    assert (template, fate) == (reflector.propose(job(seed=1)), "")
+
+
+def test_phrases_keep_most_of_the_parent() -> None:
+    bank = [f"Phrase {c}." for c in "abcdefghijkl"]
+    parent = "Phrase a. My own sentence! Phrase c."
+    children = [PhrasesReflector(bank).propose(job(parent, seed)) for seed in range(400)]
+    share = sum("My own sentence!" in c for c in children) / 400
+    assert 0.55 < share < 0.85
+    assert split_phrases(parent, bank) == ["Phrase a.", "My own sentence!", "Phrase c."]
+
+
+def test_four_groups_come_together_often_enough() -> None:
+    groups = [[f"useful {g}{i}." for i in "ab"] for g in "wrcf"]
+    bank = [p for g in groups for p in g] + [f"useless {i}." for i in "abcdefgh"]
+    reflector = PhrasesReflector(bank)
+    hits = sum(
+        all(any(p in t for p in g) for g in groups)
+        for t in (reflector.propose(job(seed=s)) for s in range(2000))
+    )
+    assert hits / 2000 > 0.04  # 16 proposals find the conjunction in an iteration or two
+
+
+def test_format_reminders_come_from_the_feedback_without_answers() -> None:
+    feedback = (
+        "Wrong answer. The right answer is 42, in the final answer. Put the final answer inside \\boxed{}.\n"
+        "The answer must end with a period! Your answer was 17. Nothing else."
+    )
+    assert format_reminders(feedback) == [
+        "Put the final answer inside \\boxed{}.",
+        "The answer must end with a period!",
+    ]
+    texts = [PhrasesReflector(["A."], 2).propose(job(seed=s, feedback=feedback)) for s in range(50)]
+    assert any("\\boxed{}" in t for t in texts)
+    assert not any("42" in t or "17" in t for t in texts)

@@ -1,0 +1,123 @@
+"""The verification pool: right verdicts in order, and nothing that a check does can stop the others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from p2o.errors import RewardError
+from p2o.verify import VerifyPool, pack_json, shared_pool
+
+HANGING = {"golds": ["5"], "text": r"\boxed{9^{9^{9}}}"}
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[VerifyPool]:
+    pool = VerifyPool("math", size=2)
+    yield pool
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "right"),
+    [
+        ("5", "5", True),
+        ("5", "6", False),
+        ("\\frac12", "0.5", True),
+        ("1,234", "1234", True),
+        ("$\\sqrt{8}$", "2\\sqrt{2}", True),
+        ("x^2-1", "(x-1)(x+1)", True),
+        ("\\boxed{7}", "7", True),
+        ("(1, 2]", "(1,2]", True),
+        ("(1, 2]", "(1,2)", False),
+    ],
+)
+def test_math(pool: VerifyPool, gold: str, answer: str, right: bool) -> None:
+    (verdict,) = pool.run([{"golds": [gold], "text": f"\\boxed{{{answer}}}"}], deadline=30)
+    assert (verdict.score, verdict.outcome) == (float(right), "checked")
+
+
+def test_any_of_several_right_answers_will_do_and_nonsense_is_unreadable(pool: VerifyPool) -> None:
+    tasks = [{"golds": ["5", "6"], "text": "\\boxed{6}"}, {"golds": ["5"], "text": "\\boxed{???}"}]
+    assert [v.outcome for v in pool.run(tasks, deadline=30)] == ["checked", "unreadable"]
+
+
+def test_hanging_checks_are_lost_alone_and_order_is_kept(pool: VerifyPool) -> None:
+    tasks = [{"golds": [str(n)], "text": f"\\boxed{{{n + n % 2}}}"} for n in range(40)]
+    tasks[0] = tasks[7] = tasks[8] = HANGING
+    before = pool.counts["timeout"]
+    start = time.monotonic()
+    verdicts = pool.run(tasks, deadline=1)
+    assert time.monotonic() - start < 20
+    assert [n for n, v in enumerate(verdicts) if v.outcome == "timeout"] == [0, 7, 8]
+    assert all(v.score == 1 - n % 2 for n, v in enumerate(verdicts) if n not in (0, 7, 8))
+    assert pool.counts["timeout"] - before == 3
+
+
+def test_a_dead_worker_is_replaced(pool: VerifyPool) -> None:
+    task = {"golds": ["5"], "text": "\\boxed{5}"}
+    pool.run([task], deadline=30)
+    for worker in pool._workers:
+        subprocess.run(["kill", "-KILL", str(worker.pid)], check=True)
+    assert pool.run([task], deadline=30)[0].score == 1.0
+
+
+def test_closing_ends_all_processes_and_a_closed_pool_starts_again(pool: VerifyPool) -> None:
+    task = {"golds": ["5"], "text": "\\boxed{5}"}
+    pool.run([task], deadline=30)
+    pids = [worker.pid for worker in pool._workers]
+    pool.close()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert pool.run([task], deadline=30)[0].score == 1.0
+
+
+def test_text_that_a_scorer_evaluates_can_do_no_harm(tmp_path: Path) -> None:
+    """The scorer of spiral_matrix evaluates the model's text; it gives 0.1 if that is a list of the answer."""
+    file = tmp_path / "written"
+    assert "PYTEST_CURRENT_TEST" in os.environ
+    expected = {
+        "[1, 2]": (0.1, "checked"),
+        f"[open({str(file)!r}, 'w') and 1, 2]": (0.0, "checked"),
+        "[__import__('os').system('true') or 1, 2]": (0.0, "checked"),
+        "[1, 2] if 'PYTEST_CURRENT_TEST' in __import__('os').environ else []": (0.0, "checked"),
+        "__import__('os').abort()": (0.0, "crash"),
+        "exit()": (0.0, "crash"),
+        "1 2": (1.0, "checked"),
+    }
+    entry = pack_json({"question": "", "answer": "1 2", "metadata": {}})
+    tasks = [{"dataset": "spiral_matrix", "entry": entry, "answer": answer} for answer in expected]
+    pool = shared_pool("reasoning_gym")
+    found = [(verdict.score, verdict.outcome) for verdict in pool.run(tasks, deadline=30)]
+    assert dict(zip(expected, found, strict=True)) == expected
+    assert not file.exists()
+    with pytest.raises(RewardError, match="no data set 'spiral'"):
+        pool.run([{"dataset": "spiral", "entry": entry, "answer": "1"}], deadline=30)
+    assert pool.run(tasks[-1:], deadline=30)[0].score == 1.0  # the pool goes on
+
+
+def test_workers_do_not_run_the_main_script_and_end_with_it(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys\nprint('main')\nfrom p2o.verify import shared_pool\n"
+        "pool = shared_pool('math')\n"
+        "print(pool.run([{'golds': ['5'], 'text': '5'}] * 3, 30)[2].score)\n"
+        "print('pids', pool._source.process.pid, *[w.pid for w in pool._workers])\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["main", "1.0"]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in lines[2].split()[1:])
+    assert done.stderr == ""
+
+
+def test_a_missing_library_gives_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "math_verify.py").write_text("raise ImportError('No module named math_verify')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RewardError, match="math answers cannot be checked: No module named math_verify"):
+        VerifyPool("math", size=1).run([HANGING], deadline=1)
