@@ -53,9 +53,7 @@ def measure(pool: VerifyPool, tasks: list[Task], deadline: float) -> tuple[float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checks", type=int, default=10_000)
     parser.add_argument("--hanging", type=int, default=50)
     parser.add_argument("--deadline", type=float, default=1.0, help="CPU seconds")

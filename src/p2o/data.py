@@ -76,9 +76,7 @@ class DataColumns:
 DEFAULT_COLUMNS = DataColumns()
 
 
-def load_samples(
-    source: str, *, split: str | None = None, columns: DataColumns = DEFAULT_COLUMNS
-) -> list[Sample]:
+def load_samples(source: str, *, split: str | None = None, columns: DataColumns = DEFAULT_COLUMNS) -> list[Sample]:
     """Read a source (see the table above) into samples with unique ids.
 
     Raises DataError: one sentence with the source and the row (counted from 1, blank lines not).
@@ -105,14 +103,10 @@ def load_samples(
                 f"rows {places[sample_id] + 1} and {index + 1} of {source} have the same id {sample_id!r}; "
                 "mend one, or name another id_column"
             )
-        others = {
-            k: v for k, v in rows[index].items() if k not in ("prompt", "answer", "answers", "sample_id")
-        }
+        others = {k: v for k, v in rows[index].items() if k not in ("prompt", "answer", "answers", "sample_id")}
         if len(answers) > 1:
             others["answers"] = answers
-        samples[sample_id] = Sample(
-            sample_id, _prompted(messages, columns), answers[0] if answers else None, others
-        )
+        samples[sample_id] = Sample(sample_id, _prompted(messages, columns), answers[0] if answers else None, others)
         places[sample_id] = index
     if copies:
         warnings.warn(f"{source}: {copies} rows repeat an earlier prompt and answer; left out", stacklevel=2)
@@ -174,9 +168,7 @@ def to_dataset(samples: Sequence[Sample]) -> Any:
             pyarrow.array(values)
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
             reason = str(error).splitlines()[0]
-            raise DataError(
-                f"column {name!r} mixes types and cannot be kept ({reason}); drop or mend it"
-            ) from None
+            raise DataError(f"column {name!r} mixes types and cannot be kept ({reason}); drop or mend it") from None
     return datasets.Dataset.from_dict(table)
 
 
@@ -213,9 +205,7 @@ def _messages(prompt: Any, place: str) -> list[dict[str, str]]:
     if not isinstance(prompt, list) or not all(isinstance(message, Mapping) for message in prompt):
         raise DataError(f"the prompt in {place} is neither text nor a list of chat messages")
     for message in prompt:
-        if message.get("role") not in ("system", "user", "assistant") or not isinstance(
-            message.get("content"), str
-        ):
+        if message.get("role") not in ("system", "user", "assistant") or not isinstance(message.get("content"), str):
             raise DataError(
                 f"a message in {place} is not of the form {{role: system, user or assistant, content: text}}"
             )
@@ -283,9 +273,7 @@ def _read(source: str, split: str | None) -> list[Row]:
     if path.suffix in (".jsonl", ".json", ".parquet"):
         _only_train(source, split)
         if not path.is_file():
-            raise DataError(
-                f"there is no file {source}; check the path (it is taken from the working directory)"
-            )
+            raise DataError(f"there is no file {source}; check the path (it is taken from the working directory)")
         return _from_parquet(path) if path.suffix == ".parquet" else _from_json(path)
     if path.is_dir():
         return _from_datasets(source, str(path), None, split)
@@ -309,9 +297,7 @@ def _from_json(path: Path) -> list[Row]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}") from None
     whole = path.suffix == ".json" and text.lstrip().startswith("[")
-    lines = (
-        [(0, text)] if whole else [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    )
+    lines = [(0, text)] if whole else [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     rows: list[Any] = []
     for number, line in lines:
         try:
@@ -349,9 +335,7 @@ def _from_package(source: str, name: str, split: str | None) -> list[Row]:
         if file.name.endswith(".jsonl")
     ]
     if source not in present:
-        raise DataError(
-            f"there is no {source}{nearest(source, present)}; there are {', '.join(sorted(present))}"
-        )
+        raise DataError(f"there is no {source}{nearest(source, present)}; there are {', '.join(sorted(present))}")
     with importlib.resources.as_file(package / folder / f"{stem}.jsonl") as path:
         return _from_json(path)
 
@@ -397,8 +381,7 @@ def _from_gym(source: str, spec: str) -> list[Row]:
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in known:
             raise DataError(
-                f"{name} of reasoning-gym has no setting {key!r}{nearest(key, known)}; "
-                f"it has {', '.join(known)}"
+                f"{name} of reasoning-gym has no setting {key!r}{nearest(key, known)}; it has {', '.join(known)}"
             )
         settings[key] = _literal(value)
     try:

@@ -124,9 +124,7 @@ class Rule:
 RULES: Mapping[str, Rule] = {
     "boxed": Rule(last_boxed, "the answer must be given inside \\boxed{}", "math"),
     "last_number": Rule(last_number, "the answer must be given as a number at the end", "number"),
-    "exact": Rule(
-        lambda text: text.strip() or None, "the answer must be given alone, without other text", "text"
-    ),
+    "exact": Rule(lambda text: text.strip() or None, "the answer must be given alone, without other text", "text"),
     "math": Rule(
         lambda text: text.strip() or None,
         "the answer must be given as a mathematical expression",
@@ -146,9 +144,7 @@ def pattern_rule(pattern: str, describe: str | None = None, compare: Compare = "
     except re.error as error:
         raise RewardError(f"the reward pattern {pattern!r} is not a regular expression: {error}") from None
     if regex.groups != 1:
-        raise RewardError(
-            f"the reward pattern {pattern!r} has {regex.groups} groups; give it one, around the answer"
-        )
+        raise RewardError(f"the reward pattern {pattern!r} has {regex.groups} groups; give it one, around the answer")
 
     def extract(text: str) -> str | None:
         found = regex.findall(text)
@@ -157,9 +153,7 @@ def pattern_rule(pattern: str, describe: str | None = None, compare: Compare = "
     return Rule(extract, describe or f"the answer must match the pattern {pattern}", compare)
 
 
-GYM_RULE = pattern_rule(
-    r"<answer>(.*?)</answer>", "the answer must be given between <answer> and </answer>", "text"
-)
+GYM_RULE = pattern_rule(r"<answer>(.*?)</answer>", "the answer must be given between <answer> and </answer>", "text")
 
 
 def golds_of(sample: Sample) -> list[str]:
@@ -212,8 +206,7 @@ class AnswerReward:
             if not gold:
                 raise RewardError(f"reward {self.name!r} needs an answer, and sample {sample.id!r} has none")
         verdicts = [
-            None if answer is None else self._at_once(answer, gold)
-            for answer, gold in zip(answers, golds, strict=True)
+            None if answer is None else self._at_once(answer, gold) for answer, gold in zip(answers, golds, strict=True)
         ]
         open_rows = [i for i, answer in enumerate(answers) if answer is not None and verdicts[i] is None]
         form = "{}" if self.rule.whole else "\\boxed{{{}}}"  # math-verify takes a boxed answer as it stands
@@ -263,9 +256,7 @@ def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: f
         unknown = [gold for gold, verdict in zip(unknown, verdicts, strict=True) if verdict.score < 1]
     if unknown:
         kind, other = (
-            ("a number", "'boxed'")
-            if compare == "number"
-            else ("mathematics", "'exact' or a pattern compared as text")
+            ("a number", "'boxed'") if compare == "number" else ("mathematics", "'exact' or a pattern compared as text")
         )
         raise DataError(
             f"the answer {_short(unknown[0])!r} of sample {golds[unknown[0]]!r} cannot be read as {kind} "
@@ -293,8 +284,7 @@ class GymReward:
         columns = sample.columns
         if not columns.get("reasoning_gym") or not columns.get("reasoning_gym_entry"):
             raise RewardError(
-                f"reward {self.name!r} needs rows of a reasoning_gym: source, "
-                f"and sample {sample.id!r} is not one"
+                f"reward {self.name!r} needs rows of a reasoning_gym: source, and sample {sample.id!r} is not one"
             )
         return {
             "dataset": columns["reasoning_gym"],
@@ -310,9 +300,7 @@ class FunctionReward:
     and infinity are taken as None and counted in ``not_scorable``.
     """
 
-    def __init__(
-        self, function: Callable[..., Any], name: str, *, solution_from_answer: bool = False
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, *, solution_from_answer: bool = False) -> None:
         self.function, self.name = function, name
         self.__name__ = name
         self.solution_from_answer = solution_from_answer
@@ -349,9 +337,7 @@ class FunctionReward:
             if inspect.iscoroutine(values):
                 values = asyncio.run(values)
         except Exception as error:
-            raise RewardError(
-                f"reward function {self.name!r} raised {type(error).__name__}: {error}"
-            ) from error
+            raise RewardError(f"reward function {self.name!r} raised {type(error).__name__}: {error}") from error
         finally:
             slow.cancel()
         if not hasattr(values, "__len__") or isinstance(values, str | Mapping):
@@ -360,9 +346,7 @@ class FunctionReward:
                 "with one reward per completion"
             )
         if len(values) != count:
-            raise RewardError(
-                f"reward function {self.name!r} returned {len(values)} rewards for {count} completions"
-            )
+            raise RewardError(f"reward function {self.name!r} returned {len(values)} rewards for {count} completions")
         return [self._score(value) for value in values]
 
     def _score(self, value: Any) -> Score:
@@ -422,10 +406,7 @@ class RewardSet:
     def _join(self, scores: Mapping[str, Score]) -> Scored:
         values = {name: score.reward for name, score in scores.items()}
         total = sum(w * v for w, v in zip(self.weights, values.values(), strict=True) if v is not None)
-        texts = [
-            score.feedback if len(scores) == 1 else f"{name}: {score.feedback}"
-            for name, score in scores.items()
-        ]
+        texts = [score.feedback if len(scores) == 1 else f"{name}: {score.feedback}" for name, score in scores.items()]
         success = values[self.success_reward_name]
         return Scored(float(total), values, is_solved(success, self.success_threshold), "\n".join(texts))
 
@@ -565,9 +546,7 @@ def _trl_reward(name: str) -> Reward:
     # Those named get_… make rewards, and need arguments.
     names = [n for n in trl.rewards.__all__ if not n.startswith("get_")]
     if name not in names:
-        raise RewardError(
-            f"TRL has no reward function {name!r}{nearest(name, names)}; it has {', '.join(names)}"
-        )
+        raise RewardError(f"TRL has no reward function {name!r}{nearest(name, names)}; it has {', '.join(names)}")
     # TRL's rewards look for the right answer in a column named "solution".
     return FunctionReward(getattr(trl.rewards, name), name, solution_from_answer=True)
 
@@ -577,9 +556,7 @@ def _import(place: str, name: str) -> Callable[..., Any]:
     try:
         module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except Exception as error:  # whatever the user's module raises while it is imported
-        raise RewardError(
-            f"the reward {place}:{name} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        raise RewardError(f"the reward {place}:{name} cannot be loaded: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise RewardError(f"{place} has no function {name!r}{nearest(name, dir(module))}")

@@ -9,22 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from trl import GRPOTrainer
-from trl.trainer.utils import pad
 
 from .callbacks import LoopCallback
 from .checkpoint import STATE_FILE, latest_checkpoint
 from .config import P2OConfig
 from .console import EvolutionBar
+from .context import Batch, distill
 from .cost import CostMeter, Phase
 from .data import sample_of
-from .distill import log_ratio, ratio_mask
 from .errors import ConfigError
 from .evolve import Reflector
 from .generation import Generator
@@ -33,18 +31,6 @@ from .reflect import LocalReflector, guard_control_tokens
 from .sampler import ReplayingSampler
 from .store import read_json, write_json
 from .templates import apply_to_prompt
-
-
-@dataclass
-class Batch:
-    """One rank's rows of a generation batch, from rollout to ratio mask."""
-
-    rows: list[dict[str, Any]]
-    templates: list[str] = field(default_factory=list)
-    """The template of each row's rollout; "" is bare."""
-    templated_ids: list[list[int]] = field(default_factory=list)
-    """Token ids of T(x, z) for each row; empty for bare rows."""
-    solved: list[bool] = field(default_factory=list)
 
 
 class P2OTrainer(GRPOTrainer):
@@ -142,10 +128,10 @@ class P2OTrainer(GRPOTrainer):
     @property
     def generates_in_step(self) -> bool:
         """Whether all ranks must call generation equally often (sharded weights, vLLM server)."""
-        return bool(self.use_vllm or self._weights_are_sharded)
+        return bool(self.use_vllm or self.weights_are_sharded)
 
     @property
-    def _weights_are_sharded(self) -> bool:
+    def weights_are_sharded(self) -> bool:
         plugin = self.accelerator.state.deepspeed_plugin
         return bool(self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3))
 
@@ -177,8 +163,8 @@ class P2OTrainer(GRPOTrainer):
         finally:
             self._batch = None
         if "old_per_token_logps" in output:
-            self._count_scored("rollout", output["prompt_mask"], output["completion_mask"])
-        return self._distill(output, batch) if self.loop.assignment else output
+            self.count_scored("rollout", output["prompt_mask"], output["completion_mask"])
+        return distill(self, output, batch) if self.loop.assignment else output
 
     def _generate_single_turn(
         self,
@@ -254,114 +240,9 @@ class P2OTrainer(GRPOTrainer):
         self._metrics["train"]["p2o/all_failed"].append(dead * K / len(facts))
         self._metrics["train"]["p2o/templated"].append(sum(t for _, t in facts) / len(facts))
 
-    # --- context distillation ------------------------------------------------------------------------------
-
-    def _distill(self, output: dict[str, Any], batch: Batch) -> dict[str, Any]:
-        """Trains templated rows on the bare prompt, by the configured mode."""
-        args = self.args
-        templated_B = torch.tensor([bool(t) for t in batch.templates], device=output["advantages"].device)
-        if args.drop_failed_template_rollout:
-            failed_B = ~torch.tensor(batch.solved, device=templated_B.device)
-            output["advantages"] = output["advantages"].masked_fill(templated_B & failed_B, 0.0)
-        if args.distillation == "no_mask":
-            return output
-        if args.distillation == "none":
-            return self._train_on_templated_prompts(output, batch)
-        bare_BT, templated_BT = self._ratio_pass(output, batch, templated_B)
-        if args.distillation == "importance":
-            old_BT = output.get("old_per_token_logps")
-            if old_BT is None:
-                old_BT = bare_BT
-            output["old_per_token_logps"] = torch.where(templated_B[:, None], templated_BT, old_BT)
-            return output
-        mask_BT = ratio_mask(
-            bare_BT,
-            templated_BT,
-            templated_B,
-            low=args.ratio_low,
-            high=args.ratio_high,
-            soft=args.distillation == "soft",
-            soft_max=args.soft_max,
-        )
-        self._log_ratios(bare_BT, templated_BT, templated_B[:, None] * output["completion_mask"])
-        output["advantages"] = output["advantages"][:, None] * mask_BT
-        return output
-
-    def _ratio_pass(
-        self, output: dict[str, Any], batch: Batch, templated_B: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, T) log-probs on x and on T(x, z). Rows that need none (bare, or without advantage) hold zeros, so
-        their ratio is 1. With ``importance`` every row needs its log-prob on x."""
-        completion_ids = output["completion_ids"]
-        bare_BT = torch.zeros(completion_ids.shape, device=completion_ids.device)
-        templated_BT = torch.zeros_like(bare_BT)
-        live = (templated_B & (output["advantages"] != 0)).nonzero()[:, 0].tolist()
-        with self.cost.timed("ratio"):
-            ids = [torch.tensor(batch.templated_ids[n], device=completion_ids.device) for n in live]
-            self._logps_of_rows(output, live, ids, templated_BT)
-            old_BT = output.get("old_per_token_logps")
-            if old_BT is not None:
-                bare_BT[live] = old_BT[live].float()
-            else:
-                rows = list(range(len(batch.rows))) if self.args.distillation == "importance" else live
-                bare = [output["prompt_ids"][n][output["prompt_mask"][n].bool()] for n in rows]
-                self._logps_of_rows(output, rows, bare, bare_BT)
-        return bare_BT, templated_BT
-
-    def _logps_of_rows(
-        self, output: dict[str, Any], rows: list[int], prompt_ids: list[torch.Tensor], into_BT: torch.Tensor
-    ) -> None:
-        """Log-probs of the rows' completions after the given prompts, by the current weights, without gradient."""
-        if self._weights_are_sharded:  # all ranks must run equally many forwards
-            count = max(gather_object([len(rows)]))
-            spare = output["prompt_ids"][0][output["prompt_mask"][0].bool()]
-            prompt_ids = prompt_ids + [spare] * (count - len(rows))
-            padded_rows = rows + [0] * (count - len(rows))
-        else:
-            padded_rows = rows
-        if not padded_rows:
-            return
-        prompts = pad(prompt_ids, padding_value=self._tokenizer.pad_token_id, padding_side="left")
-        masks = pad([torch.ones_like(p) for p in prompt_ids], padding_value=0, padding_side="left")
-        completion_mask = output["completion_mask"][padded_rows]
-        with torch.no_grad():
-            logps = self._get_per_token_logps_and_entropies(
-                self.model,
-                torch.cat([prompts, output["completion_ids"][padded_rows]], dim=1),
-                torch.cat([masks, completion_mask], dim=1),
-                into_BT.size(1),
-                batch_size=self.args.per_device_train_batch_size,
-            )[0]
-        self._count_scored("ratio", masks, completion_mask)
-        into_BT[rows] = logps[: len(rows)].float()
-
-    def _train_on_templated_prompts(self, output: dict[str, Any], batch: Batch) -> dict[str, Any]:
-        """No distillation: the gradient is taken on T(x, z), from which the rollout was drawn."""
-        device = output["prompt_ids"].device
-        prompts = [
-            torch.tensor(ids, device=device) if ids else output["prompt_ids"][n][output["prompt_mask"][n].bool()]
-            for n, ids in enumerate(batch.templated_ids)
-        ]
-        output["prompt_ids"] = pad(prompts, padding_value=self._tokenizer.pad_token_id, padding_side="left")
-        output["prompt_mask"] = pad([torch.ones_like(p) for p in prompts], padding_value=0, padding_side="left")
-        if "old_per_token_logps" in output:
-            old_BT = torch.zeros_like(output["old_per_token_logps"], dtype=torch.float32)
-            self._logps_of_rows(output, list(range(len(prompts))), prompts, old_BT)
-            output["old_per_token_logps"] = old_BT
-        return output
-
-    def _log_ratios(self, bare_BT: torch.Tensor, templated_BT: torch.Tensor, tokens_BT: torch.Tensor) -> None:
-        ratios = log_ratio(bare_BT, templated_BT)[(tokens_BT.bool()) & (templated_BT != 0)]
-        if not ratios.numel():
-            return
-        metrics = self._metrics["train"]
-        metrics["p2o/ratio_below"].append((ratios < math.log(self.args.ratio_low)).float().mean().item())
-        metrics["p2o/ratio_above"].append((ratios > math.log(self.args.ratio_high)).float().mean().item())
-        metrics["p2o/ratio_median"].append(ratios.median().exp().item())
-
     # --- cost ----------------------------------------------------------------------------------------------
 
-    def _count_scored(self, phase: Phase, prompt_mask: torch.Tensor, completion_mask: torch.Tensor) -> None:
+    def count_scored(self, phase: Phase, prompt_mask: torch.Tensor, completion_mask: torch.Tensor) -> None:
         self.cost[phase].add(scored_tokens=int(prompt_mask.sum() + completion_mask.sum()))
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:

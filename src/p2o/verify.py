@@ -81,9 +81,7 @@ class _Source:
         if problem != READY:
             self.close()
             code = self.process.returncode
-            raise _reward_error(
-                f"{kind} answers cannot be checked: {problem or f'the process ended with code {code}'}"
-            )
+            raise _reward_error(f"{kind} answers cannot be checked: {problem or f'the process ended with code {code}'}")
 
     def fork(self) -> _Worker:
         ours, theirs = Pipe()
@@ -270,9 +268,7 @@ def pack_json(value: Any) -> str:
 
 def unpack_json(text: str) -> Any:
     """The inverse of `pack_json`."""
-    return json.loads(
-        text, object_hook=lambda item: tuple(item["__tuple__"]) if item.keys() == {"__tuple__"} else item
-    )
+    return json.loads(text, object_hook=lambda item: tuple(item["__tuple__"]) if item.keys() == {"__tuple__"} else item)
 
 
 # What follows runs in the workers.
@@ -323,9 +319,7 @@ def _gym_checker() -> Checker:
 
     def check(task: Task) -> tuple[float, Outcome]:
         if task["dataset"] not in DATASETS:
-            raise _FatalError(
-                f"reasoning-gym has no data set {task['dataset']!r}, so nothing can score for it"
-            )
+            raise _FatalError(f"reasoning-gym has no data set {task['dataset']!r}, so nothing can score for it")
         return float(scorer(task["dataset"])(task["answer"], unpack_json(task["entry"]))), "checked"
 
     return check

@@ -6,7 +6,7 @@ import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-import p2o.trainer as trainer_module
+import p2o.context as context_module
 from helpers import ALL_FOUR, hard_rows, letters, make_trainer, rollout_batch, settings
 from p2o.models import resolve_model
 
@@ -79,7 +79,7 @@ def test_templated_rollouts_are_trained_on_the_bare_prompt(tmp_path):
 
 def test_fully_masked_batch_has_gradient_zero(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path)
-    monkeypatch.setattr(trainer_module, "ratio_mask", lambda bare, *args, **kwargs: torch.zeros_like(bare))
+    monkeypatch.setattr(context_module, "ratio_mask", lambda bare, *args, **kwargs: torch.zeros_like(bare))
     batch = rollout_batch(trainer, ALL_FOUR)
     assert all((g == 0).all() for g in grads(trainer, batch).values())
 

@@ -205,9 +205,9 @@ def test_bad_sources_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     Path("broken.parquet").write_text("no parquet")
     Path("binary.jsonl").write_bytes(b"\xff\xfe\x00")
     write(tmp_path / "reserved.jsonl", [{**ROWS[0], "completions": 1}])
-    datasets.DatasetDict(
-        train=datasets.Dataset.from_list(ROWS), test=datasets.Dataset.from_list(ROWS)
-    ).save_to_disk("saved")
+    datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS), test=datasets.Dataset.from_list(ROWS)).save_to_disk(
+        "saved"
+    )
     for source, split, message in [
         ("missing.jsonl", None, "there is no file missing.jsonl"),
         ("./missing", None, "there is no data set ./missing"),

@@ -127,9 +127,7 @@ def test_builtin_rules(spec: str, completion: str, gold: str, reward: float) -> 
 
 
 def test_feedback_tells_format_answer_and_reward() -> None:
-    assert (
-        one("boxed", "42").feedback == "Wrong format: the answer must be given inside \\boxed{}. Reward: 0."
-    )
+    assert one("boxed", "42").feedback == "Wrong format: the answer must be given inside \\boxed{}. Reward: 0."
     assert one("boxed", r"\boxed{41}").feedback == "Wrong answer: 41. The right answer is 42. Reward: 0."
     assert one("boxed", r"\boxed{42}").feedback == "Right answer: 42. Reward: 1."
     assert "cannot be read as mathematics" in one("boxed", r"\boxed{???}").feedback
@@ -188,9 +186,7 @@ def test_reasoning_gym_scores_with_its_own_scorer() -> None:
     assert wrong.reward is not None
     assert wrong.reward < 1
     assert f"The right answer is {task.answer}." in wrong.feedback
-    assert bare == Score(
-        0.0, "Wrong format: the answer must be given between <answer> and </answer>. Reward: 0."
-    )
+    assert bare == Score(0.0, "Wrong format: the answer must be given between <answer> and </answer>. Reward: 0.")
     boxed = resolve_reward({"name": "reasoning_gym", "extract": "boxed"}, deadline=60)
     assert boxed.score([f"\\boxed{{{task.answer}}}"], [task])[0].reward == 1.0
     with pytest.raises(RewardError, match="sample 's1' is not one"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -64,7 +65,9 @@ def test_a_dead_worker_is_replaced(pool: VerifyPool) -> None:
     task = {"golds": ["5"], "text": "\\boxed{5}"}
     pool.run([task], deadline=30)
     for worker in pool._workers:
-        subprocess.run(["kill", "-KILL", str(worker.pid)], check=True)
+        os.kill(worker.pid, signal.SIGKILL)
+        while Path(f"/proc/{worker.pid}").exists():
+            time.sleep(0.01)
     assert pool.run([task], deadline=30)[0].score == 1.0
 
 
@@ -78,7 +81,7 @@ def test_closing_ends_all_processes_and_a_closed_pool_starts_again(pool: VerifyP
 
 
 def test_text_that_a_scorer_evaluates_can_do_no_harm(tmp_path: Path) -> None:
-    """The scorer of spiral_matrix evaluates the model's text; it gives 0.1 if that is a list of the answer."""
+    """The scorer of spiral_matrix evaluates the text; it gives 0.1 if that is a list of the answer."""
     file = tmp_path / "written"
     assert "PYTEST_CURRENT_TEST" in os.environ
     expected = {

@@ -1,0 +1,259 @@
+"""Which reasoning-gym task, answer format and template suit SmolLM2-135M-Instruct?
+
+For each task, format and template: how often a rollout is solved and how often it has the format; for the bare
+prompt, the share of groups on which every rollout fails; for templated successes, whether their tokens pass the
+ratio mask (what does not pass can be unlocked but never distilled).
+
+Shell: ``python benchmarks/smollm2_tasks.py --tasks add1 --formats result,boxed --samples 16 --out table.json``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from p2o.data import load_samples
+from p2o.distill import ratio_mask
+from p2o.models import resolve_model
+from p2o.rewards import resolve_reward
+from p2o.samples import Sample
+from p2o.templates import apply_template
+
+_SUM = "reasoning_gym:basic_arithmetic?min_terms=2&max_terms=2&allow_parentheses=false&allow_negation=false"
+TASKS: dict[str, tuple[str, tuple[str, str, str]]] = {
+    "add1": (_SUM + "&max_digits=1&operators=('+',)", ("Calculate 20 + 30.", "20 + 30 = 50", "50")),
+    "add12": (_SUM + "&max_digits=2&operators=('+',)", ("Calculate 200 + 300.", "200 + 300 = 500", "500")),
+    "addsub1": (_SUM + "&max_digits=1&operators=('+','-')", ("Calculate 20 + 30.", "20 + 30 = 50", "50")),
+    "mul1": (_SUM + "&max_digits=1&operators=('*',)", ("Calculate 20 * 30.", "20 * 30 = 600", "600")),
+    "chain1": (
+        "reasoning_gym:chain_sum?min_terms=2&max_terms=2&max_digits=1",
+        (
+            "State the final answer to the following arithmetic problem: 20 + 30 =",
+            "20 + 30 = 50",
+            "50",
+        ),
+    ),
+    "letters": (
+        "reasoning_gym:letter_counting?min_words=3&max_words=5",
+        (
+            'How many times does the letter "z" appear in the text: "zzzz zzz"?',
+            "4 + 3 = 7",
+            "7",
+        ),
+    ),
+    "bits": (
+        "reasoning_gym:count_bits?max_n=63",
+        (
+            "How many 1 bits are there in the binary representation of the number 255?",
+            "255 is 11111111",
+            "8",
+        ),
+    ),
+}
+"""name → (source, a worked example: question, steps, answer; its answer should be no sample's)."""
+
+N = r"(-?\d[\d,]*)"
+FORMATS: dict[str, tuple[str, str]] = {
+    "answer": (rf"[Tt]he answer is {N}", "The answer is {}."),
+    "answer_colon": (rf"[Tt]he answer is: {N}", "The answer is: {}"),
+    "final": (rf"[Tt]he final answer is:? {N}", "The final answer is {}."),
+    "result": (rf"[Tt]he result is:? {N}", "The result is {}."),
+    "total": (rf"[Tt]he total is:? {N}", "The total is {}."),
+    "label": (rf"Answer: {N}", "Answer: {}"),
+    "equation": (rf"= {N}", "= {}"),
+    "tags": (rf"<answer>\s*{N}\s*</answer>", "<answer>{}</answer>"),
+    "boxed": (rf"\\boxed\{{{N}\}}", "\\boxed{{{}}}"),
+}
+"""name → (pattern, the format with {} for the answer)."""
+
+
+def templates(form: str, example: tuple[str, str, str]) -> dict[str, str]:
+    """Templates for one format; "bare" is none."""
+    question, steps, answer = example
+    told = f'Write the equation, then write "{form.format("…")}" with the number.'
+    shown = f"{question}\n{form.format(answer)}"
+    worked = f"{question}\n{steps}. {form.format(answer)}"
+    lines = f"{question}\n{steps}\n{form.format(answer)}"
+    return {
+        "bare": "",
+        "strategy": "Write the equation with its result.",
+        "told": told,
+        "shown": shown,
+        "worked": worked,
+        "worked_lines": lines,
+        "told+worked": f"{told}\n\n{worked}",
+        "told+lines": f"{told}\n\n{lines}",
+    }
+
+
+class Policy:
+    """Generation and log-probabilities of one model."""
+
+    def __init__(self, name: str, batch: int) -> None:
+        path = resolve_model(name)
+        self.tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).eval()
+        self.batch = batch
+
+    def prompt_ids(self, template: str, sample: Sample) -> list[int]:
+        text = self.tokenizer.apply_chat_template(
+            apply_template(template, sample.messages), add_generation_prompt=True, tokenize=False
+        )
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    @torch.no_grad()
+    def generate(self, prompts: Sequence[list[int]], new_tokens: int, temperature: float) -> list[list[int]]:
+        """Completions, the end token included where it was reached."""
+        eos = self.tokenizer.eos_token_id
+        settings: dict[str, Any] = {"do_sample": False}
+        if temperature:
+            settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        out = []
+        for start in range(0, len(prompts), self.batch):
+            padded = self.tokenizer.pad(
+                {"input_ids": list(prompts[start : start + self.batch])}, return_tensors="pt"
+            )
+            rows = self.model.generate(**padded, max_new_tokens=new_tokens, **settings)
+            for row in rows[:, padded["input_ids"].shape[1] :].tolist():
+                out.append(row[: row.index(eos) + 1] if eos in row else row)
+        return out
+
+    @torch.no_grad()
+    def logps(self, prompt: list[int], completion: list[int], temperature: float) -> torch.Tensor:
+        """(T,) log-probabilities of a completion's tokens."""
+        logits = self.model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+        logps = (logits.float() / temperature).log_softmax(-1)
+        return logps.gather(1, torch.tensor(completion)[:, None])[:, 0]
+
+
+def through_mask(
+    policy: Policy,
+    successes: Sequence[tuple[Sample, list[int]]],
+    template: str,
+    temperature: float,
+    low: float = 0.01,
+    high: float = 10.0,
+) -> dict[str, Any]:
+    """How much of the templated successes the ratio mask lets through, and which tokens it drops."""
+    whole, inside, tokens = 0, 0, 0
+    dropped: Counter[str] = Counter()
+    for sample, ids in successes:
+        bare_T = policy.logps(policy.prompt_ids("", sample), ids, temperature)
+        templated_T = policy.logps(policy.prompt_ids(template, sample), ids, temperature)
+        mask_T = ratio_mask(bare_T[None], templated_T[None], torch.tensor([True]), low, high)[0]
+        whole += int(bool(mask_T.all()))
+        inside += int(mask_T.sum())
+        tokens += len(ids)
+        names = policy.tokenizer.convert_ids_to_tokens(ids)
+        signs = ["<" if b < t else ">" for b, t in zip(bare_T, templated_T, strict=True)]
+        dropped.update(s + n for s, n, m in zip(signs, names, mask_T, strict=True) if not m)
+    if not tokens:
+        return {"whole_inside": None, "tokens_inside": None, "dropped": []}
+    return {
+        "whole_inside": whole / len(successes),
+        "tokens_inside": inside / tokens,
+        "dropped": dropped.most_common(6),
+    }
+
+
+def measure(
+    policy: Policy, samples: Sequence[Sample], formats: dict[str, str], template: str, args: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """The figures of one template under each of the formats (name → pattern)."""
+    began = time.monotonic()
+    prompts = [policy.prompt_ids(template, sample) for sample in samples]
+    K = args.num_generations
+    sampled = policy.generate([p for p in prompts for _ in range(K)], args.new_tokens, args.temperature)
+    greedy = policy.generate(prompts, args.new_tokens, 0.0)
+    seconds = time.monotonic() - began
+    owners = [sample for sample in samples for _ in range(K)]
+    texts = policy.tokenizer.batch_decode(sampled, skip_special_tokens=True)
+    greedy_texts = policy.tokenizer.batch_decode(greedy, skip_special_tokens=True)
+    out: dict[str, dict[str, Any]] = {}
+    for name, pattern in formats.items():
+        reward = resolve_reward({"name": name, "pattern": pattern, "compare": "number"})
+        scores = reward.score(texts, owners)
+        solved = [score.reward == 1.0 for score in scores]
+        by_group = [sum(solved[i : i + K]) for i in range(0, len(solved), K)]
+        successes = [(s, ids) for s, ids, ok in zip(owners, sampled, solved, strict=True) if ok]
+        row: dict[str, Any] = {
+            "rollouts": len(solved),
+            "solved": sum(solved) / len(solved),
+            "formatted": sum("Wrong format" not in s.feedback for s in scores) / len(scores),
+            "dead_groups": sum(n == 0 for n in by_group) / len(by_group),
+            "greedy": sum(s.reward == 1.0 for s in reward.score(greedy_texts, samples)) / len(samples),
+            "tokens": sum(map(len, sampled)) / len(sampled),
+            "seconds": seconds,
+            "examples": [text for text, ok in zip(texts, solved, strict=True) if ok][:3] or texts[:3],
+        }
+        if template:
+            row |= through_mask(policy, successes[: args.mask_rows], template, args.temperature)
+        out[name] = row
+    return out
+
+
+def show(task: str, form: str, name: str, row: dict[str, Any]) -> None:
+    inside = row.get("whole_inside")
+    mask = "" if inside is None else f"{inside:6.0%} {row['tokens_inside']:6.0%}  "
+    mask += " ".join(f"{token}×{count}" for token, count in row.get("dropped", []))
+    print(
+        f"{task:9s}{form:13s}{name:14s}{row['solved']:7.1%}{row['formatted']:7.1%}{row['greedy']:7.1%}"
+        f"{row['dead_groups']:7.1%}{row['tokens']:6.1f}  {mask}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", default="builtin:smollm2")
+    parser.add_argument("--tasks", default="add1")
+    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--templates", default="", help="names; all where empty")
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--num_generations", type=int, default=6)
+    parser.add_argument("--new_tokens", type=int, default=32)
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--mask_rows", type=int, default=12, help="templated successes put through the mask")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    policy = Policy(args.model, args.batch)
+    wanted = args.formats.split(",")
+    rows: list[dict[str, Any]] = []
+    print("task     format       template        solved format greedy   dead  toks  whole/tokens inside, dropped")
+    for task in args.tasks.split(","):
+        source, example = TASKS[task]
+        samples = load_samples(f"{source}&size={args.samples * 2}&seed={args.seed}")[: args.samples]
+        done: set[tuple[str, str]] = set()
+        for form in wanted:
+            for name, template in templates(FORMATS[form][1], example).items():
+                if (args.templates and name not in args.templates.split(",")) or (form, name) in done:
+                    continue
+                shared = wanted if name in ("bare", "strategy") else [form]
+                found = measure(policy, samples, {f: FORMATS[f][0] for f in shared}, template, args)
+                for other, row in found.items():
+                    done.add((other, name))
+                    rows.append({"task": task, "format": other, "template": name, "text": template, **row})
+                    show(task, other, name, row)
+                if args.out:
+                    settings = {k: v for k, v in vars(args).items() if k != "out"}
+                    settings["versions"] = {"torch": torch.__version__}
+                    args.out.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
