@@ -12,6 +12,14 @@ from typing import Any, Literal
 Withdrawal = Literal["solved", "graduated"]
 Standing = Literal["fine", "hard", "kept", "graduated"]
 
+ROUNDING = 1e-6
+
+
+def is_solved(reward: float | None, threshold: float) -> bool:
+    """Whether a reward reaches the success threshold (with room for a reward rounded to 32 bits); None and NaN
+    (not scorable) do not."""
+    return reward is not None and reward >= threshold - ROUNDING
+
 
 @dataclass
 class Tally:
@@ -75,7 +83,7 @@ class HardLedger:
             templated = [False] * len(rewards)
         tally = self.tallies.setdefault(sample_id, Tally())
         for reward, under_template in zip(rewards, templated, strict=True):
-            tally.add(reward >= self.success_threshold, bool(under_template))
+            tally.add(is_solved(reward, self.success_threshold), bool(under_template))
 
     def hard_ids(self, max_successes: int) -> list[str]:
         """Sorted ids of the samples with at most ``max_successes`` (τ−1) solved rollouts."""

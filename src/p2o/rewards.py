@@ -34,6 +34,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from p2o.data import nearest, sample_of
 from p2o.errors import DataError, RewardError
+from p2o.hard import is_solved
 from p2o.samples import Sample
 from p2o.verify import Verdict, shared_pool
 
@@ -437,15 +438,19 @@ def _trl_function(reward: Reward) -> Callable[..., list[float | None]]:
     ) -> list[float | None]:
         if isinstance(reward, FunctionReward):  # as TRL called it, with its completions as they are
             arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
-            return [score.reward for score in reward.call(**arguments, **columns)]
-        rows = {name: column for name, column in columns.items() if isinstance(column, list)}
-        samples = [
-            sample_of({"prompt": prompt, **{name: column[i] for name, column in rows.items()}})
-            for i, prompt in enumerate(prompts)
-        ]
-        context = {name: value for name, value in columns.items() if name not in rows}
-        texts = [text_of(completion) for completion in completions]
-        return [s.reward for s in reward.score(texts, samples, completion_ids=completion_ids, **context)]
+            scores = reward.call(**arguments, **columns)
+        else:
+            rows = {name: column for name, column in columns.items() if isinstance(column, list)}
+            samples = [
+                sample_of({"prompt": prompt, **{name: column[i] for name, column in rows.items()}})
+                for i, prompt in enumerate(prompts)
+            ]
+            context = {name: value for name, value in columns.items() if name not in rows}
+            texts = [text_of(completion) for completion in completions]
+            scores = reward.score(texts, samples, completion_ids=completion_ids, **context)
+        if "log_extra" in columns:  # TRL takes numbers alone; the feedback goes beside, into its completions table
+            columns["log_extra"](f"{reward.name}/feedback", [score.feedback for score in scores])
+        return [score.reward for score in scores]
 
     function.__name__ = reward.name
     return function
@@ -456,11 +461,6 @@ def text_of(completion: Any) -> str:
     if isinstance(completion, str):
         return completion
     return "\n".join(str(message.get("content") or "") for message in completion)
-
-
-def is_solved(reward: float | None, threshold: float) -> bool:
-    """Whether a reward reaches the success threshold (with room for a reward rounded to 32 bits)."""
-    return reward is not None and reward >= threshold - 1e-6
 
 
 def partial_credit_warning(rewards: Sequence[float], threshold: float) -> str | None:

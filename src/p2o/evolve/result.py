@@ -95,9 +95,9 @@ class Evolution:
     """C templates of the pool."""
     parents: list[int | None]
     """C places in the pool (not ids): the parent of each; None for seeds."""
-    scores_CV: list[list[float]]  # noqa: N815
+    scores_CV: list[list[float]]
     """Rewards of each template of the pool on each dev sample."""
-    solved_CV: list[list[bool]]  # noqa: N815
+    solved_CV: list[list[bool]]
     dev_ids: list[str]
     train_ids: list[str]
     budget: int

@@ -1,0 +1,74 @@
+"""Rollouts without advantage cost nothing: they are left out of the forward and backward pass.
+
+A row whose advantages are all zero adds nothing to the policy loss, so the loss of the other rows, put back on the
+full batch's denominator, has the same value and the same gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+Inputs = dict[str, Any]
+
+ROW_MEAN = ("grpo", "sapo", "luspo", "dr_grpo")
+"""Loss types that divide by the number of rows."""
+TOKEN_MEAN = ("bnpo",)
+"""Loss types that divide by the number of completion tokens in the micro-batch."""
+FIXED = ("dapo", "cispo", "vespo")
+"""Loss types whose denominator does not depend on the micro-batch."""
+
+
+def supports(model: torch.nn.Module, loss_type: str) -> bool:
+    """Whether a dead row is without gradient in the model itself: dropout would draw other masks."""
+    config = getattr(model, "config", None)
+    drops = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
+    return loss_type in ROW_MEAN + TOKEN_MEAN + FIXED and not drops and not getattr(config, "attention_dropout", 0)
+
+
+def live_rows(inputs: Inputs) -> list[int]:
+    """Rows of a micro-batch with a non-zero advantage on some token."""
+    advantages = inputs["advantages"]
+    alive_B = (advantages != 0) if advantages.dim() == 1 else (advantages != 0).any(dim=1)
+    return alive_B.nonzero()[:, 0].tolist()
+
+
+def rows_to_keep(live: list[int], total: int, at_least: int) -> list[int]:
+    """The live rows, filled up with dead ones to ``at_least`` rows (all ranks need equally many, and one)."""
+    dead = [n for n in range(total) if n not in set(live)]
+    return sorted(live + dead[: max(0, at_least - len(live))])
+
+
+def take_rows(inputs: Inputs, rows: list[int]) -> Inputs:
+    """These rows of a micro-batch, without columns that are padding in all of them."""
+    total = inputs["completion_ids"].size(0)
+    taken = {
+        name: value[rows] if isinstance(value, torch.Tensor) and value.dim() > 0 and value.size(0) == total else value
+        for name, value in inputs.items()
+    }
+    width = inputs["completion_ids"].size(1)
+    length = max(1, int(taken["completion_mask"].sum(1).max()))
+    padding = int((taken["prompt_mask"].sum(0) == 0).sum())  # prompts are padded on the left
+    for name, value in taken.items():
+        if not isinstance(value, torch.Tensor) or value.dim() != 2:
+            continue
+        if name.startswith("prompt"):
+            taken[name] = value[:, padding:]
+        elif value.size(1) == width:
+            taken[name] = value[:, :length]
+    return taken
+
+
+def share_of_denominator(inputs: Inputs, kept: Inputs, loss_type: str) -> float:
+    """Factor that puts the kept rows' loss back on the full batch's denominator."""
+    if loss_type in ROW_MEAN:
+        return kept["completion_ids"].size(0) / inputs["completion_ids"].size(0)
+    if loss_type in TOKEN_MEAN:
+        return max(1.0, float(_tokens(kept))) / max(1.0, float(_tokens(inputs)))
+    return 1.0
+
+
+def _tokens(inputs: Inputs) -> torch.Tensor:
+    mask = inputs["completion_mask"]
+    return (mask * inputs["tool_mask"]).sum() if "tool_mask" in inputs else mask.sum()

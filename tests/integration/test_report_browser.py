@@ -1,0 +1,77 @@
+"""The report in a real browser: no console error, the clicks work, what a model wrote stays text."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from p2o.report import write_report
+from runs import EVIL, TEMPLATE, make_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
+
+CLICKS = """
+<script>
+addEventListener("load", () => {
+  const click = (e) => e.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  const panel = document.getElementById("detail"), seen = {};
+  click(document.querySelector('[data-id="leans"][data-place="1"]'));
+  seen.sample = panel.textContent;
+  click(panel.querySelector(".step"));
+  seen.earlier = panel.textContent;
+  click(panel.querySelector(".close"));
+  seen.closed = panel.hidden;
+  click(document.querySelector('.dot.leak'));
+  seen.refused = panel.textContent;
+  seen.removed = [...panel.querySelectorAll("del")].map((e) => e.textContent).join("");
+  seen.kept = [...panel.querySelectorAll(".diff span")].map((e) => e.textContent).join("");
+  click([...panel.querySelectorAll(".step")].pop());
+  seen.parent = panel.querySelector("h4").textContent;
+  const rows = () => document.querySelectorAll(".matrix .row").length - 1;
+  seen.rows = [rows()];
+  click([...document.querySelectorAll(".filters button")].find((b) => b.textContent.includes("graduated")));
+  seen.rows.push(rows());
+  seen.title = document.title;
+  seen.images = document.images.length;
+  seen.wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
+  document.body.setAttribute("data-seen", btoa(unescape(encodeURIComponent(JSON.stringify(seen)))));
+});
+</script>
+</body>"""
+
+
+def browse(page, folder):
+    import base64
+
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
+               "--enable-logging=stderr", "--virtual-time-budget=3000", "--window-size=500,900", "--dump-dom",
+               page.as_uri()]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    seen = re.search(r'data-seen="([^"]+)"', done.stdout)
+    assert seen, done.stderr[-2000:]
+    return console, json.loads(base64.b64decode(seen.group(1)))
+
+
+def test_clicks_and_console(tmp_path):
+    page = write_report([make_run(tmp_path / "run")])
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", CLICKS), encoding="utf-8")
+    console, seen = browse(page, tmp_path)
+    assert console == []
+    assert f"What is leans? {EVIL}" in seen["sample"]
+    assert TEMPLATE in seen["sample"]
+    assert f"{EVIL} 5" in seen["sample"]
+    assert "templated 3 of 5 solved" in seen["sample"]
+    assert "epoch 1 · dead" in seen["earlier"]
+    assert seen["closed"]
+    assert "leak: an answer" in seen["refused"]
+    assert seen["removed"] == TEMPLATE
+    assert seen["kept"] == ""
+    assert seen["parent"] == "Template 2"
+    assert seen["rows"] == [3, 1]
+    assert seen["title"] == "P²O · run"
+    assert seen["images"] == 0
+    assert not seen["wide"]
