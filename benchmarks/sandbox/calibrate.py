@@ -100,13 +100,9 @@ class Policy:
             )
             position_B = position_B + 1
         # An answer that did not end is no answer.
-        return [
-            self.tokenizer.decode(t, skip_special_tokens=True) if t[-1] == eos else "" for t in texts
-        ]
+        return [self.tokenizer.decode(t, skip_special_tokens=True) if t[-1] == eos else "" for t in texts]
 
-    def answers(
-        self, pairs: Sequence[tuple[str, Row]], greedy: bool, limit: int = 56, batch: int = 1024
-    ) -> list[str]:
+    def answers(self, pairs: Sequence[tuple[str, Row]], greedy: bool, limit: int = 56, batch: int = 1024) -> list[str]:
         """The answers to (template, row) pairs, in their order."""
         prompts = [self.encode(t, r) for t, r in pairs]
         order = sorted(range(len(pairs)), key=lambda i: len(prompts[i]))
@@ -241,7 +237,7 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, default=PACKAGE_DATA / "policy")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--rollouts", type=int, default=100_000, help="bare rollouts at temperature 1")
-    parser.add_argument("--repeats", type=int, default=4, help="templates drawn for each test sum")
+    parser.add_argument("--repeats", type=int, default=2, help="templates drawn for each test sum")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     started = time.time()

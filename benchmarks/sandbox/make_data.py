@@ -53,9 +53,7 @@ def make_rows(seed: int = SEED) -> dict[str, list[dict[str, str]]]:
                 if pair not in taken:
                     break
             taken.add(pair)
-            rows.append(
-                {"prompt": question(a, b), "answer": str(a + b), "level": "easy" if n < 3 else "hard"}
-            )
+            rows.append({"prompt": question(a, b), "answer": str(a + b), "level": "easy" if n < 3 else "hard"})
         rng.shuffle(rows)
         files[split] = [{"id": f"{split}-{i:03d}", **row} for i, row in enumerate(rows)]
     return files

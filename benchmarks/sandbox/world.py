@@ -46,6 +46,13 @@ USELESS: list[str] = [
 ]
 """Phrases that change nothing."""
 
+_WORDS = """
+the a this that your my one of and or to in on for with is are be was it you we they please sum number answer
+good time day house water paper reader line question two more less very well then now here
+"""
+WORDS = _WORDS.split()
+"""Words of the text that means nothing to the policy (see `strange_text`)."""
+
 PHRASE_BANK: list[str] = [phrase for group in PHRASES.values() for phrase in group] + USELESS
 CHOICES = tuple(PHRASES)
 TOLD = 0.97
@@ -97,10 +104,9 @@ def answer(a: int, b: int, choices: Sequence[str]) -> Answer:
     forks.append(Fork(len(text), "total", ";", "."))
     if "total" not in choices:
         return Answer(text + ".", tuple(forks))
-    if from_last and carry:
-        total = str(a + b)
-    else:  # digits put side by side: wrong wherever a column hands a carry to the next
-        total = "".join(reversed(row) if from_last else row)
+    # Digits put side by side are wrong wherever a column hands a carry to the next.
+    side_by_side = "".join(reversed(row) if from_last else row)
+    total = str(a + b) if from_last and carry else side_by_side
     return Answer(f"{text}; {total}", tuple(forks))
 
 
@@ -109,18 +115,35 @@ def told(phrases: Sequence[str]) -> set[str]:
     return {choice for choice, group in PHRASES.items() if any(p in group for p in phrases)}
 
 
+def strange_text(rng: random.Random) -> str:
+    """A sentence from outside the bank: whatever else a prompt holds must change nothing."""
+    words = []
+    for _ in range(rng.randint(1, 7)):
+        kind = rng.random()
+        if kind < 0.6:
+            words.append(rng.choice(WORDS))
+        elif kind < 0.9:
+            words.append("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(1, 8))))
+        else:
+            words.append(rng.choice([str(rng.randrange(1000)), "=", "+", "-", "*", "(", ")"]))
+    text = rng.choice([" ", " ", ", "]).join(words)
+    return rng.choice([text, text.capitalize()]) + rng.choice([".", ".", "!", "?", ":", ""])
+
+
 def draw_phrases(rng: random.Random, most: int) -> list[str]:
     """At most `most` phrases in any order, useful and useless mixed, now and then one twice."""
     # Few phrases: the lesson is in the answer, so most prompts are bare (and cheap).
-    if rng.random() < (0.6 if most < 4 else 0.15):
+    if rng.random() < (0.6 if most < 4 else 0.25):
         return []
     useful = rng.choice([0, 1, 2, 3, 3, 4, 4, 4])
     phrases = [rng.choice(PHRASES[c]) for c in rng.sample(CHOICES, useful)]
     if rng.random() < 0.25:
         phrases += rng.sample(PHRASE_BANK, rng.randint(1, 4))
-    phrases += rng.sample(USELESS, rng.choice([0, 0, 1, 1, 2, 3, 4, 6]))
+    phrases += rng.sample(USELESS, rng.choice([0, 0, 1, 1, 2, 3, 4, 6, 8]))
     if phrases and rng.random() < 0.1:
         phrases.append(rng.choice(phrases))
+    if most >= 4 and rng.random() < 0.25:
+        phrases += [strange_text(rng) for _ in range(rng.randint(1, 3))]
     rng.shuffle(phrases)
     return phrases[:most]
 
@@ -163,9 +186,7 @@ class Course:
     """How often the answer of an easy and of a hard sum shows work."""
 
 
-def draw_lesson(
-    rng: random.Random, course: Course, held_out: frozenset[tuple[int, int]] = frozenset()
-) -> Lesson:
+def draw_lesson(rng: random.Random, course: Course, held_out: frozenset[tuple[int, int]] = frozenset()) -> Lesson:
     while True:
         a, b = draw(rng, rng.choice(course.digits))
         if (min(a, b), max(a, b)) not in held_out:
