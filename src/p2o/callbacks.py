@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from .console import print_epoch, print_flat
+from .console import print_epoch
+from .metrics import epoch_metrics
 from .store import write_json
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class LoopCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.started = time.perf_counter()
         # TRL counts micro-steps from 0 also when it resumes, and would generate at the wrong ones.
-        self.trainer._step = state.global_step * args.gradient_accumulation_steps
+        self.trainer._step, self.trainer._buffered_inputs = self.trainer.resumed_at
+        self.trainer.model.train()  # a resumed run may log before its first step
+        self._evaluate_if_missed(args, state)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         epoch = int((state.epoch or 0.0) + 1e-6)
@@ -36,35 +39,45 @@ class LoopCallback(TrainerCallback):
         if summary is not None:
             self._report(summary)
 
+    def _evaluate_if_missed(self, args: Any, state: Any) -> None:
+        """A kill may fall between the checkpoint of an epoch's last step and the evaluation of that epoch."""
+        epoch = state.epoch or 0.0
+        done = any("eval_bare_success" in row and row["step"] == state.global_step for row in state.log_history)
+        between = state.global_step > 0 and abs(epoch - round(epoch)) < 1e-6
+        if args.eval_strategy == "epoch" and args.eval_delay <= epoch and between and not done:
+            self.trainer.evaluate()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if args.max_cost is not None and self.trainer.global_cost().training_cost >= args.max_cost:
-            control.should_training_stop = True
+        trainer = self.trainer
+        if args.max_cost is not None and trainer.global_cost().training_cost >= args.max_cost:
+            control.should_training_stop, control.should_save = True, args.save_strategy != "no"
+        trainer.stop.agree(trainer.accelerator)
+        if trainer.stop:
+            control.should_training_stop = control.should_save = True
+            control.should_evaluate = False
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer.saved_step == state.global_step:
+            control.should_save = False
+        if self.trainer.stop:
+            control.should_evaluate = False
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer = self.trainer
+        trainer.write_record()
+        if trainer.stop:  # the epoch goes on when the run is resumed
+            return
         if trainer.loop.ledger.tallies:
             self._report(trainer.loop.close())
-        cost = trainer.global_cost()
         if state.is_world_process_zero:
-            write_json(trainer.loop.run_dir / "cost.json", cost.state_dict())
             write_json(trainer.loop.run_dir / "metrics.json", {"log": state.log_history})
 
     def _report(self, summary: Any) -> None:
         trainer = self.trainer
         cost = trainer.global_cost()
-        trainer.log(
-            {
-                "p2o/hard": summary.hard,
-                "p2o/dead_groups": (summary.all_failed + summary.all_solved) / max(1, summary.groups),
-                "p2o/rescued": summary.rescued,
-                "p2o/graduated": summary.graduated,
-                "p2o/pool": summary.pool,
-                "p2o/candidates": summary.candidates,
-                "p2o/cost": cost.training_cost,
-                **({"p2o/best_dev_score": summary.best_dev_score} if summary.best_dev_score is not None else {}),
-            }
-        )
+        trainer.log(epoch_metrics(summary))
+        if trainer.accelerator.is_main_process:
+            write_json(trainer.loop.run_dir / "cost.json", cost.state_dict())
         if trainer.accelerator.is_main_process:
             held_out = trainer.last_evaluation.get("eval_bare_success")
             print_epoch(summary, held_out, cost, time.perf_counter() - self.started)
-            print_flat(summary, trainer.loop.run_dir)

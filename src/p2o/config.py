@@ -8,7 +8,9 @@ from typing import Literal
 
 from trl import GRPOConfig
 
+from .dead_rows import LOSS_TYPES
 from .errors import ConfigError
+from .evolve.budget import budget
 
 
 @dataclass
@@ -61,6 +63,10 @@ class P2OConfig(GRPOConfig):
 
     soft_max: float = 10.0
     """Largest weight of a token with ``distillation: soft``."""
+
+    skip_dead_rows: bool = True
+    """Leave rollouts without advantage out of the forward and backward pass (same loss, same gradient). Off by
+    itself with KL, entropy terms, auxiliary losses or dropout."""
 
     evolve_budget: str = "heavy_4"
     """Rollouts of one evolution: light, medium, heavy, heavy_2, heavy_3, heavy_4, heavy_16, or a number."""
@@ -127,10 +133,13 @@ class P2OConfig(GRPOConfig):
         for name, low in [
             ("tau", 1), ("hard_min_count", 2), ("dev_size", 1), ("evolve_parents", 1), ("evolve_minibatch", 1),
             ("evolve_batch_size", 1), ("max_template_chars", 1), ("evolve_temperature", 0), ("eval_temperature", 0),
-            ("soft_max", 1),
+            ("soft_max", 1), ("learning_rate", 0),
         ]:  # fmt: skip
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        budget(self.evolve_budget, 1)  # an unknown name is to be said now, not after an epoch
+        if self.loss_type not in LOSS_TYPES:
+            raise ConfigError(f"loss_type is {self.loss_type!r}; choose one of {', '.join(LOSS_TYPES)}")
         if not 0 < self.ratio_low <= 1 <= self.ratio_high:
             raise ConfigError(
                 f"the ratio bounds [{self.ratio_low}, {self.ratio_high}] must hold 1 and be above 0; "

@@ -15,9 +15,13 @@ from accelerate.utils import gather_object
 from trl.trainer.utils import pad
 
 from .distill import log_ratio, ratio_mask
+from .record import count_ratios
 
 if TYPE_CHECKING:
     from .trainer import P2OTrainer
+
+RATIO_PERCENTILES = (1, 10, 50, 90, 99)
+"""Quantiles of the ratio that are logged."""
 
 Output = dict[str, Any]
 """What `_generate_and_score_completions` returns: row-aligned tensors of this rank."""
@@ -61,8 +65,11 @@ def distill(trainer: P2OTrainer, output: Output, batch: Batch) -> Output:
         soft=args.distillation == "soft",
         soft_max=args.soft_max,
     )
-    log_ratios(trainer, bare_BT, templated_BT, templated_B[:, None] * output["completion_mask"])
-    output["advantages"] = output["advantages"][:, None] * mask_BT
+    tokens_BT = templated_B[:, None] * output["completion_mask"]
+    log_ratios(trainer, bare_BT, templated_BT, tokens_BT)
+    # A ratio that is no number must not pass for one outside the bounds: the step that trains it is skipped (`finite`).
+    broken_BT = tokens_BT.bool() & log_ratio(bare_BT, templated_BT).isnan()
+    output["advantages"] = output["advantages"][:, None] * mask_BT.masked_fill(broken_BT, math.nan)
     return output
 
 
@@ -138,11 +145,16 @@ def train_on_templated_prompts(trainer: P2OTrainer, output: Output, batch: Batch
 
 
 def log_ratios(trainer: P2OTrainer, bare_BT: torch.Tensor, templated_BT: torch.Tensor, tokens_BT: torch.Tensor) -> None:
-    """Logs where the ratios lie; ``tokens_BT`` are the completion tokens of templated rows."""
-    ratios = log_ratio(bare_BT, templated_BT)[tokens_BT.bool() & (templated_BT != 0)]
+    """Logs where the ratios lie on all ranks; ``tokens_BT`` are the completion tokens of templated rows."""
+    local = log_ratio(bare_BT, templated_BT)[tokens_BT.bool() & (templated_BT != 0)]
+    padded = trainer.accelerator.gather(trainer.accelerator.pad_across_processes(local, pad_index=math.nan))
+    ratios = padded[~padded.isnan()]
     if not ratios.numel():
         return
+    trainer.record.add_ratios(trainer._step, count_ratios(ratios))
     metrics = trainer._metrics["train"]
     metrics["p2o/ratio_below"].append((ratios < math.log(trainer.args.ratio_low)).float().mean().item())
     metrics["p2o/ratio_above"].append((ratios > math.log(trainer.args.ratio_high)).float().mean().item())
-    metrics["p2o/ratio_median"].append(ratios.median().exp().item())
+    for percent in RATIO_PERCENTILES:
+        quantile = ratios.kthvalue(max(1, math.ceil(percent / 100 * ratios.numel()))).values
+        metrics[f"p2o/ratio_q{percent:02d}"].append(quantile.exp().item())

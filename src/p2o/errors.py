@@ -8,6 +8,8 @@ Every message is one sentence: what is wrong, where, and what to do.
 class P2OError(Exception):
     """Base of all errors whose cause is the user's input or environment."""
 
+    exit_code = 2
+
 
 class ConfigError(P2OError):
     """A recipe or an option is wrong (unknown key, bad value, batch sizes that do not divide)."""
@@ -27,3 +29,7 @@ class ReflectorError(P2OError):
 
 class StateError(P2OError):
     """A state file or run directory cannot be used (truncated, foreign, of another version)."""
+
+
+class ForeignEvolutionError(StateError):
+    """An evolution's folder holds another one (other samples, seeds or settings)."""

@@ -18,9 +18,11 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from peft import PeftModel
 
+from .console import progress_bar
 from .cost import Phase
 from .reflect import generate_ids, starting_policy
 from .samples import Rollout
+from .stopping import StoppedError
 from .templates import apply_to_prompt
 
 if TYPE_CHECKING:
@@ -119,10 +121,10 @@ class Generator:
         with isolated_rng(seed), sampling(trainer, temperature, max_new_tokens):
             if kind == "policy":
                 ids, completions = self._generate(conversations, "reflect", max_new_tokens)
-            elif isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel):
+            elif isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel) and not trainer.use_vllm:
                 with trainer.accelerator.unwrap_model(trainer.model).disable_adapter():
                     ids, completions = self._generate(conversations, "reflect", max_new_tokens)
-            else:
+            else:  # with LoRA too, under vLLM: its engine holds the adapter merged into the weights
                 ids, completions = self._generate_by_starting_policy(conversations, temperature, max_new_tokens)
         texts = trainer.processing_class.batch_decode(completions, skip_special_tokens=True)
         results = list(zip(texts, map(len, ids), map(len, completions), strict=True))
@@ -162,6 +164,9 @@ class Generator:
         try:
             result = work(self._call)
             ended = "done"
+        except StoppedError:
+            ended = "stopped"
+            raise
         finally:
             broadcast_object_list([(ended, ())])
         return result
@@ -177,6 +182,8 @@ class Generator:
             method, args = command[0]
             if method == "done":
                 return
+            if method == "stopped":
+                raise StoppedError("training stopped together with rank 0")
             if method == "failed":
                 raise RuntimeError("the prompt step failed on rank 0; its own error says why")
             getattr(self, method)(*args)
@@ -206,7 +213,9 @@ class Generator:
         size = len(order) if trainer.use_vllm else trainer.args.evolve_batch_size
         completion_ids: list[list[int]] = [[] for _ in prompts]
         shortest = order[0]
-        with trainer.phase(phase):
+        # An evolution shows its own bar, a reflection is short.
+        shown = phase == "evaluate" and trainer.accelerator.is_main_process and not trainer.args.disable_tqdm
+        with trainer.phase(phase), progress_bar(len(order), phase, shown=shown) as bar:
             for start in range(0, len(order), size):
                 chunk = fitting[start : start + size]
                 if not chunk and not trainer.generates_in_step:
@@ -215,6 +224,7 @@ class Generator:
                 completions, _ = trainer._generate_single_turn(ids, None, {}, 1)
                 for i, completion in zip(chunk, completions, strict=False):
                     completion_ids[i] = list(completion)
+                bar.update(len(chunk))
         return prompt_ids, completion_ids
 
     def _score(self, rows: Sequence[Row], completion_ids: list[list[int]]) -> tuple[list[list[float]], list[str]]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+from .errors import ForeignEvolutionError
 from .evolve import Evolution, EvolveConfig, EvolveProgress, Reflector, evolve, leaks_answer
 from .hard import HardLedger, Withdrawal, dead_groups, split_hard
 from .samples import RolloutFn, Sample
@@ -56,6 +59,10 @@ class EpochSummary:
     bare_success: float | None = None
     """Share of the bare rollouts that were solved; None without bare rollouts."""
     templated_success: float | None = None
+    paired_bare_success: float | None = None
+    """Of the samples that were rolled out both ways (bare slots): success of their bare rollouts."""
+    paired_templated_success: float | None = None
+    """Of the same samples: success of their templated rollouts."""
     hard: int = 0
     """Samples that go into the prompt step."""
     kept: int = 0
@@ -68,12 +75,19 @@ class EpochSummary:
     """Samples with templates in the next epoch."""
     evolved: bool = False
     candidates: int = 0
+    """Templates that were proposed or were seeds, whatever became of them."""
+    accepted: int = 0
+    helping: int = 0
+    """Templates that solved at least one dev sample."""
+    iterations: int = 0
     pool: int = 0
     best_template: str = ""
     best_dev_score: float | None = None
     covered: int = 0
     """Dev samples that the pool solves."""
     dev_size: int = 0
+    evolve_cost: dict[str, Any] = field(default_factory=dict)
+    """What the evolution spent (see `p2o.evolve.EvolveCost`); empty without one."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -114,6 +128,8 @@ class JointLoop:
         templated = sum(t.templated for t in tallies.values())
         self.graduated |= {i for i in self.needed if i in tallies and tallies[i].bare_solved}
         groups = dead_groups(tallies.values())
+        both = [t for t in tallies.values() if t.bare and t.templated]
+        paired_bare, paired_templated = sum(t.bare for t in both), sum(t.templated for t in both)
         return EpochSummary(
             epoch=self.next_epoch - 1,
             groups=groups["groups"],
@@ -121,6 +137,8 @@ class JointLoop:
             all_solved=groups["all_solved"],
             bare_success=sum(t.bare_solved for t in tallies.values()) / bare if bare else None,
             templated_success=sum(t.templated_solved for t in tallies.values()) / templated if templated else None,
+            paired_bare_success=sum(t.bare_solved for t in both) / paired_bare if both else None,
+            paired_templated_success=sum(t.templated_solved for t in both) / paired_templated if both else None,
             rescued=sum(t.templated_solved > 0 for t in tallies.values()),
             graduated=len(self.graduated),
         )
@@ -161,6 +179,12 @@ class JointLoop:
         self._write(summary)
         return summary
 
+    def evolution_is_due(self) -> bool:
+        """Whether the next prompt step will evolve templates."""
+        settings = self.settings
+        standings = self.ledger.standings(settings.withdrawal, settings.tau - 1).values()
+        return settings.method == "p2o" and sum(s == "hard" for s in standings) >= settings.hard_min_count
+
     def _evolve(
         self,
         hard: Sequence[str],
@@ -174,23 +198,38 @@ class JointLoop:
         settings = self.settings
         train_ids, dev_ids = split_hard(hard, settings.dev_size)
         seeds = ["", *(t.text for t in self.pool if t.text)] if settings.warm_start else [""]
-        return evolve(
+        folder = self.run_dir / f"evolution-{epoch:03d}"
+        run = partial(
+            evolve,
             train=[self.samples[i] for i in train_ids],
             dev=[self.samples[i] for i in dev_ids],
             rollout=roll_out,
             reflector=reflector,
             config=evolve_config(settings, seed=settings.seed * 100_003 + epoch),
-            run_dir=self.run_dir / f"evolution-{epoch:03d}",
+            run_dir=folder,
             progress=progress,
             seeds=seeds,
         )
+        try:
+            return run()
+        except ForeignEvolutionError:
+            # Left by a run that was killed without a checkpoint, or whose steps a GPU did not repeat to the bit.
+            aside = set_aside(folder)
+        evolution = run()
+        evolution.warnings.append(f"{folder.name} was of other samples or settings; it is now {aside.name}")
+        return evolution
 
     def _note(self, summary: EpochSummary, evolution: Evolution) -> None:
         self.pool = make_pool(evolution.templates, evolution.scores_CV, evolution.solved_CV, evolution.dev_ids)
         summary.evolved = True
-        summary.candidates = len(evolution.candidates)
+        summary.candidates, summary.iterations = len(evolution.candidates), len(evolution.best_scores) - 1
+        summary.accepted = evolution.fates.get("accepted", 0)
+        summary.helping = sum(
+            bool(text) and any(row) for text, row in zip(evolution.templates, evolution.solved_CV, strict=True)
+        )
         summary.pool, summary.dev_size = len(self.pool), len(evolution.dev_ids)
         summary.covered = len(frozenset().union(*(t.solves for t in self.pool)))
+        summary.evolve_cost = asdict(evolution.cost)
         summary.notes += evolution.warnings
         best = max((t for t in self.pool if t.text), key=lambda t: t.weight, default=None)
         if best is None:
@@ -221,6 +260,13 @@ class JointLoop:
             },
         )
 
+    def forget_later_epochs(self) -> None:
+        """Removes the epoch files that an earlier run wrote after the point from which this one goes on."""
+        for path in self.run_dir.glob("epoch-*.json"):
+            number = path.stem.rpartition("-")[2]
+            if number.isdigit() and int(number) >= self.next_epoch - 1:
+                path.unlink()
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "ledger": self.ledger.state_dict(),
@@ -237,6 +283,12 @@ class JointLoop:
         self.pool = pool_from_json(state["pool"])
         self.needed, self.graduated = set(state["needed"]), set(state["graduated"])
         self.next_epoch = int(state["next_epoch"])
+
+
+def set_aside(folder: Path) -> Path:
+    """Renames a folder to the first free ``NAME-old-N``."""
+    aside = next(p for n in count(1) if not (p := folder.with_name(f"{folder.name}-old-{n}")).exists())
+    return folder.rename(aside)
 
 
 def evolve_config(settings: LoopSettings, seed: int) -> EvolveConfig:

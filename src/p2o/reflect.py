@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .control import ControlGuard
 from .errors import ConfigError
 from .evolve import ReflectionJob, Reflector, Reply
-from .templates import control_tokens_in
+from .evolve.prompt import read_reply
 
 if TYPE_CHECKING:
     from .trainer import P2OTrainer
@@ -18,20 +20,34 @@ if TYPE_CHECKING:
 LOCAL = ("self", "policy")
 
 
-def guard_control_tokens(reflector: Reflector, special_tokens: Iterable[str]) -> Reflector:
-    """Refuses replies that hold a chat control token of the policy's tokenizer: such a template could end the user's
-    turn or forge another one."""
-    tokens = list(special_tokens)
+def guard_control_tokens(reflector: Reflector, control: ControlGuard) -> Reflector:
+    """Refuses proposals that hold chat control text of the policy's tokenizer, and breaks such text up in what the
+    reflector is asked: a completion may hold it, and the reflector is often the same model."""
 
     def guarded(jobs: Sequence[ReflectionJob]) -> list[Reply]:
-        return [
-            Reply(None, "control_token", r.prompt_tokens, r.completion_tokens)
-            if r.text and control_tokens_in(r.text, tokens)
-            else r
-            for r in reflector(jobs)
-        ]
+        replies = reflector([replace(job, prompt=control.neutralise(valid_text(job.prompt))) for job in jobs])
+        return [_refused(r, kind) if (kind := _fault(r.text, control)) else r for r in replies]
 
     return guarded
+
+
+def _fault(text: str | None, control: ControlGuard) -> str | None:
+    """What is wrong with the template in a reply, as the kind of an error."""
+    if text is None:
+        return None
+    if text != valid_text(text):
+        return "not_unicode"
+    template, _, _ = read_reply(text, len(text))
+    return "control_token" if control.found(template) else None
+
+
+def _refused(reply: Reply, kind: str) -> Reply:
+    return Reply(None, kind, reply.prompt_tokens, reply.completion_tokens)
+
+
+def valid_text(text: str) -> str:
+    """Lone surrogates, which no tokenizer takes, as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class LocalReflector:
@@ -69,9 +85,16 @@ class LocalReflector:
 
 @contextmanager
 def starting_policy(trainer: P2OTrainer) -> Iterator[Any]:
-    """The frozen starting policy, loaded from where the model came from and dropped afterwards (full fine-tuning)."""
+    """The frozen starting policy: with LoRA the model with its adapter off, in full fine-tuning loaded from where the
+    model came from and dropped afterwards."""
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    policy = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(policy, PeftModel):
+        with policy.disable_adapter():
+            yield policy
+        return
     source = trainer.model.config._name_or_path
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -99,8 +122,12 @@ def generate_ids(
     temperature: float,
     max_new_tokens: int,
     batch_size: int,
+    progress: Callable[[int], Any] = lambda done: None,
 ) -> list[list[int]]:
-    """Completion ids (without padding) of plain transformers generation, in the order of ``prompt_ids``."""
+    """Completion ids (without padding) of plain transformers generation, in the order of ``prompt_ids``.
+
+    ``progress`` is told how many were completed, after each batch.
+    """
     completions: list[list[int]] = []
     for start in range(0, len(prompt_ids), batch_size):
         chunk = {"input_ids": [list(ids) for ids in prompt_ids[start : start + batch_size]]}
@@ -116,4 +143,5 @@ def generate_ids(
         )
         for row in output[:, inputs["input_ids"].size(1) :].tolist():
             completions.append([t for t in row if t != tokenizer.pad_token_id])
+        progress(len(inputs["input_ids"]))
     return completions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,31 @@ SCHEMA = 1
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes ``content`` so that a reader sees the old file or the new one, never a part (fsync, then rename)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump({"schema": SCHEMA, **content}, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_text(path, json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` atomically.
+
+    Raises:
+        StateError: it cannot be written (full disk, no permission); what stood there before is intact.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # what a killed write leaves is overwritten by the next
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Lone surrogates, which a served model may send, stand as JSON's own escapes for them.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise StateError(
+            f"cannot write {path} ({error.strerror}); make room or take another output_dir, then start again "
+            "(p2o train goes on from the newest checkpoint)"
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ that TRL computes stays on the bare prompt x, and the ratio mask enters through 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,19 +18,29 @@ from accelerate.utils import broadcast_object_list, gather_object
 from trl import GRPOTrainer
 
 from .callbacks import LoopCallback
-from .checkpoint import STATE_FILE, latest_checkpoint
+from .checkpoint import latest_checkpoint
 from .config import P2OConfig
 from .console import EvolutionBar
 from .context import Batch, distill
-from .cost import CostMeter, Phase
+from .control import ControlGuard
+from .cost import CostMeter, Made, Phase
+from .coverage import coverage_warning
 from .data import sample_of
+from .dead_rows import live_rows, rows_to_keep, share_of_denominator, supports, take_rows
 from .errors import ConfigError
-from .evolve import Reflector
+from .evolve import Reflector, Reply
+from .evolve.prompt import shorten
+from .finite import FiniteGuard
 from .generation import Generator
+from .hard import is_solved
 from .loop import EpochSummary, JointLoop
+from .metrics import Group, cost_metrics, group_metrics
+from .record import MAX_CHARS, EpochRecord, RecordedRollout
 from .reflect import LocalReflector, guard_control_tokens
+from .resume import failing_writes_explained, load_state, save_state
+from .rewards import text_of
 from .sampler import ReplayingSampler
-from .store import read_json, write_json
+from .stopping import StopRequest
 from .templates import apply_to_prompt
 
 
@@ -85,7 +96,12 @@ class P2OTrainer(GRPOTrainer):
             raise ConfigError("two rows of train_dataset have the same sample_id; make the ids unique")
         samples = {i: sample_of(row) for i, row in self.train_rows.items()}
         self.loop = JointLoop(args, samples, self.run_dir / "p2o")
+        self.record = EpochRecord(self.run_dir / "p2o")
         self.last_evaluation: dict[str, float] = {}
+        self.stop = StopRequest()
+        self.finite = FiniteGuard(self)
+        self.saved_step = -1
+        self.resumed_at: tuple[int, list[dict[str, torch.Tensor]] | None] = (0, None)
         self._batch: Batch | None = None
         self._phase: Phase = "rollout"
         self._sampler: ReplayingSampler | None = None
@@ -97,10 +113,24 @@ class P2OTrainer(GRPOTrainer):
             eval_dataset=eval_dataset,
             **kwargs,
         )
+        self._check_inputs(len(train_dataset))
         self.generator = Generator(self)
         self._success_index = self._find_success_reward()
+        self._model_supports_skipping = supports(self.accelerator.unwrap_model(self.model), self.loss_type)
         self.reflector = LocalReflector(self, reflector) if isinstance(reflector, str) else reflector
         self.add_callback(LoopCallback(self))
+
+    def _check_inputs(self, samples: int) -> None:
+        groups = self.args.generation_batch_size // self.num_generations
+        warning = coverage_warning(samples, groups, self.num_generations)
+        if warning and self.accelerator.is_main_process:
+            warnings.warn(warning, stacklevel=3)
+        chat = any(not isinstance(row["prompt"], str) for row in self.train_rows.values())
+        if chat and not (self.chat_template or self._tokenizer.chat_template):
+            raise ConfigError(
+                f"the tokenizer of {self.model.config._name_or_path!r} has no chat template, and prompts are chats; "
+                "set chat_template_path to a tokenizer or a .jinja file that has one (a base model has none of its own)"
+            )
 
     def _find_success_reward(self) -> int:
         name = self.args.success_reward
@@ -116,7 +146,7 @@ class P2OTrainer(GRPOTrainer):
 
     def is_solved(self, rewards_F: Sequence[float]) -> bool:
         """Whether the named reward of one rollout reached the threshold (NaN has not)."""
-        return bool(rewards_F[self._success_index] >= self.args.success_threshold)
+        return is_solved(rewards_F[self._success_index], self.args.success_threshold)
 
     def total_reward(self, rewards_F: Sequence[float]) -> float:
         """TRL's weighted sum over the reward functions, NaN left out."""
@@ -220,25 +250,35 @@ class P2OTrainer(GRPOTrainer):
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
         rewards_NF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self._batch is not None:
-            self._record(self._batch, rewards_NF)
+            self._record(self._batch, completions, rewards_NF)
         return rewards_NF
 
-    def _record(self, batch: Batch, rewards_NF: torch.Tensor) -> None:
+    def _record(self, batch: Batch, completions: Any, rewards_NF: torch.Tensor) -> None:
         """Writes the groups of all ranks into the ledger: N = ranks × rows, in TRL's rank-major order."""
         templates = batch.templates or [""] * len(batch.rows)
-        facts = gather_object([(row["sample_id"], bool(t)) for row, t in zip(batch.rows, templates, strict=True)])
+        texts = [shorten(text_of(completion), MAX_CHARS) for completion in completions]
+        facts = gather_object([(r["sample_id"], t, c) for r, t, c in zip(batch.rows, templates, texts, strict=True)])
         rewards_N = rewards_NF[:, self._success_index].tolist()
+        solved = [is_solved(r, self.args.success_threshold) for r in rewards_N]
         start = self.accelerator.process_index * len(batch.rows)
-        batch.solved = [r >= self.args.success_threshold for r in rewards_N[start : start + len(batch.rows)]]
+        batch.solved = solved[start : start + len(batch.rows)]
+        totals = [self.total_reward(row) for row in rewards_NF.tolist()]
         K = self.num_generations
-        dead = 0
+        groups = []
         for g in range(0, len(facts), K):
-            group = facts[g : g + K]
-            rewards = rewards_N[g : g + K]
-            self.loop.record(group[0][0], rewards, [templated for _, templated in group])
-            dead += max(rewards) < self.args.success_threshold
-        self._metrics["train"]["p2o/all_failed"].append(dead * K / len(facts))
-        self._metrics["train"]["p2o/templated"].append(sum(t for _, t in facts) / len(facts))
+            sample_id, templated = facts[g][0], [bool(template) for _, template, _ in facts[g : g + K]]
+            self.loop.record(sample_id, rewards_N[g : g + K], templated)
+            groups.append(Group(sample_id, templated, solved[g : g + K]))
+            if self.accelerator.is_main_process and (sample_id in self.loop.needed or not any(solved[g : g + K])):
+                sample = self.loop.samples[sample_id]
+                self.record.add_group(
+                    sample_id,
+                    sample.question,
+                    sample.answer,
+                    [RecordedRollout(facts[n][1], facts[n][2], totals[n], solved[n]) for n in range(g, g + K)],
+                )
+        for name, value in group_metrics(groups, self.loop.needed, self.args.tau).items():
+            self._metrics["train"][name].append(value)
 
     # --- cost ----------------------------------------------------------------------------------------------
 
@@ -246,18 +286,50 @@ class P2OTrainer(GRPOTrainer):
         self.cost[phase].add(scored_tokens=int(prompt_mask.sum() + completion_mask.sum()))
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        if self.model.training:
-            tokens = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
-            self.cost["train"].add(trained_tokens=tokens)
-        return super()._compute_loss(model, inputs)
+        if not self.model.training:
+            return super()._compute_loss(model, inputs)
+        kept = self._without_dead_rows(inputs) if self.skips_dead_rows else inputs
+        self.cost["train"].add(trained_tokens=int(kept["prompt_mask"].sum() + kept["completion_mask"].sum()))
+        loss = super()._compute_loss(model, kept)
+        return loss if kept is inputs else loss * share_of_denominator(inputs, kept, self.loss_type)
+
+    @property
+    def skips_dead_rows(self) -> bool:
+        """Off by itself where a row without advantage has a gradient or changes another row's."""
+        return bool(
+            self.args.skip_dead_rows
+            and self._model_supports_skipping
+            and self.beta == 0
+            and not self._entropy_bonus_enabled
+            and not self.aux_loss_enabled
+            and self.top_entropy_quantile == 1.0
+        )
+
+    def _without_dead_rows(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        total = inputs["completion_ids"].size(0)
+        live = live_rows(inputs)
+        # A rank without live rows still joins the collectives, with one row; and all ranks with equally many.
+        count = max(1, len(live))
+        if self.accelerator.num_processes > 1:
+            count = max(gather_object([count]))
+        if count == total:
+            return inputs
+        self._metrics["train"]["p2o/skipped_rows"].append(1 - count / total)
+        return take_rows(inputs, rows_to_keep(live, total, count))
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         before = self.cost["rollout"].seconds + self.cost["ratio"].seconds
         with self.cost.timed("train") as train:
             loss = super().training_step(*args, **kwargs)
+        self.finite.see_loss(loss)
         # TRL generates inside the step; that time is counted where it belongs.
         train.seconds -= self.cost["rollout"].seconds + self.cost["ratio"].seconds - before
         return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self.finite.see_gradient(norm)
+        return norm
 
     def global_cost(self) -> CostMeter:
         """The counts of all ranks together (collective)."""
@@ -267,6 +339,11 @@ class P2OTrainer(GRPOTrainer):
                 counts = {k: v for k, v in state[phase].items() if k != "cost" and (k != "seconds" or rank == 0)}
                 total.phases[phase].add(**counts)
         return total
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self.model.training:  # what it has cost so far, next to whatever is logged
+            logs.update(cost_metrics(self.global_cost()))
+        super().log(logs, start_time)
 
     # --- epochs --------------------------------------------------------------------------------------------
 
@@ -280,6 +357,9 @@ class P2OTrainer(GRPOTrainer):
             self._sampler.set_epoch(epoch)
         if epoch < self.loop.next_epoch:
             return None
+        self.write_record()
+        if self.loop.evolution_is_due():
+            self.save_once()  # steps that are repeated after a kill must not cost the evolution with them
         was_training = self.model.training
         self.model.eval()
         try:
@@ -290,21 +370,38 @@ class P2OTrainer(GRPOTrainer):
         broadcast_object_list(shared)
         summary, state = shared[0]
         self.loop.load_state_dict(state)
+        self.record.begin(epoch)
         return summary
 
+    def write_record(self) -> None:
+        if self.accelerator.is_main_process:
+            self.record.write()
+
     def _prompt_step(self, call: Any) -> EpochSummary:
+        made = Made()
+
         def roll_out(pairs: Any) -> Any:
+            if self.stop:
+                raise self.stop.error(self.state.global_step, latest_checkpoint(self.run_dir))
             rows = [(template, self.train_rows[sample.id]) for template, sample in pairs]
-            return call("roll_out", rows, self.args.evolve_temperature, "evolve")
+            return made.rolled_out(call("roll_out", rows, self.args.evolve_temperature, "evolve"))
+
+        def reflect(jobs: Any) -> list[Reply]:
+            with self.cost.timed("reflect"):
+                return made.reflected(guarded(jobs))
 
         reflector = self.reflector
         bound = reflector.bound(call) if isinstance(reflector, LocalReflector) else reflector
-        tokens = [*self._tokenizer.all_special_tokens, *self._tokenizer.get_added_vocab()]
-        bar = EvolutionBar(f"evolution before epoch {self.loop.next_epoch + 1}")
+        guarded = guard_control_tokens(bound, ControlGuard(self._tokenizer, self.chat_template))
+        shown = not self.args.disable_tqdm
+        bar = EvolutionBar(f"evolution before epoch {self.loop.next_epoch + 1}", shown)
         try:
-            return self.loop.prompt_step(roll_out, guard_control_tokens(bound, tokens), bar.update)
+            summary = self.loop.prompt_step(roll_out, reflect, bar.update)
         finally:
             bar.close()
+        if summary.evolve_cost:
+            made.add_replayed(self.cost, summary.evolve_cost, teacher=not isinstance(reflector, LocalReflector))
+        return summary
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -346,16 +443,32 @@ class P2OTrainer(GRPOTrainer):
         if resume_from_checkpoint is True:
             resume_from_checkpoint = latest_checkpoint(self.run_dir)
         if resume_from_checkpoint:
-            state = read_json(Path(resume_from_checkpoint) / STATE_FILE)
-            self.loop.load_state_dict(state["loop"])
-            if self.accelerator.is_main_process:
-                self.cost.load_state_dict(state["cost"])
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            load_state(self, Path(resume_from_checkpoint))
+        if self.accelerator.is_main_process:
+            self.loop.forget_later_epochs()
+            if resume_from_checkpoint:
+                self.record.resume(self.loop.next_epoch - 1)
+        eval_on_start = self.args.eval_on_start
+        self.args.eval_on_start = eval_on_start and not resume_from_checkpoint
+        try:
+            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        finally:
+            self.args.eval_on_start = eval_on_start
+        if self.stop:
+            raise self.stop.error(self.state.global_step, latest_checkpoint(self.run_dir))
+        return output
+
+    def save_once(self) -> None:
+        """Saves a checkpoint of this step, unless there is one or none are wanted (collective)."""
+        if self.args.save_strategy == "no" or self.saved_step == self.state.global_step:
+            return
+        self._save_checkpoint(self.model_wrapped, None)
+        self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Our state goes first and HF's trainer_state.json last: a checkpoint with both is whole.
         folder = self.run_dir / f"checkpoint-{self.state.global_step}"
-        cost = self.global_cost().state_dict()
-        if self.accelerator.is_main_process:
-            write_json(folder / STATE_FILE, {"loop": self.loop.state_dict(), "cost": cost})
-        super()._save_checkpoint(model, trial)
+        with failing_writes_explained(folder):
+            save_state(self, folder)
+            super()._save_checkpoint(model, trial)
+        self.saved_step = self.state.global_step

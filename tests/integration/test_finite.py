@@ -63,7 +63,9 @@ def test_three_in_a_row_stop_the_run_with_a_checkpoint(tmp_path: Any, monkeypatc
         tmp_path, letters, max_steps=9, max_completion_length=8, save_strategy="steps", save_steps=100
     )
     after = spoil(trainer, monkeypatch, {0, 2, 3, 4, 5}, "nan")
-    with pytest.raises(StoppedError, match=r"step 5: loss or gradient was not a finite number in 3 steps in a row \(4 in"):
+    with pytest.raises(
+        StoppedError, match=r"step 5: loss or gradient was not a finite number in 3 steps in a row \(4 in"
+    ):
         trainer.train()
     assert latest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
     assert same(after[1], after[4])

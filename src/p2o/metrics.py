@@ -1,0 +1,96 @@
+"""Figures of one step's groups, for the trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .cost import CostMeter
+
+if TYPE_CHECKING:
+    from .loop import EpochSummary
+
+
+@dataclass(frozen=True)
+class Group:
+    """The K rollouts of one sample: which were drawn under a template, which were solved."""
+
+    sample_id: str
+    templated: Sequence[bool]
+    solved: Sequence[bool]
+
+    def under(self, templated: bool) -> list[bool]:
+        """``solved`` of the templated rollouts, or of the bare ones."""
+        return [s for s, t in zip(self.solved, self.templated, strict=True) if t == templated]
+
+
+def group_metrics(groups: Sequence[Group], needed: Collection[str], tau: int) -> dict[str, float]:
+    """Shares over the groups of one generation batch; success rates are over rollouts.
+
+    Args:
+        needed: samples that have, or had, templates.
+        tau: a group is hard with fewer successes than this.
+    """
+    bare = [g.under(False) for g in groups]
+    templated = [g.under(True) for g in groups]
+    graduated = [any(b) for g, b in zip(groups, bare, strict=True) if g.sample_id in needed]
+    both = [(b, t) for b, t in zip(bare, templated, strict=True) if b and t]
+    rates = {
+        "bare_success": _mean([s for b in bare for s in b]),
+        "templated_success": _mean([s for t in templated for s in t]),
+        # The same samples on both sides: how much of the success leans on the template.
+        "paired_bare_success": _mean([s for b, _ in both for s in b]),
+        "paired_templated_success": _mean([s for _, t in both for s in t]),
+    }
+    return {
+        "p2o/all_failed": _share([not any(g.solved) for g in groups]),
+        "p2o/all_solved": _share([all(g.solved) for g in groups]),
+        "p2o/dead_groups": _share([len(set(g.solved)) == 1 for g in groups]),
+        "p2o/hard_groups": _share([sum(g.solved) < tau for g in groups]),
+        "p2o/rescued_groups": _share([any(t) for t in templated]),
+        "p2o/graduated_groups": sum(graduated) / len(groups),
+        "p2o/templated": _share([t for g in groups for t in g.templated]),
+        **{f"p2o/{name}": rate for name, rate in rates.items() if rate is not None},
+    }
+
+
+def epoch_metrics(summary: EpochSummary) -> dict[str, float]:
+    """What an epoch and the prompt step after it came to; counts are of samples."""
+    figures = {
+        "hard": summary.hard,
+        "dead_share": (summary.all_failed + summary.all_solved) / max(1, summary.groups),
+        "all_failed_samples": summary.all_failed,
+        "all_solved_samples": summary.all_solved,
+        "rescued": summary.rescued,
+        "graduated": summary.graduated,
+        "templated_next": summary.templated_next,
+        "epoch_bare_success": summary.bare_success,
+        "epoch_templated_success": summary.templated_success,
+        "epoch_paired_bare_success": summary.paired_bare_success,
+        "epoch_paired_templated_success": summary.paired_templated_success,
+    }
+    if summary.evolved:
+        figures |= {
+            "pool": summary.pool,
+            "candidates": summary.candidates,
+            "candidates_per_iteration": summary.candidates / max(1, summary.iterations),
+            "accepted": summary.accepted,
+            "best_dev_score": summary.best_dev_score,
+        }
+    return {f"p2o/{name}": float(value) for name, value in figures.items() if value is not None}
+
+
+def cost_metrics(cost: CostMeter) -> dict[str, float]:
+    """What the run has cost so far, in forward-equivalent tokens by phase, and in rollouts."""
+    phases = {f"p2o/cost/{name}": float(phase.cost) for name, phase in cost.phases.items()}
+    rollouts = sum(phase.rollouts for name, phase in cost.phases.items() if name != "evaluate")
+    return {"p2o/cost": float(cost.training_cost), **phases, "p2o/cost/rollouts": float(rollouts)}
+
+
+def _mean(values: Sequence[bool]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _share(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else 0.0
