@@ -28,37 +28,54 @@ from p2o.samples import Sample
 from p2o.templates import apply_template
 
 _SUM = "reasoning_gym:basic_arithmetic?min_terms=2&max_terms=2&allow_parentheses=false&allow_negation=false"
-TASKS: dict[str, tuple[str, tuple[str, str, str]]] = {
-    "add1": (_SUM + "&max_digits=1&operators=('+',)", ("Calculate 20 + 30.", "20 + 30 = 50", "50")),
-    "add12": (_SUM + "&max_digits=2&operators=('+',)", ("Calculate 200 + 300.", "200 + 300 = 500", "500")),
-    "addsub1": (_SUM + "&max_digits=1&operators=('+','-')", ("Calculate 20 + 30.", "20 + 30 = 50", "50")),
-    "mul1": (_SUM + "&max_digits=1&operators=('*',)", ("Calculate 20 * 30.", "20 * 30 = 600", "600")),
+Example = tuple[str, str, str]
+"""Question, steps, answer; the answers should be no sample's, so that the leak guard lets them pass."""
+_PLUS: tuple[Example, Example] = (
+    ("Calculate 20 + 30.", "20 + 30 = 50", "50"),
+    ("Calculate 40 + 50.", "40 + 50 = 90", "90"),
+)
+_BIG_PLUS: tuple[Example, Example] = (
+    ("Calculate 200 + 300.", "200 + 300 = 500", "500"),
+    ("Calculate 400 + 500.", "400 + 500 = 900", "900"),
+)
+_CHAIN = "State the final answer to the following arithmetic problem:"
+_LETTERS = 'How many times does the letter "z" appear in the text:'
+_BITS = "How many 1 bits are there in the binary representation of the number"
+TASKS: dict[str, tuple[str, tuple[Example, Example]]] = {
+    "add1": (_SUM + "&max_digits=1&operators=('%2B',)", _PLUS),
+    "add12": (_SUM + "&max_digits=2&operators=('%2B',)", _BIG_PLUS),
+    "addsub1": (
+        _SUM + "&max_digits=1&operators=('%2B','-')",
+        (_PLUS[0], ("Calculate 90 - 50.", "90 - 50 = 40", "40")),
+    ),
+    "mul1": (
+        _SUM + "&max_digits=1&operators=('*',)",
+        (("Calculate 20 * 30.", "20 * 30 = 600", "600"), ("Calculate 40 * 20.", "40 * 20 = 800", "800")),
+    ),
+    "mix1": (
+        _SUM + "&max_digits=1&operators=('%2B','-','*')",
+        (_BIG_PLUS[0], ("Calculate 20 * 30.", "20 * 30 = 600", "600")),
+    ),
     "chain1": (
         "reasoning_gym:chain_sum?min_terms=2&max_terms=2&max_digits=1",
-        (
-            "State the final answer to the following arithmetic problem: 20 + 30 =",
-            "20 + 30 = 50",
-            "50",
-        ),
+        ((f"{_CHAIN} 20 + 30 =", "20 + 30 = 50", "50"), (f"{_CHAIN} 90 - 50 =", "90 - 50 = 40", "40")),
     ),
     "letters": (
         "reasoning_gym:letter_counting?min_words=3&max_words=5",
         (
-            'How many times does the letter "z" appear in the text: "zzzz zzz"?',
-            "4 + 3 = 7",
-            "7",
+            (f'{_LETTERS} "zzzz zzz"?', "4 + 3 = 7", "7"),
+            (f'{_LETTERS} "zzzzz zzz"?', "5 + 3 = 8", "8"),
         ),
     ),
     "bits": (
         "reasoning_gym:count_bits?max_n=63",
         (
-            "How many 1 bits are there in the binary representation of the number 255?",
-            "255 is 11111111",
-            "8",
+            (f"{_BITS} 255?", "255 is 11111111", "8"),
+            (f"{_BITS} 127?", "127 is 1111111", "7"),
         ),
     ),
 }
-"""name → (source, a worked example: question, steps, answer; its answer should be no sample's)."""
+"""name → (source, two worked examples)."""
 
 N = r"(-?\d[\d,]*)"
 FORMATS: dict[str, tuple[str, str]] = {
@@ -75,22 +92,22 @@ FORMATS: dict[str, tuple[str, str]] = {
 """name → (pattern, the format with {} for the answer)."""
 
 
-def templates(form: str, example: tuple[str, str, str]) -> dict[str, str]:
+def templates(form: str, examples: tuple[Example, Example]) -> dict[str, str]:
     """Templates for one format; "bare" is none."""
-    question, steps, answer = example
     told = f'Write the equation, then write "{form.format("…")}" with the number.'
-    shown = f"{question}\n{form.format(answer)}"
-    worked = f"{question}\n{steps}. {form.format(answer)}"
-    lines = f"{question}\n{steps}\n{form.format(answer)}"
+    shown = [f"{question}\n{form.format(answer)}" for question, _, answer in examples]
+    worked = [f"{question}\n{steps}. {form.format(answer)}" for question, steps, answer in examples]
+    lines = [f"{question}\n{steps}\n{form.format(answer)}" for question, steps, answer in examples]
     return {
         "bare": "",
         "strategy": "Write the equation with its result.",
         "told": told,
-        "shown": shown,
-        "worked": worked,
-        "worked_lines": lines,
-        "told+worked": f"{told}\n\n{worked}",
-        "told+lines": f"{told}\n\n{lines}",
+        "shown": shown[0],
+        "worked": worked[0],
+        "worked_lines": lines[0],
+        "worked_twice": "\n\n".join(lines),
+        "told+worked": f"{told}\n\n{worked[0]}",
+        "told+lines": f"{told}\n\n{lines[0]}",
     }
 
 
@@ -119,9 +136,7 @@ class Policy:
             settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         out = []
         for start in range(0, len(prompts), self.batch):
-            padded = self.tokenizer.pad(
-                {"input_ids": list(prompts[start : start + self.batch])}, return_tensors="pt"
-            )
+            padded = self.tokenizer.pad({"input_ids": list(prompts[start : start + self.batch])}, return_tensors="pt")
             rows = self.model.generate(**padded, max_new_tokens=new_tokens, **settings)
             for row in rows[:, padded["input_ids"].shape[1] :].tolist():
                 out.append(row[: row.index(eos) + 1] if eos in row else row)
@@ -236,11 +251,11 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     print("task     format       template        solved format greedy   dead  toks  whole/tokens inside, dropped")
     for task in args.tasks.split(","):
-        source, example = TASKS[task]
+        source, examples = TASKS[task]
         samples = load_samples(f"{source}&size={args.samples * 2}&seed={args.seed}")[: args.samples]
         done: set[tuple[str, str]] = set()
         for form in wanted:
-            for name, template in templates(FORMATS[form][1], example).items():
+            for name, template in templates(FORMATS[form][1], examples).items():
                 if (args.templates and name not in args.templates.split(",")) or (form, name) in done:
                     continue
                 shared = wanted if name in ("bare", "strategy") else [form]

@@ -112,6 +112,7 @@ def trainer_of(recipe: Recipe) -> P2OTrainer:
 
     from .trainer import P2OTrainer
 
+    recipe.check_machine()
     model, training = recipe.model, recipe.training
     if not model.model_name_or_path:
         raise ConfigError(f"the recipe {recipe.name} names no model; set 'model_name_or_path'")
@@ -135,6 +136,8 @@ def trainer_of(recipe: Recipe) -> P2OTrainer:
             peft_config=get_peft_config(model),
             reflector=reflector_of(recipe.task),
         )
+    except (ValueError, ImportError) as error:  # TRL and transformers say so when settings do not fit together
+        raise ConfigError(f"the recipe {recipe.name} cannot be run: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise ConfigError(
             f"cannot load the model {model.model_name_or_path!r}: give a folder with a checkpoint, or a hub name that "

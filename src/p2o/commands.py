@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from .card import pool_page
 from .checkpoint import latest_checkpoint
 from .console import console, percent
 from .errors import ConfigError
 from .recipe import Recipe, load_recipe, shipped_recipes
-from .store import read_json, write_json
-from .templates import PoolTemplate, make_pool, pool_from_json, pool_to_json
+from .stopping import signals_stop
+from .store import read_json, write_json, write_text
+from .templates import PoolTemplate, make_pool, pool_to_json
 
 
 def recipes() -> int:
@@ -25,10 +26,43 @@ def recipes() -> int:
     return 0
 
 
+def data(options: Mapping[str, Any], rest: Sequence[str]) -> int:
+    """``p2o data SET``; ``options`` are the command line's."""
+    from .data import nearest
+    from .evalsets import EVAL_SETS, draws, eval_to
+    from .prepare import prepare_to
+
+    if rest:
+        raise ConfigError(f"p2o data {options['set']} has no option {rest[0]!r}")
+    out = Path(options["out"]) if options["out"] else None
+    if options["set"] == "eval":
+        name = options["name"]
+        if name not in EVAL_SETS:
+            raise ConfigError(f"there is no evaluation set {name!r}{nearest(name, EVAL_SETS)}; "
+                              f"there are {', '.join(EVAL_SETS)}")  # fmt: skip
+        count, files = eval_to(name, out, options["source"])
+        console.print(f"{name}: {count} items in {', '.join(map(str, files))}")
+        console.print(f"the paper's protocol: p2o eval MODEL RECIPE --test {files[0]} --draws {draws(count)}")
+        return 0
+    for part in ("size", "dev"):
+        if options[part] < 1:
+            raise ConfigError(f"--{part} is {options[part]}; it must be at least 1")
+    sizes = options["size"], options["dev"]
+    made, files = prepare_to(options["set"], *sizes, out, options["difficulty"], options["seed"], options["source"])
+    console.print(f"{options['set']}: {len(made.train)} rows for training, {len(made.dev)} for dev")
+    for reason, number in made.left_out.items():
+        console.print(f"  left out: {number} {reason}")
+    console.print("written: " + ", ".join(map(str, files)))
+    return 0
+
+
 def train(name: str, overrides: Sequence[str], dry_run: bool, resume: bool) -> int:
     recipe = load_recipe(name, overrides)
     if dry_run:
-        print(recipe.to_yaml(), end="")
+        from .plan import make_plan, plan_lines
+
+        # The plan as comments, so that what is printed is a recipe again.
+        print("".join(f"# {line}\n" for line in plan_lines(make_plan(recipe))) + recipe.to_yaml(), end="")
         return 0
     run_dir, checkpoint = _place(recipe, resume)
     from .build import samples_of, trainer_of
@@ -36,7 +70,7 @@ def train(name: str, overrides: Sequence[str], dry_run: bool, resume: bool) -> i
     trainer = trainer_of(recipe)
     main = trainer.accelerator.is_main_process
     if main:
-        (run_dir / "config.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        write_text(run_dir / "config.yaml", recipe.to_yaml())
         console.print(f"p2o train {recipe.name} → {run_dir}" + (f", resumed from {checkpoint}" if checkpoint else ""))
     test = None
     if recipe.task.test:
@@ -44,27 +78,63 @@ def train(name: str, overrides: Sequence[str], dry_run: bool, resume: bool) -> i
 
         test = to_dataset(samples_of(recipe, "test"))
     started = time.perf_counter()
-    before = trainer.evaluate(test, metric_key_prefix="test") if test is not None and not checkpoint else None
-    trainer.train(resume_from_checkpoint=checkpoint)
-    after = trainer.evaluate(test, metric_key_prefix="test") if test is not None else None
+    before_file, result_file = run_dir / "p2o" / "before.json", run_dir / "p2o" / "result.json"
+    before = None
+    if checkpoint:
+        before = read_json(before_file) if before_file.exists() else None
+    elif test is not None:
+        before = trainer.evaluate(test, metric_key_prefix="test")
     if main:
-        cost = trainer.cost.state_dict()
+        result_file.unlink(missing_ok=True)  # from here on the run is not complete
+        if before is not None:
+            write_json(before_file, before)
+    with signals_stop(trainer.stop):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    after = trainer.evaluate(test, metric_key_prefix="test") if test is not None else None
+    cost = trainer.global_cost().state_dict()
+    if main:
+        write_json(run_dir / "p2o" / "cost.json", cost)
         write_json(
-            run_dir / "p2o" / "result.json",
+            result_file,
             {"before": before, "after": after, "cost": cost, "seconds": time.perf_counter() - started},
         )
         _print_result(run_dir, before, after, time.perf_counter() - started)
+        from .export import export_run
+        from .judge import report_of
+
+        export_run(run_dir, recipe)
+        report_of(run_dir)
     return 0
 
 
 def _place(recipe: Recipe, resume: bool) -> tuple[Path, str | None]:
+    """(run directory, checkpoint to go on from). The main process decides: the others could find its new folder."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    decided: list[Any] = [None]
+    if PartialState().is_main_process:
+        try:
+            decided = [_decide_place(recipe, resume)]
+        except ConfigError as error:
+            decided = [error]
+    broadcast_object_list(decided)
+    if isinstance(decided[0], ConfigError):
+        raise decided[0]
+    run_dir, checkpoint = decided[0]
+    recipe.training.output_dir = str(run_dir)
+    return run_dir, checkpoint
+
+
+def _decide_place(recipe: Recipe, resume: bool) -> tuple[Path, str | None]:
     """(run directory, checkpoint to go on from), by the policy for an existing directory."""
     run_dir = Path(recipe.training.output_dir)
     checkpoint = latest_checkpoint(run_dir)
+    complete = (run_dir / "p2o" / "result.json").exists()
     policy = "resume" if resume else recipe.task.if_exists
-    if checkpoint is None:
-        if resume:
-            raise ConfigError(f"there is nothing to resume in {run_dir}: it holds no whole checkpoint")
+    if checkpoint is None and resume:
+        raise ConfigError(f"there is nothing to resume in {run_dir}: it holds no whole checkpoint")
+    if checkpoint is None and not complete:
         _make(run_dir)
         return run_dir, None
     if policy == "fail":
@@ -74,10 +144,9 @@ def _place(recipe: Recipe, resume: bool) -> tuple[Path, str | None]:
         while Path(f"{run_dir}-{number}").exists():
             number += 1
         run_dir = Path(f"{run_dir}-{number}")
-        recipe.training.output_dir = str(run_dir)
         _make(run_dir)
         return run_dir, None
-    if (run_dir / "p2o" / "result.json").exists() and not resume:
+    if complete and not resume:
         raise ConfigError(
             f"the run in {run_dir} is complete; add --if_exists new for another one, or --resume to train it further"
         )
@@ -106,90 +175,20 @@ def _print_result(
     console.print(f"{seconds:.0f} s; the model is in {latest_checkpoint(run_dir) or run_dir}")
 
 
-def evaluate(
-    model: str,
-    name: str,
-    overrides: Sequence[str],
-    draws: int,
-    temperature: float | None,
-    pool: str | None,
-    out: str | None,
-) -> int:
-    recipe = load_recipe(name, overrides)
-    from .build import rewards_of, samples_of
-    from .evaluate import evaluate as run_evaluation
-    from .evaluate import hint_reliance
-    from .policies import LocalPolicy, rollout_fn
-
-    if draws < 1:
-        raise ConfigError(f"--draws is {draws}; it must be at least 1")
-    if temperature is None:
-        temperature = 0.0 if draws == 1 else recipe.training.temperature
-    samples, rewards = samples_of(recipe, "test"), rewards_of(recipe)
-    best = _best_template(pool) if pool else None
-    policy = LocalPolicy(model, recipe.training.evolve_batch_size)
-    roll_out = rollout_fn(policy, rewards, temperature, recipe.training.max_completion_length)
-    figures: dict[str, Any] = {"model": model, "recipe": recipe.name}
-    table = Table(title=f"{model} on {recipe.task.test}", title_justify="left")
-    for column in ("", "samples", f"mean@{draws}", "95 % interval", "pass@k"):
-        table.add_column(column)
-    for label, template in [("bare", "")] + ([("templated", best)] if best else []):
-        result = run_evaluation(
-            roll_out, samples, draws, temperature, template or "", recipe.training.eval_group_column
-        )
-        figures[label] = asdict(result)
-        passes = ", ".join(f"{k}: {percent(v)}" for k, v in result.pass_at.items())
-        interval = " – ".join(percent(v) for v in result.interval)
-        table.add_row(label, str(result.samples), percent(result.mean), interval, passes)
-        for group, value in result.by_group.items():
-            table.add_row(f"  {group}", "", percent(value), "", "")
-    console.print(table)
-    if best:
-        figures["template"] = best
-        reliance = hint_reliance(figures["bare"]["per_sample"], figures["templated"]["per_sample"])
-        figures["hint_reliance"] = reliance
-        low, high = reliance["interval"]
-        console.print(f"hint reliance (templated − bare): {100 * reliance['difference']:+.1f} points "
-                      f"[{100 * low:+.1f}, {100 * high:+.1f}]")  # fmt: skip
-    if out:
-        Path(out).write_text(json.dumps(figures, indent=1, ensure_ascii=False), encoding="utf-8")
-    return 0
-
-
-def _best_template(path: str) -> str:
-    templates = [t for t in pool_from_json(read_json(Path(path))["pool"]) if t.text]
-    if not templates:
-        raise ConfigError(f"the pool in {path} holds no template")
-    return max(templates, key=lambda t: t.weight).text
-
-
 def evolve(name: str, overrides: Sequence[str]) -> int:
     recipe = load_recipe(name, overrides)
-    from .build import reflector_of, rewards_of, samples_of
-    from .evolve import CallableReflector
+    from .build import rewards_of, samples_of
     from .evolve import evolve as run_evolution
     from .hard import HardLedger, split_hard
     from .loop import evolve_config
-    from .policies import EndpointPolicy, LocalPolicy, Policy, rollout_fn, successes
+    from .policies import policy_of, reflector_with, rollout_fn, successes
 
-    training, task = recipe.training, recipe.task
+    training = recipe.training
     run_dir = Path(training.output_dir)
     _make(run_dir)
     samples, rewards = samples_of(recipe, "train"), rewards_of(recipe)
-    source = str(recipe.model.model_name_or_path)
-    policy: Policy
-    if task.policy_base_url:
-        policy = EndpointPolicy(source, task.policy_base_url)
-    else:
-        policy = LocalPolicy(source, training.evolve_batch_size)
-    reflector = reflector_of(task)
-    if isinstance(reflector, str):
-
-        def reply(prompt: str) -> str:
-            conversation = [{"role": "user", "content": prompt}]
-            return policy.complete([conversation], training.reflect_temperature, training.reflect_max_tokens)[0].text
-
-        reflector = CallableReflector(reply)
+    policy = policy_of(recipe, str(recipe.model.model_name_or_path))
+    reflector = reflector_with(recipe, policy)
     length = training.max_completion_length
     console.print(f"drawing {training.num_generations} bare rollouts of {len(samples)} samples")
     ledger = HardLedger(training.success_threshold)
@@ -221,6 +220,7 @@ def evolve(name: str, overrides: Sequence[str]) -> int:
     )
     pool = make_pool(result.templates, result.scores_CV, result.solved_CV, result.dev_ids)
     write_json(run_dir / "p2o" / "pool.json", {"pool": pool_to_json(pool), "cost": asdict(result.cost)})
+    write_text(run_dir / "p2o" / "pool.md", pool_page(pool, len(dev_ids), recipe.name, "on a fixed policy"))
     _print_pool(pool, len(dev_ids), run_dir / "p2o" / "pool.json")
     return 0
 

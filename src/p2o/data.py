@@ -106,19 +106,29 @@ def load_samples(source: str, *, split: str | None = None, columns: DataColumns 
         others = {k: v for k, v in rows[index].items() if k not in ("prompt", "answer", "answers", "sample_id")}
         if len(answers) > 1:
             others["answers"] = answers
-        samples[sample_id] = Sample(sample_id, _prompted(messages, columns), answers[0] if answers else None, others)
+        answer = answers[0] if answers else None
+        samples[sample_id] = Sample(sample_id, _prompted(messages, columns), answer, others, place)
         places[sample_id] = index
     if copies:
         warnings.warn(f"{source}: {copies} rows repeat an earlier prompt and answer; left out", stacklevel=2)
     return list(samples.values())
 
 
-def load_rows(source: str, *, split: str | None = None, columns: DataColumns = DEFAULT_COLUMNS) -> list[Row]:
+def load_rows(
+    source: str,
+    *,
+    split: str | None = None,
+    columns: DataColumns = DEFAULT_COLUMNS,
+    keep: Sequence[str] | None = None,
+) -> list[Row]:
     """All rows of a source as they stand in it, once it is known that they have the columns.
+
+    Args:
+        keep: read these columns alone (parquet and HF data sets; long ones fill the memory).
 
     Raises DataError for a source that cannot be read, is empty, or lacks a column.
     """
-    rows = _read(source, split)
+    rows = _read(source, split, keep)
     if not rows:
         raise DataError(f"{source} holds no rows; give a data set with at least one")
     present = list(dict.fromkeys(name for row in rows for name in row))
@@ -263,7 +273,7 @@ def _given_ids(source: str, rows: Sequence[Row], columns: DataColumns) -> list[s
 # Reading
 
 
-def _read(source: str, split: str | None) -> list[Row]:
+def _read(source: str, split: str | None, keep: Sequence[str] | None) -> list[Row]:
     scheme, _, rest = source.partition(":")
     if scheme == "reasoning_gym":
         return _from_gym(source, rest)
@@ -274,16 +284,16 @@ def _read(source: str, split: str | None) -> list[Row]:
         _only_train(source, split)
         if not path.is_file():
             raise DataError(f"there is no file {source}; check the path (it is taken from the working directory)")
-        return _from_parquet(path) if path.suffix == ".parquet" else _from_json(path)
+        return _from_parquet(path, keep) if path.suffix == ".parquet" else _from_json(path)
     if path.is_dir():
-        return _from_datasets(source, str(path), None, split)
+        return _from_datasets(source, str(path), None, split, keep)
     match = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?", source)
     if match is None or source.startswith("."):
         raise DataError(
             f"there is no data set {source}; give a .jsonl, .json or .parquet file, a folder, a hub name, "
             "reasoning_gym:NAME or builtin:NAME"
         )
-    return _from_datasets(source, match[1], match[2], split)
+    return _from_datasets(source, match[1], match[2], split, keep)
 
 
 def _only_train(source: str, split: str | None) -> None:
@@ -312,12 +322,13 @@ def _from_json(path: Path) -> list[Row]:
     return rows
 
 
-def _from_parquet(path: Path) -> list[Row]:
+def _from_parquet(path: Path, keep: Sequence[str] | None) -> list[Row]:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        rows: list[Row] = parquet.read_table(path).to_pylist()
+        names = None if keep is None else [n for n in parquet.read_schema(path).names if n in keep]
+        rows: list[Row] = parquet.read_table(path, columns=names).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} cannot be read as parquet: {str(error).splitlines()[0]}") from None
     return rows
@@ -340,7 +351,9 @@ def _from_package(source: str, name: str, split: str | None) -> list[Row]:
         return _from_json(path)
 
 
-def _from_datasets(source: str, name: str, config: str | None, split: str | None) -> list[Row]:
+def _from_datasets(
+    source: str, name: str, config: str | None, split: str | None, keep: Sequence[str] | None
+) -> list[Row]:
     import datasets
 
     try:
@@ -363,6 +376,8 @@ def _from_datasets(source: str, name: str, config: str | None, split: str | None
         loaded = loaded[wanted]
     elif split is not None and loaded.split is not None and split.partition("[")[0] != str(loaded.split):
         raise DataError(f"{source} has no split {split!r}; it holds only {loaded.split}")
+    if keep is not None:
+        loaded = loaded.select_columns([n for n in loaded.column_names if n in keep])
     rows: list[Row] = loaded.to_list()
     return rows
 

@@ -20,11 +20,14 @@ FIXED = ("dapo", "cispo", "vespo")
 """Loss types whose denominator does not depend on the micro-batch."""
 
 
+LOSS_TYPES = ROW_MEAN + TOKEN_MEAN + FIXED
+
+
 def supports(model: torch.nn.Module, loss_type: str) -> bool:
     """Whether a dead row is without gradient in the model itself: dropout would draw other masks."""
     config = getattr(model, "config", None)
     drops = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
-    return loss_type in ROW_MEAN + TOKEN_MEAN + FIXED and not drops and not getattr(config, "attention_dropout", 0)
+    return loss_type in LOSS_TYPES and not drops and not getattr(config, "attention_dropout", 0)
 
 
 def live_rows(inputs: Inputs) -> list[int]:

@@ -17,10 +17,17 @@ Distillation = Literal["mask", "soft", "no_mask", "importance", "none"]
 MAX_LOG_RATIO = 60.0
 """exp(±60) is finite in float32; log-ratios beyond it are outside any bound anyway."""
 
+LEAST_LOGP = -65504.0
+"""The least finite number of half precision."""
+
 
 def log_ratio(bare_logps_BT: torch.Tensor, templated_logps_BT: torch.Tensor) -> torch.Tensor:
-    """log π_old(y_t | x) − log π_old(y_t | T(x, z)) in float32, clamped so that its exponential is finite."""
-    return (bare_logps_BT.float() - templated_logps_BT.float()).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    """log π_old(y_t | x) − log π_old(y_t | T(x, z)) in float32, clamped so that its exponential is finite.
+
+    Log-probs that overflowed to −∞ in half precision count as very small (∞ − ∞ would be NaN); NaN stays NaN.
+    """
+    bare, templated = (logps.float().clamp(min=LEAST_LOGP) for logps in (bare_logps_BT, templated_logps_BT))
+    return (bare - templated).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
 
 
 def ratio_mask(

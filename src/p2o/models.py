@@ -99,31 +99,22 @@ def _build(target: Path, fill: Callable[[Path], None]) -> None:
 def convert_gguf(gguf_path: Path, folder: Path) -> None:
     """Writes a Llama model in GGUF as bf16 safetensors, with tokenizer, chat template and generation config."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
-    from transformers.utils import logging as transformers_logging
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
     logger.info("Converting %s, once; this takes about a minute.", gguf_path.name)
     source = {"pretrained_model_name_or_path": str(gguf_path.parent), "gguf_file": gguf_path.name}
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(**source)
-        loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-        fields = loaded.config.to_dict()
-        for name in ("quantization_config", "_name_or_path", "_model_name_or_path", "transformers_version"):
-            fields.pop(name, None)
-        model = LlamaForCausalLM(LlamaConfig(**fields | {"dtype": "bfloat16"}))
-        model.load_state_dict(loaded.state_dict())
-        # GGUF keeps eos and pad as ids of the chat's end of turn; both configs must say so.
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
-        model.generation_config.bos_token_id = tokenizer.bos_token_id
-        model.to(torch.bfloat16).save_pretrained(folder)
-        tokenizer.model_max_length = model.config.max_position_embeddings
-        tokenizer.save_pretrained(folder)
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(**source)
+    loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    fields = loaded.config.to_dict()
+    for name in ("quantization_config", "_name_or_path", "_model_name_or_path", "transformers_version"):
+        fields.pop(name, None)
+    model = LlamaForCausalLM(LlamaConfig(**fields | {"dtype": "bfloat16"}))
+    model.load_state_dict(loaded.state_dict())
+    ids = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+    model.generation_config = GenerationConfig(**ids)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.save_pretrained(folder)
 
 
 BUILTIN: dict[str, Callable[[], str]] = {"sandbox": _sandbox, "smollm2": _smollm2}

@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .console import progress_bar
 from .errors import ConfigError
+from .evolve import BatchReflector, Reflector, Reply
 from .samples import Message, Rollout, RolloutFn, Sample
 from .templates import apply_template
 
 if TYPE_CHECKING:
+    from .recipe import Recipe
     from .rewards import RewardSet
 
 
@@ -20,6 +23,8 @@ class Completion:
     text: str
     prompt_tokens: int
     completion_tokens: int
+    ids: tuple[int, ...] = ()
+    """Token ids, of a local policy."""
 
 
 class Policy(Protocol):
@@ -63,21 +68,55 @@ class LocalPolicy:
     ) -> list[Completion]:
         from .reflect import generate_ids
 
-        prompt_ids = self.tokenizer.apply_chat_template(
-            [list(c) for c in conversations], add_generation_prompt=True, tokenize=True, return_dict=True
-        )["input_ids"]
+        prompt_ids = self._prompt_ids(conversations)
         order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
-        ids = generate_ids(
-            self.model,
-            self.tokenizer,
-            [prompt_ids[i] for i in order],
-            temperature,
-            max_new_tokens,
-            self.batch_size,
-        )
+        with progress_bar(len(order), "rolling out", shown=len(order) > self.batch_size) as bar:
+            ids = generate_ids(
+                self.model,
+                self.tokenizer,
+                [prompt_ids[i] for i in order],
+                temperature,
+                max_new_tokens,
+                self.batch_size,
+                bar.update,
+            )
         texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        done = {i: Completion(t, len(prompt_ids[i]), len(c)) for i, t, c in zip(order, texts, ids, strict=True)}
+        done = {
+            i: Completion(t, len(prompt_ids[i]), len(c), tuple(c)) for i, t, c in zip(order, texts, ids, strict=True)
+        }
         return [done[i] for i in range(len(prompt_ids))]
+
+
+    def token_logps(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        completions: Sequence[Sequence[int]],
+        temperature: float = 1.0,
+    ) -> list[list[float]]:
+        """log π(y_t | conversation, y_<t) of given completion ids, at a sampling temperature."""
+        import torch
+
+        prompts = self._prompt_ids(conversations)
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(completions[i]))
+        found: dict[int, list[float]] = {}
+        for start in range(0, len(order), self.batch_size):
+            chunk = order[start : start + self.batch_size]
+            rows = {"input_ids": [[*prompts[i], *completions[i]] for i in chunk]}
+            batch = self.tokenizer.pad(rows, padding_side="right", return_tensors="pt").to(self.model.device)
+            with torch.no_grad():
+                logps_BTV = (self.model(**batch).logits[:, :-1].float() / temperature).log_softmax(-1)
+            logps_BT = logps_BTV.gather(2, batch["input_ids"][:, 1:, None])[:, :, 0]
+            for n, i in enumerate(chunk):
+                first = len(prompts[i]) - 1
+                found[i] = logps_BT[n, first : first + len(completions[i])].tolist()
+        return [found[i] for i in range(len(prompts))]
+
+    def _prompt_ids(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+        chats = [list(c) for c in conversations]
+        ids: list[list[int]] = self.tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, tokenize=True, return_dict=True
+        )["input_ids"]
+        return ids
 
 
 class EndpointPolicy:
@@ -108,13 +147,45 @@ class EndpointPolicy:
             )
 
         try:
-            with ThreadPoolExecutor(self.concurrency) as threads:
-                return list(threads.map(one, conversations))
+            with (
+                ThreadPoolExecutor(self.concurrency) as threads,
+                progress_bar(len(conversations), "rolling out", shown=len(conversations) > self.concurrency) as bar,
+            ):
+                completions = []
+                for completion in threads.map(one, conversations):
+                    completions.append(completion)
+                    bar.update(1)
+                return completions
         except openai.OpenAIError as error:
             raise ConfigError(
                 f"the policy endpoint {self.client.base_url} failed ({type(error).__name__}); "
                 "check that it runs and serves this model"
             ) from error
+
+
+def policy_of(recipe: Recipe, model: str) -> Policy:
+    """A fixed policy: served, if the recipe names an endpoint, else loaded here."""
+    if recipe.task.policy_base_url:
+        return EndpointPolicy(model, recipe.task.policy_base_url)
+    return LocalPolicy(model, recipe.training.evolve_batch_size)
+
+
+def reflector_with(recipe: Recipe, policy: Policy) -> Reflector:
+    """The recipe's reflector beside a fixed policy, which is itself the reflector for "self" and "policy"."""
+    from .build import reflector_of
+    from .control import ControlGuard
+    from .reflect import guard_control_tokens
+
+    training, reflector = recipe.training, reflector_of(recipe.task)
+    if isinstance(reflector, str):
+
+        def reply(prompts: list[str]) -> list[Reply]:
+            conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
+            written = policy.complete(conversations, training.reflect_temperature, training.reflect_max_tokens)
+            return [Reply(c.text, None, c.prompt_tokens, c.completion_tokens) for c in written]
+
+        reflector = BatchReflector(reply)
+    return guard_control_tokens(reflector, ControlGuard(getattr(policy, "tokenizer", None)))
 
 
 def rollout_fn(policy: Policy, rewards: RewardSet, temperature: float, max_new_tokens: int) -> RolloutFn:

@@ -6,15 +6,15 @@ Keys are the fields of `RecipeConfig`, of `P2OConfig` (with all of TRL's GRPOCon
 from __future__ import annotations
 
 import difflib
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 import yaml
 
+from .coerce import coerce
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,6 +102,9 @@ class RecipeConfig:
     policy_base_url: str | None = None
     """``p2o evolve``: a served policy instead of a local one."""
 
+    processes: int | None = None
+    """Processes (GPUs) that the batch sizes are made for; training with another number of them is refused."""
+
     if_exists: Literal["resume", "new", "fail"] = "resume"
     """What to do when the run directory holds a checkpoint."""
 
@@ -115,6 +118,22 @@ class Recipe:
     training: P2OConfig
     model: ModelConfig
 
+    def check_machine(self) -> None:
+        """Raises ConfigError if the recipe is for a GPU and there is none, or for another number of processes."""
+        if not self.training.use_cpu and not gpu_is_here():
+            raise ConfigError(
+                f"the recipe {self.name} is for a GPU, and there is none on this machine; add --use_cpu true --bf16 "
+                "false (and --use_vllm false) to train on the CPU, or --dry-run to see its plan"
+            )
+
+        wanted, running = self.task.processes, self.training.world_size
+        if wanted is not None and wanted != running:
+            raise ConfigError(
+                f"the recipe {self.name} is made for {wanted} processes, and {running} "
+                f"{'is' if running == 1 else 'are'} running; start as many, or set --processes {running} and "
+                "steps_per_generation and gradient_accumulation_steps so that a batch stays what it was"
+            )
+
     def to_yaml(self) -> str:
         """The resolved recipe: all settings of the task and of P²O, and what differs from TRL's defaults."""
         from trl import GRPOConfig
@@ -125,9 +144,10 @@ class Recipe:
             for f in fields(part):
                 value = getattr(part, f.name, None)
                 own = part is self.task or (part is self.training and f.name not in inherited)
-                if f.name.endswith("_token") or not f.init or not (own or _differs(f, value)):
-                    continue
-                content[f.name] = _plain(value)
+                if f.init and (own or _differs(f, value)) and not f.name.endswith("_token"):
+                    content[f.name] = _plain(value)
+        # TRL sets it from steps_per_generation, and refuses both.
+        content.pop("generation_batch_size", None)
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
@@ -139,6 +159,8 @@ def _differs(f: Any, value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):  # transformers' own small configurations
+        value = value.to_dict()
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -151,11 +173,20 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Reads a recipe and applies ``--key value`` overrides.
 
     Args:
-        name: a YAML file, or the name of a recipe that ships with the package ("quickstart").
+        name: a YAML file, or the name of a recipe that ships with the package ("quickstart"). Its key ``base`` may
+            name another recipe, whose keys hold where it has none of its own.
 
     Raises:
         ConfigError: not found, not YAML, an unknown key (the nearest valid one is named) or a wrong type.
     """
+    stem, content = _content(name)
+    content |= parse_overrides(overrides)
+    content.setdefault("output_dir", f"runs/{stem}")
+    return build_recipe(stem, content, where=name)
+
+
+def _content(name: str, seen: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
+    """(stem, keys and values) of a recipe; the keys of its ``base``, another recipe, hold where it has none."""
     stem, text = _read(name)
     try:
         content = yaml.safe_load(text) or {}
@@ -163,9 +194,12 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{name} must be a mapping of keys to values")
-    content |= parse_overrides(overrides)
-    content.setdefault("output_dir", f"runs/{stem}")
-    return build_recipe(stem, content, where=name)
+    base = content.pop("base", None)
+    if base is None:
+        return stem, content
+    if base in seen:
+        raise ConfigError(f"the recipe {name} is built on itself through its base {base!r}; take another base")
+    return stem, _content(str(base), (*seen, base))[1] | content
 
 
 def build_recipe(name: str, content: Mapping[str, Any], where: str) -> Recipe:
@@ -192,9 +226,27 @@ def build_recipe(name: str, content: Mapping[str, Any], where: str) -> Recipe:
     if not task.train:
         raise ConfigError(f"{where} names no training data; set 'train' to a data source")
     try:
-        return Recipe(name, task, P2OConfig(**values[1]), ModelConfig(**values[2]))
+        training = _training(P2OConfig, values[1])
+        return Recipe(name, task, training, ModelConfig(**values[2]))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def _training(config: type[P2OConfig], values: dict[str, Any]) -> P2OConfig:
+    """TRL refuses to construct the settings of a GPU run without a GPU. A recipe can be read, checked and planned
+    anywhere, so that refusal waits for `Recipe.check_machine`, when a trainer is made."""
+    if values.get("use_cpu") or gpu_is_here():
+        return config(**values)
+    training = config(**{**values, "use_cpu": True})
+    training.use_cpu = False
+    return training
+
+
+def gpu_is_here() -> bool:
+    """Whether torch finds an accelerator."""
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
@@ -215,68 +267,15 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def coerce(key: str, value: Any, hint: Any) -> Any:
-    """The value as the field's type wants it.
-
-    Raises:
-        ConfigError: it cannot be.
-    """
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    for option in options:
-        found, converted = _convert(value, option)
-        if found:
-            return converted
-    wanted = " or ".join(_type_name(o) for o in options)
-    raise ConfigError(f"{key} is {value!r}; it must be {wanted}")
-
-
-def _convert(value: Any, option: Any) -> tuple[bool, Any]:
-    origin = get_origin(option)
-    if option is Any:
-        return True, value
-    if origin is Literal:
-        return value in get_args(option), value
-    if option is type(None):
-        return value is None, None
-    if option is bool:
-        return isinstance(value, bool), value
-    if option is int:
-        whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
-        return whole, int(value) if whole else None
-    if option is float:
-        return _to_float(value)
-    if option is str:
-        text = isinstance(value, str | int | float) and not isinstance(value, bool)
-        return text, str(value)
-    if origin in (list, dict) or option in (list, dict):
-        kind = origin or option
-        return isinstance(value, kind), value
-    return True, value  # enums and the like: the dataclass checks them itself
-
-
-def _to_float(value: Any) -> tuple[bool, Any]:
-    # YAML 1.1 reads 1e-6 as text.
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return False, None
-    try:
-        return True, float(value)
-    except ValueError:
-        return False, None
-
-
-def _type_name(option: Any) -> str:
-    if get_origin(option) is Literal:
-        return "one of " + ", ".join(map(str, get_args(option)))
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(option, str(getattr(option, "__name__", option)))
-
-
 def _read(name: str) -> tuple[str, str]:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise ConfigError(f"there is no recipe file {name}")
-        return path.stem, path.read_text(encoding="utf-8")
+        try:
+            return path.stem, path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the recipe file {name} cannot be read as text ({error})") from error
     folder = resources.files("p2o") / "recipes"
     shipped = folder / f"{name}.yaml"
     if shipped.is_file():

@@ -170,7 +170,7 @@ def _short(text: str, limit: int = 200) -> str:
 
 
 def wrong_format(rule: Rule) -> Score:
-    return Score(0.0, f"Wrong format: {rule.expected}. Reward: 0.")
+    return Score(0.0, f"Wrong format: {rule.expected.rstrip('.')}. Reward: 0.")
 
 
 def judged(answer: str, golds: Sequence[str], verdict: Verdict, deadline: float) -> Score:
@@ -249,7 +249,7 @@ def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: f
     """Raise DataError naming the first sample whose right answer cannot be read (see `Rule`)."""
     if compare == "text":
         return
-    golds = {gold: sample.id for sample in reversed(samples) for gold in golds_of(sample)}
+    golds = {gold: sample for sample in reversed(samples) for gold in golds_of(sample)}
     unknown = [gold for gold in reversed(golds) if number(gold) is None]
     if compare == "math":
         tasks = [{"golds": [gold], "text": None} for gold in unknown]
@@ -259,8 +259,10 @@ def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: f
         kind, other = (
             ("a number", "'boxed'") if compare == "number" else ("mathematics", "'exact' or a pattern compared as text")
         )
+        first = golds[unknown[0]]
+        where = f"in {first.place}" if first.place else f"of sample {first.id!r}"
         raise DataError(
-            f"the answer {_short(unknown[0])!r} of sample {golds[unknown[0]]!r} cannot be read as {kind} "
+            f"the answer {_short(unknown[0])!r} {where} cannot be read as {kind} "
             f"({len(unknown)} of {len(golds)} different answers); mend or drop such rows, "
             f"or use the reward {other}"
         )

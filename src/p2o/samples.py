@@ -21,6 +21,8 @@ class Sample:
     """The gold answer as text, if the task has one. The leak guard looks for it in templates."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """All other columns of the row, as the reward functions receive them."""
+    place: str = field(default="", compare=False)
+    """Where it was read from ("row 3 of train.jsonl"), for messages."""
 
     @property
     def question(self) -> str:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.distill import ratio_mask
+from p2o.distill import log_ratio, ratio_mask
 
 logp = st.floats(-1e4, 0.0, allow_nan=False, width=32)
 
@@ -33,7 +33,7 @@ def test_soft_mask_by_hand():
 def test_finite_for_any_finite_log_probs(pairs, soft, templated):
     bare = torch.tensor([[p[0] for p in pairs]])
     under = torch.tensor([[p[1] for p in pairs]])
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
         mask = ratio_mask(bare.to(dtype), under.to(dtype), torch.tensor([templated]), soft=soft)
         assert mask.dtype == torch.float32
         assert torch.isfinite(mask).all()
@@ -42,6 +42,18 @@ def test_finite_for_any_finite_log_probs(pairs, soft, templated):
             assert (mask == 1).all()
         elif not soft:
             assert set(mask.unique().tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_overflow_in_half_precision_is_no_nan(dtype):
+    # far below what half precision holds: -inf in float16
+    extremes = torch.tensor([[-1e38, -7e4, -1.0, -1e38, 0.0]]).to(dtype)
+    others = torch.tensor([[-1e38, -7e4, -1e38, -1.0, -1e38]]).to(dtype)
+    for soft in (False, True):
+        mask = ratio_mask(extremes, others, torch.tensor([True]), soft=soft)
+        assert torch.isfinite(mask).all()
+    assert ratio_mask(extremes, others, torch.tensor([True]))[0].tolist() == [1, 1, 0, 0, 0]
+    assert math.isnan(log_ratio(torch.tensor([math.nan]), torch.tensor([-1.0])).item())  # the step is skipped
 
 
 @given(st.floats(-8, 8))

@@ -151,3 +151,17 @@ def test_format_reminders_come_from_the_feedback_without_answers() -> None:
     texts = [PhrasesReflector(["A."], 2).propose(job(seed=s, feedback=feedback)) for s in range(50)]
     assert any("\\boxed{}" in t for t in texts)
     assert not any("42" in t or "17" in t for t in texts)
+
+
+def test_the_whole_text_behind_wrong_format_is_a_reminder():
+    example = "answer as in this example:\n20 + 30 = 50\nThe result is 50."
+    assert format_reminders(f"Wrong format: {example} Reward: 0.") == [f"A{example[1:]}"]
+    # Elsewhere a sentence with a number may tell an answer.
+    assert format_reminders("Wrong answer: 4. The right answer is 5. Reward: 0.") == []
+
+
+def test_reminders_of_several_lines_stand_on_lines_of_their_own():
+    records = [("q", "c", "Wrong format: as in\n1 + 1 = 2. Reward: 0.", 0.0)]
+    reflector = PhrasesReflector(["Be brief."], max_phrases=2)
+    proposals = {reflector.propose(ReflectionJob("", records, seed, "")) for seed in range(40)}
+    assert "As in\n1 + 1 = 2.\nBe brief." in proposals

@@ -20,16 +20,23 @@ def digest(*parts: object) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write atomically: temporary file, fsync, rename, fsync of the folder."""
     tmp = path.with_name(path.name + ".tmp")
-    with tmp.open("w", encoding="utf-8") as f:
-        json.dump(value, f, indent=1)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(tmp, path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with tmp.open("w", encoding="utf-8") as f:
+            json.dump(value, f, indent=1)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(tmp, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as e:
+        raise _cannot_write(path, e) from e
+
+
+def _cannot_write(path: Path, error: OSError) -> StateError:
+    return StateError(f"{path} cannot be written ({error.strerror}): make room, then start the run again, it goes on.")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -66,8 +73,11 @@ class Journal:
 
     def append(self, *events: dict[str, Any]) -> None:
         """Write the events and wait until they are on the disk."""
-        with self.path.open("a", encoding="utf-8") as f:
-            f.write("".join(json.dumps(e) + "\n" for e in events))
-            f.flush()
-            os.fsync(f.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8") as f:
+                f.write("".join(json.dumps(e) + "\n" for e in events))
+                f.flush()
+                os.fsync(f.fileno())
+        except OSError as e:
+            raise _cannot_write(self.path, e) from e
         self.events += events

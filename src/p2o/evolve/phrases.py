@@ -41,7 +41,9 @@ _TELLS_ANSWER = re.compile(
     r"|\banswer (?:is|was)\b",
     re.I,
 )
+_WRONG_FORMAT = re.compile(r"Wrong format: (.+?)\s*(?:Reward: [-\d.]+\s*)?$", re.DOTALL)
 _KEEP = 0.75  # how likely a parent's phrase stays
+_LONGEST_REMINDER = 200
 _REMIND = 0.5  # how likely a format reminder is among the choices
 
 
@@ -51,9 +53,18 @@ def sentences(text: str) -> list[str]:
 
 
 def format_reminders(feedback: str) -> list[str]:
-    """Sentences of a feedback text that state the wanted format, and neither an answer nor a number."""
+    """What a feedback text says about the wanted format.
+
+    After "Wrong format:" (`p2o.rewards`) the whole text, which is the recipe's own and may hold an example; else the
+    sentences that state a format, and neither an answer nor a number.
+    """
+    if found := _WRONG_FORMAT.match(feedback):
+        text = found[1].strip()
+        return [text[:1].upper() + text[1:]] if len(text) <= _LONGEST_REMINDER else []
     return [
-        s for s in sentences(feedback) if len(s) <= 200 and _FORMAT.search(s) and not _TELLS_ANSWER.search(s)
+        s
+        for s in sentences(feedback)
+        if len(s) <= _LONGEST_REMINDER and _FORMAT.search(s) and not _TELLS_ANSWER.search(s)
     ]
 
 
@@ -94,4 +105,4 @@ class PhrasesReflector:
         fresh = [p for p in dict.fromkeys(choices) if p not in kept]
         phrases = kept + rng.sample(fresh, min(size - len(kept), len(fresh)))
         rng.shuffle(phrases)
-        return " ".join(phrases)
+        return ("\n" if any("\n" in p for p in phrases) else " ").join(phrases)

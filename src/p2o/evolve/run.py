@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2o.errors import ConfigError, DataError, StateError
+from p2o.errors import ConfigError, DataError, ForeignEvolutionError, StateError
 from p2o.evolve.asking import Asker
 from p2o.evolve.budget import budget
 from p2o.evolve.config import EvolveConfig
@@ -127,7 +127,7 @@ def _open(run_dir: Path, fingerprint: str) -> Evolution | None:
     except OSError as e:
         raise StateError(f"The evolution's folder {run_dir} cannot be written ({e.strerror}).") from e
     if read_json(inputs).get("fingerprint") != fingerprint:
-        raise StateError(
+        raise ForeignEvolutionError(
             f"{run_dir} holds an evolution of other samples, seeds or settings: use a new folder."
         )
     return Evolution.from_dict(read_json(finished)) if finished.exists() else None

@@ -1,0 +1,198 @@
+// All texts of models and data sets reach the page through textContent, never as markup.
+"use strict";
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const panel = document.getElementById("detail");
+let chosen = null;
+
+function el(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function open(source, title, parts) {
+  if (chosen) chosen.classList.remove("chosen");
+  chosen = source;
+  if (chosen) chosen.classList.add("chosen");
+  const close = el("button", "close", "×");
+  close.setAttribute("aria-label", "close");
+  close.addEventListener("click", shut);
+  panel.replaceChildren(close, el("h4", "", title), ...parts);
+  panel.hidden = false;
+  document.body.classList.add("reading");
+  panel.scrollTop = 0;
+}
+
+function shut() {
+  panel.hidden = true;
+  document.body.classList.remove("reading");
+  if (chosen) chosen.classList.remove("chosen");
+  chosen = null;
+}
+
+function percent(share) {
+  return (100 * share).toFixed(0) + " %";
+}
+
+// --- templates ---
+
+// Words of a and b as [operation, text], by their longest common subsequence.
+function difference(a, b) {
+  const words = (text) => text.match(/\s*\S+\s*/g) || [];
+  const left = words(a), right = words(b), same = (i, j) => left[i].trim() === right[j].trim();
+  const n = left.length, m = right.length;
+  if (n * m > 4e6) return [["del", a], ["ins", b]];
+  const common = Array.from({ length: n + 1 }, () => new Uint16Array(m + 1));
+  for (let i = n - 1; i >= 0; i--)
+    for (let j = m - 1; j >= 0; j--)
+      common[i][j] = same(i, j) ? common[i + 1][j + 1] + 1 : Math.max(common[i + 1][j], common[i][j + 1]);
+  const out = [];
+  const push = (operation, text) => {
+    const last = out[out.length - 1];
+    if (last && last[0] === operation) last[1] += text; else out.push([operation, text]);
+  };
+  let i = 0, j = 0;
+  while (i < n || j < m) {
+    if (i < n && j < m && same(i, j)) { push("span", right[j++]); i++; }
+    else if (j >= m || (i < n && common[i + 1][j] >= common[i][j + 1])) push("del", left[i++]);
+    else push("ins", right[j++]);
+  }
+  return out;
+}
+
+function showCandidate(source) {
+  const { run, evolution, candidate } = source.dataset;
+  const all = DATA.runs[run].evolutions[evolution];
+  const c = all[candidate];
+  const parts = [el("p", "meta", `iteration ${c.iteration} · ${c.fate.replaceAll("_", " ")}` + (c.reason ? `: ${c.reason}` : ""))];
+  if (c.dev_mean !== undefined) parts.push(el("p", "meta", `mean dev score ${percent(c.dev_mean)}`));
+  parts.push(el("h5", "", "Template"), el("div", "box", c.template || "(the bare prompt)"));
+  if (c.parent !== undefined) {
+    const parent = all[c.parent];
+    const box = el("div", "box diff");
+    for (const [operation, text] of difference(parent.template, c.template || "")) box.append(el(operation, "", text));
+    parts.push(el("h5", "", `Difference to its parent, template ${parent.id}`), box);
+    const go = el("button", "step", `parent: template ${parent.id}`);
+    go.addEventListener("click", () => {
+      const there = find(run, evolution, parent.id);
+      if (there) { there.scrollIntoView({ block: "nearest", inline: "nearest" }); showCandidate(there); }
+    });
+    parts.push(el("p", "", ""), go);
+  }
+  if (c.minibatch) {
+    parts.push(el("h5", "", "Minibatch: reward under the parent → under this one"));
+    c.minibatch.forEach((id, n) => {
+      const own = c.scores ? c.scores[n] : "–";
+      parts.push(el("p", "meta", `${id}: ${(c.parent_scores || [])[n]} → ${own}`));
+    });
+  }
+  open(source, `Template ${c.id}`, parts);
+}
+
+function find(run, evolution, id) {
+  return document.querySelector(`[data-run="${run}"][data-evolution="${evolution}"][data-candidate="${id}"]`);
+}
+
+// --- samples ---
+
+function rollout([template, completion, reward, solved], templates) {
+  const box = el("div", "rollout" + (solved ? " solved" : ""));
+  box.append(el("p", "meta", `reward ${reward} · ${template === null ? "bare" : "under template " + (template + 1)}`));
+  box.append(el("div", "box", completion || "(empty)"));
+  return box;
+}
+
+function showSample(run, id, place, source) {
+  const data = DATA.runs[run];
+  const row = data.rows.find((r) => r[0] === id);
+  const parts = [];
+  data.epochs.forEach((epoch, n) => {
+    const step = el("button", "step", "");
+    step.append(el("i", "cell " + row[n + 1], ""), document.createTextNode(epoch));
+    step.setAttribute("aria-pressed", n === place);
+    step.addEventListener("click", () => showSample(run, id, n, cellOf(run, id, n)));
+    parts.push(step);
+  });
+  const tally = data.tallies[id][place];
+  const label = row[place + 1] ? DATA.states[row[place + 1]] : ["not drawn", "the sample was not drawn in this epoch"];
+  parts.push(el("p", "meta", `epoch ${data.epochs[place]} · ${label[0]}: ${label[1]}`));
+  if (tally) {
+    const counts = [`bare ${tally[1]} of ${tally[0]} solved`];
+    if (tally[2]) counts.push(`templated ${tally[3]} of ${tally[2]} solved`);
+    parts.push(el("p", "meta", counts.join(" · ")));
+  }
+  const sample = data.samples[id];
+  if (sample) {
+    parts.push(el("h5", "", "Prompt"), el("div", "box", sample.prompt));
+    if (sample.answer !== null) parts.push(el("p", "meta", `answer: ${sample.answer}`));
+    const rollouts = sample.rollouts[place];
+    if (rollouts) {
+      for (const t of [...new Set(rollouts.map((r) => r[0]))].filter((t) => t !== null))
+        parts.push(el("h5", "", `Template ${t + 1}`), el("div", "box", data.templates[t]));
+      parts.push(el("h5", "", "Rollouts"), ...rollouts.map((r) => rollout(r, data.templates)));
+    } else parts.push(el("p", "meta", "The run kept no rollouts of this sample in this epoch."));
+  } else parts.push(el("p", "meta", "This page holds no rollouts of this sample; the run's rollouts-*.json may."));
+  open(source, id, parts);
+}
+
+function cellOf(run, id, place) {
+  return document.querySelector(`.matrix[data-run="${run}"] [data-id="${CSS.escape(id)}"][data-place="${place}"]`);
+}
+
+function buildMatrix(box, wanted) {
+  const run = box.dataset.run, data = DATA.runs[run];
+  const columns = `minmax(4rem, 9rem) repeat(${data.epochs.length}, minmax(10px, 5rem))`;
+  const head = el("div", "row head");
+  head.style.gridTemplateColumns = columns;
+  head.append(el("span", "id", "sample"), ...data.epochs.map((e) => el("span", "", e)));
+  const rows = data.rows.filter((r) => !wanted || r[r.length - 1] === wanted).map(([id, ...states]) => {
+    const row = el("div", "row");
+    row.style.gridTemplateColumns = columns;
+    const name = el("span", "id", id);
+    name.title = id;
+    row.append(name);
+    states.forEach((state, n) => {
+      const cell = el("button", "cell " + state);
+      cell.dataset.id = id;
+      cell.dataset.place = n;
+      cell.title = `${id}, epoch ${data.epochs[n]}: ${state ? DATA.states[state][0] : "not drawn"}`;
+      cell.setAttribute("aria-label", cell.title);
+      row.append(cell);
+    });
+    return row;
+  });
+  box.replaceChildren(head, ...rows);
+}
+
+function buildFilters(box) {
+  const data = DATA.runs[box.dataset.run], matrix = document.querySelector(`.matrix[data-run="${box.dataset.run}"]`);
+  const last = data.rows.map((r) => r[r.length - 1]);
+  const choices = [["", `all ${last.length}`], ...Object.keys(DATA.states).map((s) => [s, `${last.filter((l) => l === s).length} ${DATA.states[s][0]} in the last epoch`])];
+  for (const [state, label] of choices) {
+    if (state && !last.includes(state)) continue;
+    const button = el("button", "", label);
+    button.setAttribute("aria-pressed", state === "");
+    button.addEventListener("click", () => {
+      for (const other of box.children) other.setAttribute("aria-pressed", other === button);
+      buildMatrix(matrix, state);
+    });
+    box.append(button);
+  }
+}
+
+document.querySelectorAll(".matrix").forEach((box) => {
+  buildMatrix(box, "");
+  box.addEventListener("click", (event) => {
+    const cell = event.target.closest("[data-id]");
+    if (cell) showSample(box.dataset.run, cell.dataset.id, Number(cell.dataset.place), cell);
+  });
+});
+document.querySelectorAll(".filters").forEach(buildFilters);
+document.querySelectorAll("[data-candidate]").forEach((node) => {
+  node.addEventListener("click", () => showCandidate(node));
+  node.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); showCandidate(node); }
+  });
+});
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") shut(); });

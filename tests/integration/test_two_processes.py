@@ -1,0 +1,45 @@
+"""Two processes agree on everything the loop decides; rank 0 drives the evolution, the other serves rollouts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run_two_ranks(tmp_path, *more):
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": str(here.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29571"]
+    done = subprocess.run(
+        [*command, str(here / "two_ranks.py"), str(tmp_path), *more],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_ranks_agree_and_go_on_after_a_kill(tmp_path):
+    first, second = run_two_ranks(tmp_path)
+    assert first["world"] == 2
+    assert first["loop"] == second["loop"]
+    assert first["weights"] == second["weights"]
+    # 12 samples × 4 rollouts × 2 epochs, half of them on each rank
+    assert first["cost"] == second["cost"] == 48
+    epoch = json.loads((tmp_path / "run" / "p2o" / "epoch-000.json").read_text())
+    assert epoch["summary"]["hard"] == 12
+    assert epoch["summary"]["evolved"]
+    assert sum(t["bare"] for t in epoch["tallies"].values()) == 48
+    assert first["loop"]["needed"] == sorted(epoch["assignment"])
+    assert len(epoch["assignment"]) > 0
+    # as if killed before the last checkpoint was whole: from the one before it, both end as they did
+    (tmp_path / "run" / "checkpoint-8" / "trainer_state.json").unlink()
+    again = run_two_ranks(tmp_path, "resume")
+    for rank in again:
+        assert rank["loop"] == first["loop"]
+        assert rank["weights"] == first["weights"]
+    assert again[0]["cost"] + again[1]["cost"] == 96  # the first rank goes on from the counts of both

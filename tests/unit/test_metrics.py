@@ -1,0 +1,68 @@
+"""Figures of a step and of an epoch, by hand; and why a run is flat."""
+
+from p2o.console import flat_reason
+from p2o.loop import EpochSummary
+from p2o.metrics import Group, epoch_metrics, group_metrics
+
+BARE, UNDER = False, True
+GROUPS = [
+    Group("dead", [BARE] * 4, [False] * 4),
+    Group("solved", [BARE] * 4, [True] * 4),
+    Group("near", [BARE] * 4, [True, False, False, False]),
+    Group("rescued", [UNDER, UNDER, UNDER, BARE], [True, True, False, False]),
+    Group("graduated", [UNDER, UNDER, UNDER, BARE], [False, True, False, True]),
+]
+
+
+def test_group_metrics_by_hand():
+    metrics = group_metrics(GROUPS, needed={"rescued", "graduated"}, tau=2)
+    assert metrics == {
+        "p2o/all_failed": 1 / 5,
+        "p2o/all_solved": 1 / 5,
+        "p2o/dead_groups": 2 / 5,
+        "p2o/hard_groups": 2 / 5,  # dead and near
+        "p2o/rescued_groups": 2 / 5,
+        "p2o/graduated_groups": 1 / 5,
+        "p2o/templated": 6 / 20,
+        "p2o/bare_success": 6 / 14,
+        "p2o/templated_success": 3 / 6,
+        "p2o/paired_bare_success": 1 / 2,
+        "p2o/paired_templated_success": 3 / 6,
+    }
+
+
+def test_rates_without_rollouts_are_left_out():
+    metrics = group_metrics(GROUPS[:3], needed=set(), tau=1)
+    assert "p2o/templated_success" not in metrics
+    assert "p2o/paired_bare_success" not in metrics
+    assert metrics["p2o/hard_groups"] == 1 / 3
+
+
+def test_epoch_metrics():
+    summary = EpochSummary(0, groups=10, all_failed=4, all_solved=1, hard=5, evolved=True, candidates=12, iterations=4)
+    metrics = epoch_metrics(summary)
+    assert metrics["p2o/dead_share"] == 0.5
+    assert metrics["p2o/candidates_per_iteration"] == 3
+    assert "p2o/best_dev_score" not in metrics
+    assert "p2o/pool" not in epoch_metrics(EpochSummary(0))
+
+
+def flat(**changes):
+    return flat_reason(EpochSummary(**{"epoch": 2, "groups": 512, "all_failed": 412, **changes}))
+
+
+def test_a_flat_run_says_why_in_one_line():
+    assert flat(evolved=True, helping=0) == (
+        "412 of 512 groups are dead (all rollouts failed); 0 templates helped: see p2o/evolution-003/evolution.json"
+    )
+    few = "12 hard samples, fewer than hard_min_count 100: no evolution"
+    assert flat(notes=[few]) == f"412 of 512 groups are dead (all rollouts failed); {few}"
+    assert flat() == "412 of 512 groups are dead (all rollouts failed) and no templates were evolved after this epoch"
+    assert flat(all_failed=0, all_solved=500) == (
+        "500 of 512 groups are dead (all rollouts solved): the data is too easy for this policy"
+    )
+
+
+def test_a_run_that_learns_or_is_about_to_says_nothing():
+    assert flat(all_failed=100) is None
+    assert flat(evolved=True, helping=3, templated_next=400) is None

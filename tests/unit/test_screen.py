@@ -1,0 +1,101 @@
+"""The screen's arithmetic by hand, and every verdict."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from p2o.evaluate import Difference
+from p2o.evolve.result import Candidate, Evolution, EvolveCost
+from p2o.projection import Tokens, project
+from p2o.screen import Masked, Screen, Share, failure_rate, group_shares, what_passes
+from p2o.verdict import verdict
+
+
+def test_groups_by_successes():
+    shares = group_shares([0, 0, 1, 2, 5, 6], draws=6, tau=2)
+    assert {k: s.count for k, s in shares.items()} == {"dead": 2, "near_hard": 1, "mixed": 2, "solved": 1}
+    assert {k: s.count for k, s in group_shares([0, 1, 2], 2, tau=1).items()} == {
+        "dead": 1, "near_hard": 0, "mixed": 1, "solved": 1,
+    }  # fmt: skip
+    assert {k: s.count for k, s in group_shares([0, 1, 2], 2, tau=3).items()} == {
+        "dead": 1, "near_hard": 1, "mixed": 0, "solved": 1,
+    }  # fmt: skip
+    low, high = shares["dead"].interval
+    assert low < 1 / 3 < high
+
+
+def test_what_passes_the_mask():
+    def logs(*ratios):
+        return [math.log(r) for r in ratios]
+
+    zeros = [[0.0] * 3, [0.0] * 2]
+    masked = what_passes([logs(0.5, 1.0, 0.001), logs(0.1, 20.0)], zeros, 0.01, 10.0)
+    lacking = math.log(2) + math.log(1000) + math.log(10)
+    assert masked.tokens == 5
+    assert masked.tokens_below == masked.tokens_above == 1 / 5
+    assert masked.clean_rollouts == 1 / 2
+    assert masked.passing == pytest.approx((math.log(2) + math.log(10)) / lacking)
+    assert what_passes([logs(1.0)], [[0.0]], 0.01, 10.0).passing == 1.0
+
+
+def test_reflector_failures_are_replies_without_a_usable_template():
+    fates = ["accepted", "rejected", "duplicate", "leak", "no_reply"]
+    candidates = [Candidate(0, "", None, 0, "seed"), *(Candidate(i, "t", 0, 1, f) for i, f in enumerate(fates, 1))]
+    evolution = Evolution(candidates, [], [], [], [], [], [], 1, EvolveCost(), [0.0], "budget")
+    assert failure_rate(evolution) == 2 / 5
+    assert failure_rate(replace(evolution, candidates=candidates[:1])) is None
+
+
+class Training:
+    num_train_epochs, num_generations, hard_min_count, dev_size = 3, 4, 10, 20
+    evolve_budget, skip_dead_rows = "100", True
+
+
+def test_projection_by_hand():
+    tokens = Tokens(10, 10, 20, 30)
+    p = project(Training, samples=100, hard=0.5, live=0.25, tokens=tokens)
+    group = 4 * (20 + 3 * 0.25 * 20)
+    assert p.grpo_cost == 3 * 100 * group
+    templated = 4 * (50 + 40 + 50 + 3 * 40)
+    assert p.p2o_cost == p.grpo_cost + 2 * 50 * (templated - 4 * 20) + 2 * 100 * 50
+    assert (p.grpo_rollouts, p.p2o_rollouts) == (1200, 1400)
+    few = project(Training, samples=100, hard=0.05, live=0.25, tokens=tokens)
+    assert few.p2o_cost == few.grpo_cost
+
+
+GOOD = Screen(
+    samples=100,
+    total=1000,
+    draws=6,
+    shares={},
+    hard=Share(40, 0.4, (0.31, 0.5)),
+    hard_min_count=100,
+    pool=[{"text": "t", "weight": 0.5, "solves": []}],
+    evolution={"candidates": 9, "rollouts": 300, "best_dev_scores": [0.0, 0.5]},
+    reflector_failures=0.1,
+    gap=Difference(13, 0.01, 0.41, 0.4, (0.3, 0.5)),
+    masked=Masked(60, 1000, 0.02, 0.0, 0.6, 0.5),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "worth", "reason"),
+    [
+        ({}, "worth it", "+40.0 points"),
+        ({"hard": Share(2, 0.02, (0.005, 0.07))}, "not worth it", "too few hard samples"),
+        ({"gap": None, "pool": []}, "not worth it", "prompts do not help"),
+        ({"gap": Difference(13, 0.0, 0.01, 0.01, (0.0, 0.03))}, "not worth it", "prompts do not help"),
+        ({"masked": Masked(60, 1000, 0.1, 0.0, 0.0, 0.1)}, "not worth it", "masked"),
+        ({"masked": Masked(60, 1000, 0.1, 0.0, 0.3, 0.2)}, "not clear", "passes the mask"),
+        ({"gap": Difference(13, 0.0, 0.1, 0.1, (-0.02, 0.22))}, "not clear", "not sure"),
+        ({"reflector_failures": 0.9}, "not clear", "reflector failed"),
+        ({"reflector_failures": None}, "not clear", "never asked"),
+        ({"masked": None}, "not clear", "served policy"),
+    ],
+)
+def test_verdicts(change, worth, reason):
+    judged = verdict(replace(GOOD, **change))
+    assert judged.worth == worth
+    assert reason in judged.reason
+    assert judged.numbers
