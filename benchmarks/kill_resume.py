@@ -194,7 +194,13 @@ def kill_and_resume(run_dir: Path, recipe: Path, points: str) -> dict[str, Any]:
         seen.append("killed" if code == -signal.SIGKILL else f"exit {code}")
     lines = Path(f"{run_dir}.log").read_text().splitlines()
     stopped = [line for line in lines if line.startswith("p2o: training stopped")]
-    return {"kill": points, "seen": seen, "resumed_from": resumed_from[1:], "said": stopped, "found": fingerprint(run_dir)}
+    return {
+        "kill": points,
+        "seen": seen,
+        "resumed_from": resumed_from[1:],
+        "said": stopped,
+        "found": fingerprint(run_dir),
+    }
 
 
 def differences(run: dict[str, Any], reference: dict[str, str]) -> list[str]:

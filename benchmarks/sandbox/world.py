@@ -2,16 +2,16 @@
 
 An answer is a chain of four choices, each made at one character::
 
-    347                                 at once: the larger number (wrong), no work shown
-    w:r 7+5+0=12 4+8+1=13 3+2+1=6; 632  work shown, right to left, with carries, total stated
-       ^ ^  ^                     ^
-    work |  |                     total (";" and the total) or an end without one (".")
-         |  carry ("+" and the carry) or none ("=")
-         direction: "r" from the last digit to the first, "l" from the first to the last
+    347                                 at once: the larger number, wrong
+    w:r 7+5+0=12 4+8+1=13 3+2+1=6; 632  all four choices made
 
-(the first caret is under the letter that opens the work). Only all four together are right on a hard
-sum. On the bare prompt each choice has the probability ``bare`` whatever the earlier ones were; an
-instruction for it in the prompt makes it ``TOLD``.
+- work: "w" first, or a digit;
+- direction: "r" (from the last digit to the first) or "l" (from the first to the last);
+- carry: after the first "7+5", "+" (and the carry, in each column) or "=";
+- total: after the last column ";" (and the total) or "." and the end.
+
+Only all four together are right on a hard sum. On the bare prompt each choice has the probability
+``bare`` whatever the earlier ones were; an instruction for it in the prompt makes it ``TOLD``.
 """
 
 from __future__ import annotations

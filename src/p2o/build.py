@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .console import console
 from .data import DataColumns, load_samples, to_dataset
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 from .evolve import CallableReflector, OpenAIReflector, PhrasesReflector, Reflector
 from .models import resolve_model
 from .recipe import Recipe, RecipeConfig
@@ -31,7 +33,7 @@ def samples_of(recipe: Recipe, part: str) -> list[Sample]:
     source = getattr(task, part)
     if not source:
         raise ConfigError(f"the recipe {recipe.name} names no {part} data; set '{part}' to a data source")
-    return load_samples(
+    samples = load_samples(
         source,
         split=getattr(task, f"{part}_split"),
         columns=DataColumns(
@@ -46,6 +48,28 @@ def samples_of(recipe: Recipe, part: str) -> list[Sample]:
             require_answer=task.require_answer,
         ),
     )
+    if source == task.train:  # the training data itself, on purpose
+        return samples
+    try:
+        train = samples_of(recipe, "train")
+    except DataError:  # an evaluation on a machine without the training data
+        return samples
+    return held_out(samples, train, source)
+
+
+def held_out(samples: list[Sample], train: list[Sample], source: str) -> list[Sample]:
+    """The samples that are not in the training data.
+
+    Raises:
+        DataError: none is left.
+    """
+    known = {s.id for s in train}
+    kept = [s for s in samples if s.id not in known]
+    if len(kept) < len(samples):
+        console.print(f"{source}: {len(samples) - len(kept)} samples are in the training data too; left out")
+    if not kept:
+        raise DataError(f"all samples of {source} are in the training data too; name other data")
+    return kept
 
 
 def rewards_of(recipe: Recipe) -> RewardSet:
@@ -124,6 +148,7 @@ def trainer_of(recipe: Recipe) -> P2OTrainer:
     init.setdefault("dtype", model.dtype)
     if model.attn_implementation:
         init.setdefault("attn_implementation", model.attn_implementation)
+    training = copy.copy(training)
     training.model_init_kwargs = init
     source = resolve_model(model.model_name_or_path)
     try:

@@ -68,7 +68,7 @@ class LoopCallback(TrainerCallback):
         if trainer.stop:  # the epoch goes on when the run is resumed
             return
         if trainer.loop.ledger.tallies:
-            self._report(trainer.loop.close())
+            self._report(trainer.loop.close(write=state.is_world_process_zero))
         if state.is_world_process_zero:
             write_json(trainer.loop.run_dir / "metrics.json", {"log": state.log_history})
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.table import Table
 
 from .card import pool_page
@@ -67,10 +69,11 @@ def train(name: str, overrides: Sequence[str], dry_run: bool, resume: bool) -> i
     run_dir, checkpoint = _place(recipe, resume)
     from .build import samples_of, trainer_of
 
+    resolved = recipe.to_yaml()  # as it was asked for: libraries fill in settings of their own
     trainer = trainer_of(recipe)
     main = trainer.accelerator.is_main_process
     if main:
-        write_text(run_dir / "config.yaml", recipe.to_yaml())
+        write_text(run_dir / "config.yaml", resolved)
         console.print(f"p2o train {recipe.name} → {run_dir}" + (f", resumed from {checkpoint}" if checkpoint else ""))
     test = None
     if recipe.task.test:
@@ -150,7 +153,29 @@ def _decide_place(recipe: Recipe, resume: bool) -> tuple[Path, str | None]:
         raise ConfigError(
             f"the run in {run_dir} is complete; add --if_exists new for another one, or --resume to train it further"
         )
+    _check_same_recipe(recipe, run_dir)
     return run_dir, checkpoint
+
+
+MAY_CHANGE = re.compile(
+    "output_dir|if_exists|num_train_epochs|max_steps|max_cost|disable_tqdm|use_cpu|dataloader_.*|log.*|save_.*|eval_.*|test.*"
+    "|report_to|run_name|reflector_(base_url|api_key_env|concurrency|timeout|retries)"
+)
+"""Keys of a recipe that a resumed run may have otherwise than the run it goes on with."""
+
+
+def _check_same_recipe(recipe: Recipe, run_dir: Path) -> None:
+    """Raises ConfigError if the run in the directory was made by a recipe that trains another way."""
+    written = run_dir / "config.yaml"
+    if not written.exists():
+        return
+    before, now = yaml.safe_load(written.read_text(encoding="utf-8")), yaml.safe_load(recipe.to_yaml())
+    changed = [k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and not MAY_CHANGE.fullmatch(k)]
+    if changed:
+        raise ConfigError(
+            f"{run_dir} holds a run of another recipe ({', '.join(sorted(changed))} differ), so it cannot be resumed; "
+            "add --if_exists new, or set output_dir to another folder"
+        )
 
 
 def _make(run_dir: Path) -> None:

@@ -64,7 +64,7 @@ def flat_reason(summary: EpochSummary) -> str | None:
     if failed + solved < FLAT_SHARE * groups or summary.templated_next:
         return None
     if solved >= failed:
-        return f"{solved} of {groups} groups are dead (all rollouts solved): the data is too easy for this policy"
+        return f"{solved} of {groups} groups are dead (all rollouts solved): there is little left to learn here"
     dead = f"{failed} of {groups} groups are dead (all rollouts failed)"
     if summary.evolved:
         where = f"p2o/evolution-{summary.epoch + 1:03d}/evolution.json"

@@ -172,11 +172,16 @@ class JointLoop:
         self.next_epoch = epoch + 1
         return summary
 
-    def close(self) -> EpochSummary:
-        """Sums up the last epoch, after which no prompt step follows."""
+    def close(self, write: bool = True) -> EpochSummary:
+        """Sums up the last epoch, after which no prompt step follows.
+
+        Args:
+            write: whether this process writes the epoch's file (one of them should).
+        """
         summary = self.summarize()
         summary.hard = len(self.ledger.hard_ids(self.settings.tau - 1))
-        self._write(summary)
+        if write:
+            self._write(summary)
         return summary
 
     def evolution_is_due(self) -> bool:

@@ -173,6 +173,8 @@ def count_samples(recipe: Recipe, notes: list[str]) -> int | None:
         if not is_local(source):
             notes.append(f"the {part} data {source} is not on this machine: its size is not known")
             continue
+        if part != "train" and "train" not in counts:
+            continue  # held-out data is compared with the training data
         try:
             counts[part] = len(samples_of(recipe, part))
         except DataError as error:

@@ -61,7 +61,10 @@ class Watch:
 
 def test_counts_equal_what_passed_through_the_model(tmp_path):
     config = P2OConfig(
-        **settings(tmp_path, num_train_epochs=2, hard_min_count=2, dev_size=2, evolve_budget="24", eval_strategy="epoch"),
+        **settings(tmp_path, num_train_epochs=2, eval_strategy="epoch"),
+        hard_min_count=2,
+        dev_size=2,
+        evolve_budget="24",
         evolve_max_iterations=2,
         withdrawal="graduated",
     )

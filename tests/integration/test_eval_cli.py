@@ -25,7 +25,8 @@ def data(tmp_path):
 
 def run(model, data, tmp_path, *options):
     out = tmp_path / "figures.json"
-    code = main(["eval", model, "quickstart", "--test", data, "--eval_group_column", "null", "--out", str(out), *options])
+    changes = ["--test", data, "--eval_group_column", "null"]
+    code = main(["eval", model, "quickstart", *changes, "--out", str(out), *options])
     return code, json.loads(out.read_text()) if out.exists() else None
 
 

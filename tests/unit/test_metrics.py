@@ -59,7 +59,7 @@ def test_a_flat_run_says_why_in_one_line():
     assert flat(notes=[few]) == f"412 of 512 groups are dead (all rollouts failed); {few}"
     assert flat() == "412 of 512 groups are dead (all rollouts failed) and no templates were evolved after this epoch"
     assert flat(all_failed=0, all_solved=500) == (
-        "500 of 512 groups are dead (all rollouts solved): the data is too easy for this policy"
+        "500 of 512 groups are dead (all rollouts solved): there is little left to learn here"
     )
 
 

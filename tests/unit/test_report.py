@@ -88,7 +88,9 @@ def test_page_of_a_run_that_has_hardly_begun(tmp_path):
 
 
 def test_several_runs_side_by_side(tmp_path):
-    page = write_report([make_run(tmp_path / "one"), make_run(tmp_path / "two")]).read_text(encoding="utf-8")
+    runs = [make_run(tmp_path / "one" / "run"), make_run(tmp_path / "two" / "run", epochs=0)]
+    page = write_report(runs).read_text(encoding="utf-8")
+    assert all(f">{run}</a>" in page for run in runs)
     assert "Comparison" in page
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(set(ids)) == len(ids)

@@ -44,7 +44,7 @@ _TELLS_ANSWER = re.compile(
 _WRONG_FORMAT = re.compile(r"Wrong format: (.+?)\s*(?:Reward: [-\d.]+\s*)?$", re.DOTALL)
 _KEEP = 0.75  # how likely a parent's phrase stays
 _LONGEST_REMINDER = 200
-_REMIND = 0.5  # how likely a format reminder is among the choices
+_REMIND = 0.5  # how likely a format reminder is put in
 
 
 def sentences(text: str) -> list[str]:
@@ -82,9 +82,9 @@ def split_phrases(template: str, known: Sequence[str]) -> list[str]:
 class PhrasesReflector:
     """Recombines a bank of phrases and the format reminders in the feedback. Deterministic in the job's seed.
 
-    A proposal keeps each of its parent's phrases with probability 0.75, is filled up from the bank to a
-    size drawn uniformly from 1 to ``max_phrases``, and is shuffled: sometimes large, because several
-    instructions may only help together.
+    A proposal takes each format reminder in the feedback with probability 0.5, keeps each of its parent's phrases with
+    probability 0.75, is filled up from the bank to a size drawn uniformly from 1 to ``max_phrases``, and is shuffled:
+    sometimes large, because several instructions may only help together.
     """
 
     def __init__(self, bank: Sequence[str] = GENERAL_BANK, max_phrases: int = 8) -> None:
@@ -98,11 +98,13 @@ class PhrasesReflector:
         """The new template for one job."""
         rng = random.Random(job.seed)
         reminders = dict.fromkeys(r for _, _, feedback, _ in job.records for r in format_reminders(feedback))
-        choices = [*self.bank, *(r for r in reminders if rng.random() < _REMIND)]
+        reminded = [r for r in reminders if rng.random() < _REMIND]
+        choices = [*self.bank, *reminders]
         size = rng.randint(1, self.max_phrases)
         kept = [p for p in split_phrases(job.template, choices) if rng.random() < _KEEP]
-        kept = rng.sample(kept, min(size, len(kept)))
-        fresh = [p for p in dict.fromkeys(choices) if p not in kept]
-        phrases = kept + rng.sample(fresh, min(size - len(kept), len(fresh)))
+        # What the feedback asks for goes in first, then what is kept of the parent, then the bank.
+        wanted = list(dict.fromkeys([*reminded, *rng.sample(kept, len(kept))]))[:size]
+        fresh = [p for p in self.bank if p not in wanted]
+        phrases = wanted + rng.sample(fresh, min(size - len(wanted), len(fresh)))
         rng.shuffle(phrases)
         return ("\n" if any("\n" in p for p in phrases) else " ").join(phrases)

@@ -29,8 +29,12 @@ def lines(name: str, series: Sequence[Line], share: bool = True, xlabel: str = "
                 label=label,
                 marker="o" if dots else "",
                 markersize=3.5,
+                clip_on=False,  # a line at 0 or 100 % stays whole
             )
         _axes(axes, xlabel, share)
+        places = {x for _, points in drawn for x, _ in points}
+        if len(places) == 1:  # else the axis shows fractions of an epoch around it
+            axes.set_xticks(sorted(places))
         if len(drawn) > 1:
             axes.figure.legend(loc="outside upper left", ncols=3, handlelength=1.2)
 
@@ -145,7 +149,9 @@ def short(number: float) -> str:
 def _axes(axes: Any, xlabel: str, share: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8 if xlabel != "tokens" else 5, integer=True))
+    if xlabel == "tokens":
+        axes.xaxis.set_major_formatter(lambda x, _: short(x))
     axes.set_xlabel(xlabel)
     axes.set_ylim(bottom=0)
     if share:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from p2o.record import reading_order
 
 from . import charts, fates
 from .fates import STATES
-from .read import Run, read_run
+from .read import Epoch, Run, read_run
 from .story import headline, story
 from .tree import layout
 
@@ -41,6 +41,8 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     """
     target = out or run_dirs[0] / "report.html"
     runs = [read_run(path) for path in run_dirs]
+    if len({run.name for run in runs}) < len(runs):  # seed-0/run, seed-1/run
+        runs = [replace(run, name=str(run.path)) for run in runs]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(render(runs), encoding="utf-8")
     return target
@@ -58,9 +60,11 @@ def render(runs: Sequence[Run]) -> str:
         lstrip_blocks=True,
     )
     budget = MAX_ROLLOUT_CHARS // len(runs)
+    views = [_view(run, n) for n, run in enumerate(runs)]
     return environment.get_template("page.html.jinja").render(
         title="P²O · " + ", ".join(run.name for run in runs),
-        runs=[_view(run, n) for n, run in enumerate(runs)],
+        runs=views,
+        columns=list(dict.fromkeys(figure.label for view in views for figure in view["headline"])),
         comparison=_comparison(runs) if len(runs) > 1 else [],
         states=STATES,
         data={"runs": [payload(run, budget) for run in runs], "states": STATES},
@@ -104,7 +108,7 @@ def _view(run: Run, n: int) -> dict[str, Any]:
         "name": run.name,
         "headline": headline(run, rows),
         "story": story(run, rows),
-        "flat": [f"Epoch {e.number + 1}: {r}." for e in run.epochs if (r := flat_reason(_summary(e.summary)))],
+        "flat": [line for e in run.epochs if (line := _flat(e))],
         "curves": [c for c in curves if c[1]],
         "fates": charts.fates(fates.counts(rows, len(run.epochs)), f"{prefix}-fates") if rows else "",
         "evolutions": [_evolution(run, epoch) for epoch in run.evolutions],
@@ -116,9 +120,12 @@ def _view(run: Run, n: int) -> dict[str, Any]:
     }
 
 
-def _summary(content: Mapping[str, Any]) -> EpochSummary:
+def _flat(epoch: Epoch) -> str | None:
+    """Why an epoch taught next to nothing, where that is a fault: not when all is solved."""
     known = EpochSummary.__dataclass_fields__
-    return EpochSummary(**{k: v for k, v in content.items() if k in known})
+    summary = EpochSummary(**{k: v for k, v in epoch.summary.items() if k in known})
+    reason = flat_reason(summary) if summary.all_failed > summary.all_solved else None
+    return f"Epoch {epoch.number + 1}: {reason}." if reason else None
 
 
 def _config(run: Run) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def headline(run: Run, rows: Mapping[str, Sequence[str]]) -> list[Figure]:
             Figure("needed a template", str(counts["needed"]), f"of {len(rows)} samples"),
             Figure("rescued", str(counts["rescued"]), "solved under a template at least once"),
             Figure("graduated", str(counts["graduated"]), "then solved bare", "good" if counts["graduated"] else ""),
-            Figure("dead groups", percent(dead(last)), f"{percent(dead(first))} in the first epoch"),
+            Figure("all rollouts failed", percent(failed(last)), f"of the groups; {percent(failed(first))} at first"),
         ]
     if run.cost:
         figures.append(Figure("training cost", short(run.cost["training_cost"]), "forward-equivalent tokens"))
@@ -92,8 +92,8 @@ def success(run: Run) -> tuple[float, float, str] | None:
     return (logged[0][1], logged[-1][1], "evaluation") if len(logged) > 1 else None
 
 
-def dead(summary: Mapping[str, Any]) -> float:
-    return float((summary["all_failed"] + summary["all_solved"]) / max(1, summary["groups"]))
+def failed(summary: Mapping[str, Any]) -> float:
+    return float(summary["all_failed"] / max(1, summary["groups"]))
 
 
 def prompt_share(cost: Mapping[str, Any]) -> float:
