@@ -212,8 +212,7 @@ def measure(seed: int = 0) -> dict[str, Any]:
             "pairs_kept_apart": round(blocked, 4),
         },
         "bars": {"verbatim_caught": 0.99, "honest_refused": 0.02},
-        "passed": all(kinds[k]["refused_or_kept_away"] >= 0.99 for k in verbatim)
-        and len(wrong) <= 0.02 * len(HONEST),
+        "passed": all(kinds[k]["refused_or_kept_away"] >= 0.99 for k in verbatim) and len(wrong) <= 0.02 * len(HONEST),
     }
 
 

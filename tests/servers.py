@@ -38,9 +38,7 @@ class ScriptedServer:
         key: when given, other keys get 401.
     """
 
-    def __init__(
-        self, script: Sequence[Answer] | Callable[[str, int], Answer], key: str | None = None
-    ) -> None:
+    def __init__(self, script: Sequence[Answer] | Callable[[str, int], Answer], key: str | None = None) -> None:
         self.script = script
         self.key = key
         self.requests: list[dict[str, Any]] = []

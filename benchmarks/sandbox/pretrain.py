@@ -3,8 +3,8 @@
 Three stages. The first teaches all ways of adding with work shown, under short prompts; the second
 the answers given at once. The choices are undecided in both, so their weights serve every world. The
 third teaches when which choice is likely, under long prompts, and makes the world: ``--bare`` is the
-probability of each of the four choices on a prompt that does not ask for it (0.05: bare success about
-0.0007 %; 0.155 and 0.275: by the fourth power about 0.05 % and 0.5 %).
+probability of each of the four choices on a prompt that does not ask for it (0.03: bare success about
+0.0001 %; 0.155 and 0.275: by the fourth power about 0.05 % and 0.5 %).
 
 Shell::
 

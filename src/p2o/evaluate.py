@@ -135,9 +135,7 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def best_slots(
-    samples: Sequence[Sample], pool: Sequence[PoolTemplate], draws: int, seed: int
-) -> dict[str, list[str]]:
+def best_slots(samples: Sequence[Sample], pool: Sequence[PoolTemplate], draws: int, seed: int) -> dict[str, list[str]]:
     """The pool's templates as training draws them, by weight; the first draw has the best one. A template that
     holds a sample's answer is not put before it."""
     by_id = {s.id: s for s in samples}

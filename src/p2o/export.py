@@ -1,6 +1,6 @@
 """What a user takes home from a finished run: model cards and the pool as JSON and as a page.
 
-    run directory ─► facts ─► README.md (run, newest and best checkpoint), p2o/pool.json, p2o/pool.md
+run directory ─► facts ─► README.md (run, newest and best checkpoint), p2o/pool.json, p2o/pool.md
 """
 
 from __future__ import annotations

@@ -46,9 +46,7 @@ def report_of(run_dir: Path) -> None:
     except Exception as error:  # the run itself is whole
         log.debug("report", exc_info=True)
         reason = f"{type(error).__name__}: {error}"
-        console.print(
-            f"! the report could not be written ({reason}); `p2o report {run_dir}` tries again", markup=False
-        )
+        console.print(f"! the report could not be written ({reason}); `p2o report {run_dir}` tries again", markup=False)
 
 
 def evaluate(

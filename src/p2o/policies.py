@@ -86,7 +86,6 @@ class LocalPolicy:
         }
         return [done[i] for i in range(len(prompt_ids))]
 
-
     def token_logps(
         self,
         conversations: Sequence[Sequence[Message]],

@@ -171,9 +171,7 @@ def test_budget_is_never_overshot(
 
 def test_generation_calls_at_the_size_of_the_bar(tmp_path: Path) -> None:
     policy = Policy()
-    e = run(
-        tmp_path, policy, Climber(), 80, 40, budget=20_000, parents=16, max_iterations=6, fill_proposals=True
-    )
+    e = run(tmp_path, policy, Climber(), 80, 40, budget=20_000, parents=16, max_iterations=6, fill_proposals=True)
     check(e, policy)
     assert len(e.best_scores) == 7
     assert len(policy.calls) <= 20
@@ -333,9 +331,7 @@ def test_errors_of_the_policy_are_not_swallowed(tmp_path: Path) -> None:
         run(tmp_path, lambda pairs: [], Climber())
 
 
-def test_a_failure_while_reflecting_is_not_swallowed_by_gepa(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_while_reflecting_is_not_swallowed_by_gepa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError("disk full")
 

@@ -64,9 +64,7 @@ def test_front_weights_are_not_pruned() -> None:
     st.integers(),
     st.booleans(),
 )
-def test_parents_are_distinct_and_from_the_front(
-    weights: dict[int, int], count: int, seed: int, fill: bool
-) -> None:
+def test_parents_are_distinct_and_from_the_front(weights: dict[int, int], count: int, seed: int, fill: bool) -> None:
     parents = draw_parents(weights, count, random.Random(seed), fill)
     distinct = min(count, len(weights))
     assert len(set(parents[:distinct])) == distinct
@@ -76,9 +74,7 @@ def test_parents_are_distinct_and_from_the_front(
 
 
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 30), st.integers())
-def test_minibatches_use_every_sample_once_before_any_twice(
-    total: int, size: int, draws: int, seed: int
-) -> None:
+def test_minibatches_use_every_sample_once_before_any_twice(total: int, size: int, draws: int, seed: int) -> None:
     rng, unused = random.Random(seed), list(range(total))
     used: Counter[int] = Counter()
     for _ in range(draws):

@@ -71,12 +71,8 @@ def test_spelling() -> None:
     assert spell(0) == ["zero"]
 
 
-QUESTION = (
-    "A farmer has 17 sheep and buys 25 more at the market on Tuesday; how many sheep does he have in all now?"
-)
-SOLUTION = (
-    "He starts with the flock he owns, then he adds those from the market, so he counts both groups together."
-)
+QUESTION = "A farmer has 17 sheep and buys 25 more at the market on Tuesday; how many sheep does he have in all now?"
+SOLUTION = "He starts with the flock he owns, then he adds those from the market, so he counts both groups together."
 BOX = "Answer in a box, please, and nothing else at all."
 HARD = [
     sample("4217", QUESTION, solution=SOLUTION),

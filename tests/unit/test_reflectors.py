@@ -133,8 +133,7 @@ def test_four_groups_come_together_often_enough() -> None:
     bank = [p for g in groups for p in g] + [f"useless {i}." for i in "abcdefgh"]
     reflector = PhrasesReflector(bank)
     hits = sum(
-        all(any(p in t for p in g) for g in groups)
-        for t in (reflector.propose(job(seed=s)) for s in range(2000))
+        all(any(p in t for p in g) for g in groups) for t in (reflector.propose(job(seed=s)) for s in range(2000))
     )
     assert hits / 2000 > 0.04  # 16 proposals find the conjunction in an iteration or two
 

@@ -94,9 +94,7 @@ def _evolve(url: str, tmp_path: Path, **options: object) -> Evolution:
         return [Rollout("", float("good" in t), "good" in t) for t, _ in pairs]
 
     samples = [Sample(f"s{i}", [{"role": "user", "content": f"Riddle {i}"}]) for i in range(12)]
-    config = EvolveConfig(
-        budget=200, parents=8, minibatch=1, fill_proposals=True, max_template_chars=60, **options
-    )  # type: ignore[arg-type]
+    config = EvolveConfig(budget=200, parents=8, minibatch=1, fill_proposals=True, max_template_chars=60, **options)  # type: ignore[arg-type]
     return evolve(samples[4:], samples[:4], rollout, reflector(url, retries=0, timeout=1.0), config, tmp_path)  # type: ignore[arg-type]
 
 

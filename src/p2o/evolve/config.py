@@ -39,6 +39,4 @@ class EvolveConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"evolution: {name} must be at least 1, not {getattr(self, name)}.")
         if self.max_prompt_chars < 3000:
-            raise ConfigError(
-                f"evolution: max_prompt_chars must be at least 3000, not {self.max_prompt_chars}."
-            )
+            raise ConfigError(f"evolution: max_prompt_chars must be at least 3000, not {self.max_prompt_chars}.")

@@ -44,9 +44,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise StateError(
-            f"{path} cannot be read ({type(e).__name__}): delete it, or use a new folder."
-        ) from e
+        raise StateError(f"{path} cannot be read ({type(e).__name__}): delete it, or use a new folder.") from e
     if not isinstance(value, dict):
         raise StateError(f"{path} holds no JSON object: delete it, or use a new folder.")
     return value

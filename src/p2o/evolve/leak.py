@@ -49,9 +49,7 @@ _LATEX = (
 _TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=^<>%]")
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _ENUMERATOR = re.compile(r"^\s*\(?\d{1,2}[.):]\s|\b(?:step|rule|part|case|phase)\s+\d{1,2}\b", re.M | re.I)
-_LETTER_TABLE = re.compile(
-    r"(?:\d+|[Qq]\w*)\s*(?:[:=.)]|[-=]>|→)\s*(?:[A-H](?!\s+[a-z])\b|(?i:yes|no|true|false)\b)"
-)
+_LETTER_TABLE = re.compile(r"(?:\d+|[Qq]\w*)\s*(?:[:=.)]|[-=]>|→)\s*(?:[A-H](?!\s+[a-z])\b|(?i:yes|no|true|false)\b)")
 _COMMON = frozenset(
     ("true", "false", "none", "even", "odd", "zero", "prime", "positive", "negative")
 )  # words of honest instructions too; `leaks_answer` still keeps them from their samples

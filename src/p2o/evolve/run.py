@@ -110,9 +110,7 @@ def _check(train: Sequence[Sample], dev: Sequence[Sample]) -> None:
             raise DataError(f"The sample id '{twice}' occurs twice in the {name} part: ids must be unique.")
 
 
-def _fingerprint(
-    train: Sequence[Sample], dev: Sequence[Sample], config: EvolveConfig, seeds: Sequence[str]
-) -> str:
+def _fingerprint(train: Sequence[Sample], dev: Sequence[Sample], config: EvolveConfig, seeds: Sequence[str]) -> str:
     parts = [[(s.id, [dict(m) for m in s.messages], s.answer) for s in part] for part in (train, dev)]
     return digest(SCHEMA, parts, asdict(config), list(seeds))
 
@@ -157,9 +155,7 @@ def _result(pipeline: Pipeline, limit: int) -> Evolution:
     if pipeline.scorer.not_finite:
         warnings.append(f"{pipeline.scorer.not_finite} rewards were not finite and count as 0.")
     if cost.leaked_scores > cost.metric_calls + cost.reused_scores:
-        warnings.append(
-            "Most scores were withheld: templates hold the samples' answers (yes and no? single letters?)."
-        )
+        warnings.append("Most scores were withheld: templates hold the samples' answers (yes and no? single letters?).")
     if cost.reflector_failures and pipeline.stopped != "reflector":
         failures = ", ".join(f"{n}× {kind}" for kind, n in cost.reflector_failures.items())
         warnings.append(f"Of {cost.reflector_calls} reflector calls some failed: {failures}.")

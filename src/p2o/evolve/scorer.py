@@ -88,10 +88,7 @@ class Scorer:
         bad = sum(not math.isfinite(r.reward) for r in results)
         self.not_finite += bad
         results = [self._trim(r, s) for r, (_, s) in zip(results, pairs, strict=True)]
-        rows = [
-            [r.completion, r.reward, r.solved, r.feedback, r.prompt_tokens, r.completion_tokens]
-            for r in results
-        ]
+        rows = [[r.completion, r.reward, r.solved, r.feedback, r.prompt_tokens, r.completion_tokens] for r in results]
         self.journal.append({"key": key, "phase": phase, "not_finite": bad, "rows": rows})
         return results
 

@@ -42,9 +42,7 @@ def draw_parents(weights: Mapping[int, int], count: int, rng: random.Random, fil
     return out
 
 
-def draw_minibatch(
-    unused: list[int], total: int, size: int, rng: random.Random
-) -> tuple[list[int], list[int]]:
+def draw_minibatch(unused: list[int], total: int, size: int, rng: random.Random) -> tuple[list[int], list[int]]:
     """A minibatch without replacement from what is unused of ``range(total)``.
 
     When fewer than ``size`` are left, these are taken first and the rest comes from a fresh round, so
