@@ -99,6 +99,7 @@ def reflector_of(task: RecipeConfig) -> Reflector | str:
             api_key_env=task.reflector_api_key_env,
             concurrency=task.reflector_concurrency,
             timeout=task.reflector_timeout,
+            max_tokens=task.reflector_max_tokens,
             retries=task.reflector_retries,
         )
     if ":" in task.reflector:

@@ -87,6 +87,9 @@ class RecipeConfig:
     reflector_concurrency: int = 8
     """Simultaneous requests to the endpoint."""
 
+    reflector_max_tokens: int = 4096
+    """Longest reply of the endpoint, reasoning included."""
+
     reflector_timeout: float = 120.0
     """Seconds before a request is given up."""
 
