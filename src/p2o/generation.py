@@ -77,6 +77,17 @@ def sampling(trainer: P2OTrainer, temperature: float, max_new_tokens: int | None
         trainer.generation_config, trainer.generation_kwargs = saved_config, saved_kwargs
 
 
+@contextmanager
+def trackers_off(trainer: P2OTrainer) -> Iterator[None]:
+    """Outside training a tracker has no run, and TRL's profiler would log to trackio all the same."""
+    trackers = trainer.args.report_to
+    trainer.args.report_to = trackers if trainer.is_in_train else []
+    try:
+        yield
+    finally:
+        trainer.args.report_to = trackers
+
+
 class Generator:
     """Extra generation on a trainer. `roll_out` and `reflect` are collective: every process calls them with the
     same arguments and gets all results."""

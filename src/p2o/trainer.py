@@ -31,7 +31,7 @@ from .errors import ConfigError
 from .evolve import Reflector, Reply
 from .evolve.prompt import shorten
 from .finite import FiniteGuard
-from .generation import Generator
+from .generation import Generator, trackers_off
 from .hard import is_solved
 from .loop import EpochSummary, JointLoop
 from .metrics import Group, cost_metrics, group_metrics
@@ -410,14 +410,15 @@ class P2OTrainer(GRPOTrainer):
 
         Returns:
             ``{prefix}_bare_success`` (also by ``eval_group_column``), ``{prefix}_reward``,
-            ``{prefix}_completion_length``; also logged.
+            ``{prefix}_completion_length``; logged during training.
         """
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ConfigError("evaluate needs an eval_dataset")
         was_training = self.model.training
         self.model.eval()
-        rollouts = self.generator.roll_out([("", row) for row in dataset], self.args.eval_temperature, "evaluate")
+        with trackers_off(self):
+            rollouts = self.generator.roll_out([("", row) for row in dataset], self.args.eval_temperature, "evaluate")
         self.model.train(was_training)
         count = len(rollouts)
         metrics = {
@@ -432,7 +433,8 @@ class P2OTrainer(GRPOTrainer):
         for group, solved in sorted(groups.items()):
             metrics[f"{metric_key_prefix}_bare_success_{group}"] = sum(solved) / len(solved)
         self.last_evaluation = metrics
-        self.log(dict(metrics))
+        if self.is_in_train:
+            self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
