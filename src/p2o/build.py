@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import console
 from .data import DataColumns, load_samples, to_dataset
 from .errors import ConfigError, DataError
 from .evolve import CallableReflector, OpenAIReflector, PhrasesReflector, Reflector
+from .loading import load_module
 from .models import resolve_model
 from .recipe import Recipe, RecipeConfig
 from .reflect import LOCAL
@@ -115,16 +112,7 @@ def load_function(spec: str, key: str) -> Any:
     """
     place, _, name = spec.rpartition(":")
     try:
-        if place.endswith(".py"):
-            loader = importlib.util.spec_from_file_location(Path(place).stem, place)
-            if loader is None or loader.loader is None:
-                raise ImportError(place)
-            module = importlib.util.module_from_spec(loader)
-            sys.modules[loader.name] = module
-            loader.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-        return getattr(module, name)
+        return getattr(load_module(place), name)
     except (ImportError, OSError, AttributeError) as error:
         raise ConfigError(
             f"{key}: cannot load {spec!r} ({error}); write module:function or file.py:function"

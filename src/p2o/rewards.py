@@ -17,24 +17,21 @@ several of them, says what *solved* means, and hands them to TRL as reward funct
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
 import inspect
 import logging
 import math
 import re
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from p2o.data import nearest, sample_of
 from p2o.errors import DataError, RewardError
 from p2o.hard import is_solved
+from p2o.loading import load_module
 from p2o.samples import Sample
 from p2o.verify import Verdict, shared_pool
 
@@ -556,20 +553,10 @@ def _trl_reward(name: str) -> Reward:
 def _import(place: str, name: str) -> Callable[..., Any]:
     """A function of a module or of a Python file."""
     try:
-        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        module = load_module(place)
     except Exception as error:  # whatever the user's module raises while it is imported
         raise RewardError(f"the reward {place}:{name} cannot be loaded: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise RewardError(f"{place} has no function {name!r}{nearest(name, dir(module))}")
     return function  # type: ignore[no-any-return]
-
-
-def _load_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses and pickle look a function's module up there
-    spec.loader.exec_module(module)
-    return module
