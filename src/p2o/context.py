@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 from trl.trainer.utils import pad
 
 from .distill import log_ratio, ratio_mask
+from .engine import EngineLogps, correct_templated_rows
 from .record import count_ratios
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ class Batch:
     """The template of each row's rollout; "" is bare."""
     templated_ids: list[list[int]] = field(default_factory=list)
     """Token ids of T(x, z) for each row; empty for bare rows."""
+    drawn_logps: list[list[float]] = field(default_factory=list)
+    """The log-probs that each rollout's tokens had when they were drawn (transformers generation; else empty)."""
     solved: list[bool] = field(default_factory=list)
+    engine_logps: list[EngineLogps] = field(default_factory=list)
+    """With vLLM: its log-probs of the rows drawn from T(x, z); empty for bare rows."""
 
 
 def distill(trainer: P2OTrainer, output: Output, batch: Batch) -> Output:
@@ -46,11 +51,18 @@ def distill(trainer: P2OTrainer, output: Output, batch: Batch) -> Output:
     if args.drop_failed_template_rollout:
         failed_B = ~torch.tensor(batch.solved, device=templated_B.device)
         output["advantages"] = output["advantages"].masked_fill(templated_B & failed_B, 0.0)
+    if args.distillation == "none":
+        output = train_on_templated_prompts(trainer, output, batch)
+        if trainer.corrects_engine:
+            correct_templated_rows(trainer, output, batch.engine_logps, output["old_per_token_logps"])
+        return output
+    if args.distillation == "no_mask" and not trainer.corrects_engine:
+        return output
+    bare_BT, templated_BT = ratio_pass(trainer, output, batch, templated_B)
+    if trainer.corrects_engine:
+        correct_templated_rows(trainer, output, batch.engine_logps, templated_BT)
     if args.distillation == "no_mask":
         return output
-    if args.distillation == "none":
-        return train_on_templated_prompts(trainer, output, batch)
-    bare_BT, templated_BT = ratio_pass(trainer, output, batch, templated_B)
     if args.distillation == "importance":
         old_BT = output.get("old_per_token_logps")
         old_BT = bare_BT if old_BT is None else old_BT
@@ -86,8 +98,13 @@ def ratio_pass(
     templated_BT = torch.zeros_like(bare_BT)
     live = (templated_B & (output["advantages"] != 0)).nonzero()[:, 0].tolist()
     with trainer.cost.timed("ratio"):
-        ids = [torch.tensor(batch.templated_ids[n], device=completion_ids.device) for n in live]
-        logps_of_rows(trainer, output, live, ids, templated_BT)
+        if batch.drawn_logps:
+            for n in live:
+                drawn_T = torch.tensor(batch.drawn_logps[n], device=completion_ids.device)
+                templated_BT[n, : len(drawn_T)] = drawn_T
+        else:
+            ids = [torch.tensor(batch.templated_ids[n], device=completion_ids.device) for n in live]
+            logps_of_rows(trainer, output, live, ids, templated_BT)
         old_BT = output.get("old_per_token_logps")
         if old_BT is not None:
             bare_BT[live] = old_BT[live].float()

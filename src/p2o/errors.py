@@ -33,3 +33,7 @@ class StateError(P2OError):
 
 class ForeignEvolutionError(StateError):
     """An evolution's folder holds another one (other samples, seeds or settings)."""
+
+
+class VersionError(P2OError, ImportError):
+    """An installed library has a version that p2o was not tested with."""

@@ -1,31 +1,25 @@
 """Two processes agree on everything the loop decides; rank 0 drives the evolution, the other serves rollouts."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
 
-def run_two_ranks(tmp_path, *more):
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": str(here.parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29571"]
-    done = subprocess.run(
-        [*command, str(here / "two_ranks.py"), str(tmp_path), *more],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+import launch
+
+SCRIPT = Path(__file__).parent / "two_ranks.py"
+
+
+def run_two_ranks(kind, tmp_path, *more):
+    launch.run(kind, SCRIPT, tmp_path, *more)
     return [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
-def test_two_ranks_agree_and_go_on_after_a_kill(tmp_path):
-    first, second = run_two_ranks(tmp_path)
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_two_ranks_agree_and_go_on_after_a_kill(tmp_path, kind):
+    first, second = run_two_ranks(kind, tmp_path)
     assert first["world"] == 2
+    assert first["sharded"] == (kind == "fsdp2")
     assert first["loop"] == second["loop"]
     assert first["weights"] == second["weights"]
     # 12 samples × 4 rollouts × 2 epochs, half of them on each rank
@@ -38,7 +32,7 @@ def test_two_ranks_agree_and_go_on_after_a_kill(tmp_path):
     assert len(epoch["assignment"]) > 0
     # as if killed before the last checkpoint was whole: from the one before it, both end as they did
     (tmp_path / "run" / "checkpoint-8" / "trainer_state.json").unlink()
-    again = run_two_ranks(tmp_path, "resume")
+    again = run_two_ranks(kind, tmp_path, "resume")
     for rank in again:
         assert rank["loop"] == first["loop"]
         assert rank["weights"] == first["weights"]

@@ -4,6 +4,9 @@ import json
 import sys
 from pathlib import Path
 
+import cpu_deepspeed
+import cpu_fsdp
+from cpu_deepspeed import whole
 from helpers import make_trainer
 from p2o.evolve import PhrasesReflector
 
@@ -11,6 +14,8 @@ BANK = ["Show your work.", "Go from right to left.", "Carry the ones.", "State t
 
 
 def main(out: Path, resume: bool) -> None:
+    cpu_fsdp.allow()
+    cpu_deepspeed.allow()
     trainer = make_trainer(
         out / "run",
         rows=12,
@@ -27,9 +32,10 @@ def main(out: Path, resume: bool) -> None:
     )
     trainer.train(resume_from_checkpoint=resume)
     rank = trainer.accelerator.process_index
-    weights = {n: float(p.detach().double().sum()) for n, p in trainer.model.named_parameters()}
+    weights = {n: float(whole(p).double().sum()) for n, p in trainer.model.named_parameters()}
     report = {
         "world": trainer.accelerator.num_processes,
+        "sharded": any(type(p).__name__ == "DTensor" or hasattr(p, "ds_id") for p in trainer.model.parameters()),
         "loop": trainer.loop.state_dict(),
         "weights": weights,
         "cost": trainer.cost["rollout"].rollouts,
