@@ -32,7 +32,7 @@ def make_run(folder: Path, epochs: int = 2) -> Path:
     if epochs:
         evolution = own / "evolution-001"
         evolution.mkdir()
-        (evolution / "evolution.json").write_text(json.dumps(_evolution().to_dict()))
+        write_json(evolution / "evolution.json", _evolution().to_dict())
     return folder
 
 

@@ -30,23 +30,37 @@ def samples_of(recipe: Recipe, part: str) -> list[Sample]:
     source = getattr(task, part)
     if not source:
         raise ConfigError(f"the recipe {recipe.name} names no {part} data; set '{part}' to a data source")
-    samples = load_samples(
-        source,
-        split=getattr(task, f"{part}_split"),
-        columns=DataColumns(
-            prompt_column=task.prompt_column,
-            answer_column=task.answer_column,
-            id_column=task.id_column,
-            system_prompt=task.system_prompt,
-            prompt_prefix=task.prompt_prefix,
-            prompt_suffix=task.prompt_suffix,
-            limit=task.max_train_samples if part == "train" else None,
-            seed=recipe.training.seed,
-            require_answer=task.require_answer,
-        ),
-    )
+    limit = task.max_train_samples if part == "train" else None
+    samples = load_samples(source, split=getattr(task, f"{part}_split"), columns=_columns(recipe, limit))
     if source == task.train:  # the training data itself, on purpose
         return samples
+    return _without_training_data(recipe, samples, source)
+
+
+def ood_samples(recipe: Recipe) -> dict[str, list[Sample]]:
+    """The recipe's samples out of the training distribution, by name."""
+    return {
+        name: _without_training_data(recipe, load_samples(source, columns=_columns(recipe)), source)
+        for name, source in recipe.task.ood.items()
+    }
+
+
+def _columns(recipe: Recipe, limit: int | None = None) -> DataColumns:
+    task = recipe.task
+    return DataColumns(
+        prompt_column=task.prompt_column,
+        answer_column=task.answer_column,
+        id_column=task.id_column,
+        system_prompt=task.system_prompt,
+        prompt_prefix=task.prompt_prefix,
+        prompt_suffix=task.prompt_suffix,
+        limit=limit,
+        seed=recipe.training.seed,
+        require_answer=task.require_answer,
+    )
+
+
+def _without_training_data(recipe: Recipe, samples: list[Sample], source: str) -> list[Sample]:
     try:
         train = samples_of(recipe, "train")
     except DataError:  # an evaluation on a machine without the training data
@@ -72,7 +86,7 @@ def held_out(samples: list[Sample], train: list[Sample], source: str) -> list[Sa
 def rewards_of(recipe: Recipe) -> RewardSet:
     training = recipe.training
     return RewardSet(
-        [resolve_reward(spec) for spec in recipe.task.rewards],
+        [resolve_reward(spec, timeout=training.reward_timeout) for spec in recipe.task.rewards],
         weights=training.reward_weights,
         success_reward_name=training.success_reward,
         success_threshold=training.success_threshold,

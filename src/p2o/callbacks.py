@@ -49,12 +49,22 @@ class LoopCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer = self.trainer
-        if args.max_cost is not None and trainer.global_cost().training_cost >= args.max_cost:
+        if self._spent(args):
             control.should_training_stop, control.should_save = True, args.save_strategy != "no"
         trainer.stop.agree(trainer.accelerator)
         if trainer.stop:
             control.should_training_stop = control.should_save = True
             control.should_evaluate = False
+
+    def _spent(self, args: Any) -> bool:
+        """Whether a budget is used up."""
+        if args.max_cost is None and args.max_rollouts is None:
+            return False
+        cost = self.trainer.global_cost()
+        return bool(
+            (args.max_cost is not None and cost.training_cost >= args.max_cost)
+            or (args.max_rollouts is not None and cost.training_rollouts >= args.max_rollouts)
+        )
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.saved_step == state.global_step:

@@ -145,13 +145,13 @@ def _results(facts: CardFacts) -> str:
     if facts.after:
         rows = []
         for key, value in facts.after.items():
-            if "bare_success" in key:
-                label = key.removeprefix("test_bare_success").lstrip("_") or "all"
+            if "_bare_success" in key:
+                label = key.replace("_bare_success", "").replace("_", " ")
                 rows.append((label, percent((facts.before or {}).get(key)), percent(value)))
-        lines.append("Success on the held-out test data, greedy unless the settings below say otherwise, without "
-                     "any template:\n\n" + table(("test samples", "before", "after"), rows))  # fmt: skip
+        lines.append("Success on held-out data, greedy unless the settings below say otherwise, without "
+                     "any template:\n\n" + table(("held-out samples", "before", "after"), rows))  # fmt: skip
     else:
-        lines.append("No held-out test data was evaluated.")
+        lines.append("No held-out data was evaluated.")
     templated = [e for e in facts.epochs if e.get("templated_success") is not None]
     if templated:
         last = templated[-1]

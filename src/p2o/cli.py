@@ -1,4 +1,4 @@
-"""The command line: ``p2o train | eval | evolve | data``. Heavy imports happen inside the commands."""
+"""The command line of p2o. Heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .errors import P2OError
 
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("recipe", help="a YAML file, or the name of a shipped recipe such as quickstart")
     train.add_argument("--dry-run", action="store_true", help="print the plan and the resolved recipe, and stop")
     train.add_argument("--resume", action="store_true", help="go on from the run directory's newest checkpoint")
+    _add_compare(commands)
     evaluation = commands.add_parser(
         "eval",
         help="evaluate a model on a recipe's test data",
@@ -55,6 +57,26 @@ def parser() -> argparse.ArgumentParser:
     _add_data(commands.add_parser("data", help="prepare the paper's training and evaluation sets"))
     commands.add_parser("recipes", help="list the recipes that ship with the package")
     return top
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="train several methods on one recipe, at equal cost, with several seeds",
+        description="Trains each arm with each seed from the same starting policy, and writes compare.json, a table "
+        f"and a figure. The same command goes on after a kill; finished runs are kept. {OVERRIDES}",
+    )
+    compare.add_argument("recipe")
+    compare.add_argument("--arms", help="comma-separated (default: grpo,grpo_equal,p2o,p2o_graduated); also grpo_x2, "
+                         "random_pool, single_reflection, p2o_one_template, p2o_no_distill, p2o_no_mask, p2o_soft, "
+                         "p2o_tau1, prompt_only, and the recipe's own")  # fmt: skip
+    compare.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1 (default 3)")
+    compare.add_argument("--budget", help="cost=TOKENS, rollouts=N or steps=N for every arm (default: the epochs of "
+                         "the recipe; grpo_equal is always given what P²O cost)")  # fmt: skip
+    compare.add_argument("--group", help="compare on this value of the recipe's eval_group_column alone")
+    compare.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
+    compare.add_argument("--launch", help="what starts a run, such as 'torchrun --nproc_per_node 8'")
+    compare.add_argument("--out", help="the folder to write to (default: runs/compare-RECIPE)")
 
 
 def _add_data(data: argparse.ArgumentParser) -> None:
@@ -104,6 +126,20 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> int:
         from . import judge
 
         return judge.report(args.runs, args.out, overrides)
+    if args.command == "compare":
+        from .compare.command import compare
+
+        return compare(
+            args.recipe,
+            overrides,
+            arms=args.arms,
+            seeds=args.seeds,
+            budget=args.budget,
+            group=args.group,
+            jobs=args.jobs,
+            launch=args.launch,
+            out=args.out,
+        )
     if args.command == "data":
         return commands.data(vars(args), overrides)
     if args.command == "train":

@@ -16,7 +16,7 @@ from .card import pool_page
 from .checkpoint import latest_checkpoint
 from .console import console, percent
 from .errors import ConfigError
-from .recipe import Recipe, load_recipe, shipped_recipes
+from .recipe import Recipe, changed_keys, load_recipe, shipped_recipes
 from .stopping import signals_stop
 from .store import read_json, write_json, write_text
 from .templates import PoolTemplate, make_pool, pool_to_json
@@ -67,7 +67,8 @@ def train(name: str, overrides: Sequence[str], dry_run: bool, resume: bool) -> i
         print("".join(f"# {line}\n" for line in plan_lines(make_plan(recipe))) + recipe.to_yaml(), end="")
         return 0
     run_dir, checkpoint = _place(recipe, resume)
-    from .build import samples_of, trainer_of
+    from .build import trainer_of
+    from .held_out import HeldOut
 
     resolved = recipe.to_yaml()  # as it was asked for: libraries fill in settings of their own
     trainer = trainer_of(recipe)
@@ -75,33 +76,30 @@ def train(name: str, overrides: Sequence[str], dry_run: bool, resume: bool) -> i
     if main:
         write_text(run_dir / "config.yaml", resolved)
         console.print(f"p2o train {recipe.name} → {run_dir}" + (f", resumed from {checkpoint}" if checkpoint else ""))
-    test = None
-    if recipe.task.test:
-        from .data import to_dataset
-
-        test = to_dataset(samples_of(recipe, "test"))
+    held_out = HeldOut(recipe)
     started = time.perf_counter()
     before_file, result_file = run_dir / "p2o" / "before.json", run_dir / "p2o" / "result.json"
     before = None
     if checkpoint:
-        before = read_json(before_file) if before_file.exists() else None
-    elif test is not None:
-        before = trainer.evaluate(test, metric_key_prefix="test")
+        before = read_json(before_file) if before_file.exists() else {}  # without held-out data
+    else:
+        before, _ = held_out.evaluate(trainer)
     if main:
         result_file.unlink(missing_ok=True)  # from here on the run is not complete
-        if before is not None:
+        if before:
             write_json(before_file, before)
     with signals_stop(trainer.stop):
         trainer.train(resume_from_checkpoint=checkpoint)
-    after = trainer.evaluate(test, metric_key_prefix="test") if test is not None else None
+    after, outcomes = held_out.evaluate(trainer)
+    seconds = time.perf_counter() - started
     cost = trainer.global_cost().state_dict()
     if main:
         write_json(run_dir / "p2o" / "cost.json", cost)
         write_json(
             result_file,
-            {"before": before, "after": after, "cost": cost, "seconds": time.perf_counter() - started},
+            {"before": before, "after": after, "outcomes": outcomes, "cost": cost, "seconds": seconds},
         )
-        _print_result(run_dir, before, after, time.perf_counter() - started)
+        _print_result(run_dir, before, after, seconds)
         from .export import export_run
         from .judge import report_of
 
@@ -158,7 +156,7 @@ def _decide_place(recipe: Recipe, resume: bool) -> tuple[Path, str | None]:
 
 
 MAY_CHANGE = re.compile(
-    "output_dir|if_exists|num_train_epochs|max_steps|max_cost|disable_tqdm|use_cpu|dataloader_.*|log.*|save_.*|eval_.*|test.*"
+    "output_dir|if_exists|num_train_epochs|max_steps|max_cost|max_rollouts|arms|ood|disable_tqdm|use_cpu|dataloader_.*|log.*|save_.*|eval_.*|test.*"
     "|report_to|run_name|reflector_(base_url|api_key_env|concurrency|timeout|retries)"
 )
 """Keys of a recipe that a resumed run may have otherwise than the run it goes on with."""
@@ -170,10 +168,10 @@ def _check_same_recipe(recipe: Recipe, run_dir: Path) -> None:
     if not written.exists():
         return
     before, now = yaml.safe_load(written.read_text(encoding="utf-8")), yaml.safe_load(recipe.to_yaml())
-    changed = [k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and not MAY_CHANGE.fullmatch(k)]
+    changed = [k for k in changed_keys(before, now) if not MAY_CHANGE.fullmatch(k)]
     if changed:
         raise ConfigError(
-            f"{run_dir} holds a run of another recipe ({', '.join(sorted(changed))} differ), so it cannot be resumed; "
+            f"{run_dir} holds a run of another recipe ({', '.join(changed)} differ), so it cannot be resumed; "
             "add --if_exists new, or set output_dir to another folder"
         )
 
@@ -188,13 +186,13 @@ def _make(run_dir: Path) -> None:
 def _print_result(
     run_dir: Path, before: dict[str, float] | None, after: dict[str, float] | None, seconds: float
 ) -> None:
-    if after is not None:
-        table = Table(title="bare held-out success (test)", title_justify="left")
+    if after:
+        table = Table(title="bare held-out success", title_justify="left")
         for column in ("", "before", "after"):
             table.add_column(column)
         for key, value in after.items():
-            if "bare_success" in key:
-                label = key.removeprefix("test_bare_success").lstrip("_") or "all"
+            if "_bare_success" in key:
+                label = key.replace("_bare_success", "").replace("_", " ")
                 table.add_row(label, percent(before[key]) if before else "–", percent(value))
         console.print(table)
     console.print(f"{seconds:.0f} s; the model is in {latest_checkpoint(run_dir) or run_dir}")
@@ -203,10 +201,12 @@ def _print_result(
 def evolve(name: str, overrides: Sequence[str]) -> int:
     recipe = load_recipe(name, overrides)
     from .build import rewards_of, samples_of
+    from .cost import CostMeter, Made
     from .evolve import evolve as run_evolution
     from .hard import HardLedger, split_hard
     from .loop import evolve_config
-    from .policies import policy_of, reflector_with, rollout_fn, successes
+    from .policies import policy_of, reflector_with, rollout_fn, seed_everything, successes
+    from .reflect import LOCAL
 
     training = recipe.training
     run_dir = Path(training.output_dir)
@@ -215,9 +215,18 @@ def evolve(name: str, overrides: Sequence[str]) -> int:
     policy = policy_of(recipe, str(recipe.model.model_name_or_path))
     reflector = reflector_with(recipe, policy)
     length = training.max_completion_length
+    seed_everything(training.seed)
+    cost, drawn_made = CostMeter(), Made()
     console.print(f"drawing {training.num_generations} bare rollouts of {len(samples)} samples")
     ledger = HardLedger(training.success_threshold)
-    drawn = successes(rollout_fn(policy, rewards, training.temperature, length), samples, training.num_generations)
+    with cost.timed("rollout") as rollout:
+        draw = rollout_fn(policy, rewards, training.temperature, length)
+        drawn = successes(lambda pairs: drawn_made.rolled_out(draw(pairs)), samples, training.num_generations)
+    rollout.add(
+        rollouts=drawn_made.rollouts,
+        prompt_tokens=drawn_made.prompt_tokens,
+        generated_tokens=drawn_made.generated_tokens,
+    )
     for sample_id, rows in drawn.items():
         ledger.record(sample_id, [training.success_threshold if r.solved else float("-inf") for r in rows])
     hard = ledger.hard_ids(training.tau - 1)
@@ -232,17 +241,20 @@ def evolve(name: str, overrides: Sequence[str]) -> int:
 
     random.Random(training.seed).shuffle(hard)
     train_ids, dev_ids = split_hard(hard, training.dev_size)
-    result = run_evolution(
-        [by_id[i] for i in train_ids],
-        [by_id[i] for i in dev_ids],
-        rollout_fn(policy, rewards, training.evolve_temperature, length),
-        reflector,
-        evolve_config(training, training.seed),
-        run_dir / "p2o" / "evolution-000",
-        progress=lambda p: console.print(
-            f"iteration {p.iteration}: {p.metric_calls}/{p.budget} rollouts, pool {p.pool}, best {p.best_score:.3f}"
-        ),
-    )
+    with cost.timed("evolve"):
+        result = run_evolution(
+            [by_id[i] for i in train_ids],
+            [by_id[i] for i in dev_ids],
+            rollout_fn(policy, rewards, training.evolve_temperature, length),
+            reflector,
+            evolve_config(training, training.seed),
+            run_dir / "p2o" / "evolution-000",
+            progress=lambda p: console.print(
+                f"iteration {p.iteration}: {p.metric_calls}/{p.budget} rollouts, pool {p.pool}, best {p.best_score:.3f}"
+            ),
+        )
+    Made().add_replayed(cost, asdict(result.cost), teacher=recipe.task.reflector not in LOCAL)
+    write_json(run_dir / "p2o" / "cost.json", cost.state_dict())
     pool = make_pool(result.templates, result.scores_CV, result.solved_CV, result.dev_ids)
     write_json(run_dir / "p2o" / "pool.json", {"pool": pool_to_json(pool), "cost": asdict(result.cost)})
     write_text(run_dir / "p2o" / "pool.md", pool_page(pool, len(dev_ids), recipe.name, "on a fixed policy"))

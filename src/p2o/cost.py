@@ -122,9 +122,14 @@ class CostMeter:
         """Forward-equivalent tokens of everything but evaluation."""
         return sum(c.cost for name, c in self.phases.items() if name != "evaluate")
 
+    @property
+    def training_rollouts(self) -> int:
+        """Rollouts of everything but evaluation."""
+        return sum(c.rollouts for name, c in self.phases.items() if name != "evaluate")
+
     def state_dict(self) -> dict[str, Any]:
         rows: dict[str, Any] = {n: {**asdict(c), "cost": c.cost} for n, c in self.phases.items()}
-        return {**rows, "training_cost": self.training_cost}
+        return {**rows, "training_cost": self.training_cost, "training_rollouts": self.training_rollouts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         names = {f.name for f in fields(PhaseCost)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -68,13 +67,13 @@ def evaluate(
     from .build import rewards_of, samples_of
     from .evaluate import best_slots, difference, history
     from .evaluate import evaluate as run_evaluation
-    from .policies import policy_of, rollout_fn
+    from .policies import policy_of, rollout_fn, seed_everything
 
     training = recipe.training
     samples, rewards = samples_of(recipe, "test"), rewards_of(recipe)
     templates, epochs = _read_pool(Path(pool)) if pool else ([], [])
     policy = policy_of(recipe, model)
-    _seed(training.seed)
+    seed_everything(training.seed)
 
     def at(heat: float) -> RolloutFn:
         return rollout_fn(policy, rewards, heat, training.max_completion_length)
@@ -124,14 +123,14 @@ def screen(name: str, overrides: Sequence[str], size: int, out: str | None) -> i
     if size < 1:
         raise ConfigError(f"--samples is {size}; it must be at least 1")
     from .build import rewards_of, samples_of
-    from .policies import policy_of
+    from .policies import policy_of, seed_everything
     from .screen import screen as run_screen
     from .verdict import verdict
 
     samples, rewards = samples_of(recipe, "train"), rewards_of(recipe)
     rewards.check_gold(samples)
     model = str(recipe.model.model_name_or_path)
-    _seed(recipe.training.seed)
+    seed_everything(recipe.training.seed)
     started = time.perf_counter()
     result = run_screen(recipe, policy_of(recipe, model), samples, rewards, size)
     judged = verdict(result)
@@ -151,13 +150,6 @@ def screen(name: str, overrides: Sequence[str], size: int, out: str | None) -> i
     write_json(target, {"verdict": asdict(judged), "screen": asdict(result), "seconds": seconds})
     console.print(f"{seconds:.0f} s; the figures are in {target}", markup=False)
     return 0
-
-
-def _seed(seed: int) -> None:
-    import torch
-
-    random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def _read_pool(path: Path) -> tuple[list[PoolTemplate], list[dict[str, Any]]]:

@@ -37,6 +37,7 @@ class LoopSettings(Protocol):
     withdrawal: Any
     bare_slots: Any
     same_template_in_sample: bool
+    pool: Any
     warm_start: bool
     evolve_budget: str
     evolve_parents: int
@@ -225,7 +226,10 @@ class JointLoop:
         return evolution
 
     def _note(self, summary: EpochSummary, evolution: Evolution) -> None:
-        self.pool = make_pool(evolution.templates, evolution.scores_CV, evolution.solved_CV, evolution.dev_ids)
+        if self.settings.pool == "proposals":
+            self.pool = [PoolTemplate(text, 1.0, frozenset()) for text in evolution.proposals]
+        else:
+            self.pool = make_pool(evolution.templates, evolution.scores_CV, evolution.solved_CV, evolution.dev_ids)
         summary.evolved = True
         summary.candidates, summary.iterations = len(evolution.candidates), len(evolution.best_scores) - 1
         summary.accepted = evolution.fates.get("accepted", 0)

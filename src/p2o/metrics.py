@@ -84,8 +84,7 @@ def epoch_metrics(summary: EpochSummary) -> dict[str, float]:
 def cost_metrics(cost: CostMeter) -> dict[str, float]:
     """What the run has cost so far, in forward-equivalent tokens by phase, and in rollouts."""
     phases = {f"p2o/cost/{name}": float(phase.cost) for name, phase in cost.phases.items()}
-    rollouts = sum(phase.rollouts for name, phase in cost.phases.items() if name != "evaluate")
-    return {"p2o/cost": float(cost.training_cost), **phases, "p2o/cost/rollouts": float(rollouts)}
+    return {"p2o/cost": float(cost.training_cost), **phases, "p2o/cost/rollouts": float(cost.training_rollouts)}
 
 
 def _mean(values: Sequence[bool]) -> float | None:

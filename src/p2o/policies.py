@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -160,6 +161,14 @@ class EndpointPolicy:
                 f"the policy endpoint {self.client.base_url} failed ({type(error).__name__}); "
                 "check that it runs and serves this model"
             ) from error
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds what a fixed policy samples with."""
+    import torch
+
+    random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def policy_of(recipe: Recipe, model: str) -> Policy:

@@ -36,6 +36,12 @@ class RecipeConfig:
     test: str | None = None
     """Data source for the evaluation before and after training, and of ``p2o eval``."""
 
+    ood: dict[str, str] = field(default_factory=dict)
+    """Name → data source of further evaluations before and after training, out of the training distribution."""
+
+    arms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Arms of one's own for ``p2o compare``: name → the keys of the recipe that differ (``p2o_teacher``, …)."""
+
     train_split: str | None = None
     """Split of the training source, where it has several."""
 
@@ -139,19 +145,31 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """The resolved recipe: all settings of the task and of P²O, and what differs from TRL's defaults."""
-        from trl import GRPOConfig
-
-        inherited = {f.name for f in fields(GRPOConfig)}
+        own_keys = keys_of_p2o()
         content: dict[str, Any] = {}
         for part in (self.task, self.training, self.model):
             for f in fields(part):
                 value = getattr(part, f.name, None)
-                own = part is self.task or (part is self.training and f.name not in inherited)
-                if f.init and (own or _differs(f, value)) and not f.name.endswith("_token"):
+                if f.init and (f.name in own_keys or _differs(f, value)) and not f.name.endswith("_token"):
                     content[f.name] = _plain(value)
         # TRL sets it from steps_per_generation, and refuses both.
         content.pop("generation_batch_size", None)
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def keys_of_p2o() -> set[str]:
+    """The keys that are neither TRL's nor transformers'; they stand in every resolved recipe."""
+    from trl import GRPOConfig
+
+    from .config import P2OConfig
+
+    return {f.name for part in (RecipeConfig, P2OConfig) for f in fields(part)} - {f.name for f in fields(GRPOConfig)}
+
+
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The keys in which two resolved recipes differ. A key of p2o that the older one lacks is newer than it is."""
+    newer = keys_of_p2o() - before.keys()
+    return sorted(k for k in (before.keys() | now.keys()) - newer if before.get(k) != now.get(k))
 
 
 def _differs(f: Any, value: Any) -> bool:

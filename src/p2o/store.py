@@ -33,13 +33,28 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise StateError(
-            f"cannot write {path} ({error.strerror}); make room or take another output_dir, then start again "
-            "(p2o train goes on from the newest checkpoint)"
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Waits until a rename in the folder is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unwritable(path: Path, error: OSError) -> StateError:
+    """What to say when a state file cannot be written."""
+    return StateError(
+        f"cannot write {path} ({error.strerror}); make room or take another output_dir, then start again "
+        "(p2o train goes on from the newest checkpoint)"
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

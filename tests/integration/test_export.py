@@ -117,7 +117,7 @@ def test_a_grpo_run_has_a_card_without_templates(tmp_path: Path) -> None:
     run = train(tmp_path, "--method", "grpo", "--num_train_epochs", "1", "--test", "null")
     text = (run / "README.md").read_text()
     assert "as the baseline of P²O" in text
-    assert "No held-out test data was evaluated." in text
+    assert "No held-out data was evaluated." in text
     assert "reflector" not in text
     assert not (run / "p2o" / "pool.json").exists()
 

@@ -77,7 +77,7 @@ def test_a_state_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
 def test_a_journal_goes_on_after_a_failed_write(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "x.jsonl")
     journal.append({"n": 1})
-    with full_disk(40), pytest.raises(StateError, match=r"x.jsonl cannot be written \(File too large\)"):
+    with full_disk(40), pytest.raises(StateError, match=r"cannot write .*x.jsonl \(File too large\)"):
         journal.append({"n": 2, "text": "x" * 100})
     again = Journal(tmp_path / "x.jsonl")
     assert again.events == [{"n": 1}]

@@ -1,4 +1,4 @@
-"""Append-only records that survive SIGKILL, and files that are there in full or not at all."""
+"""Append-only records that survive SIGKILL."""
 
 from __future__ import annotations
 
@@ -9,45 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from p2o.errors import StateError
+from p2o.store import unwritable
 
 
 def digest(*parts: object) -> str:
     """A short stable hash of JSON-able parts."""
     data = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(data.encode()).hexdigest()[:24]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write atomically: temporary file, fsync, rename, fsync of the folder."""
-    tmp = path.with_name(path.name + ".tmp")
-    try:
-        with tmp.open("w", encoding="utf-8") as f:
-            json.dump(value, f, indent=1)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(tmp, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as e:
-        raise _cannot_write(path, e) from e
-
-
-def _cannot_write(path: Path, error: OSError) -> StateError:
-    return StateError(f"{path} cannot be written ({error.strerror}): make room, then start the run again, it goes on.")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; StateError when it cannot be read."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise StateError(f"{path} cannot be read ({type(e).__name__}): delete it, or use a new folder.") from e
-    if not isinstance(value, dict):
-        raise StateError(f"{path} holds no JSON object: delete it, or use a new folder.")
-    return value
 
 
 class Journal:
@@ -77,5 +45,5 @@ class Journal:
                 f.flush()
                 os.fsync(f.fileno())
         except OSError as e:
-            raise _cannot_write(self.path, e) from e
+            raise unwritable(self.path, e) from e
         self.events += events

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from p2o.errors import StateError
-
-SCHEMA = 1
 PHASES = ("seeds", "parents", "children", "dev")
 FATES = (
     "seed", "accepted", "rejected", "duplicate", "leak", "empty", "no_fence",
@@ -118,20 +115,23 @@ class Evolution:
         return counts
 
     @property
+    def proposals(self) -> list[str]:
+        """The templates that a reflector wrote and that could be used, whether or not they were accepted."""
+        return list(dict.fromkeys(c.template for c in self.candidates if c.fate in ("accepted", "rejected")))
+
+    @property
     def best(self) -> str:
         """The template with the best mean dev reward (the first of equals)."""
         means = [sum(row) / max(1, len(row)) for row in self.scores_CV]
         return self.templates[means.index(max(means))]
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dict with its schema version."""
-        return {"schema": SCHEMA, **asdict(self)}
+        """A JSON-able dict."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Evolution:
-        """The inverse of `to_dict`; StateError for another schema."""
-        if data.get("schema") != SCHEMA:
-            raise StateError(f"This evolution has schema {data.get('schema')}, not {SCHEMA}: evolve again.")
+        """The inverse of `to_dict`."""
         own = {f.name: data[f.name] for f in fields(cls)}
         own["candidates"] = [Candidate(**c) for c in data["candidates"]]
         own["cost"] = EvolveCost(**data["cost"])

@@ -12,12 +12,13 @@ from p2o.errors import ConfigError, DataError, ForeignEvolutionError, StateError
 from p2o.evolve.asking import Asker
 from p2o.evolve.budget import budget
 from p2o.evolve.config import EvolveConfig
-from p2o.evolve.journal import Journal, digest, read_json, write_json
+from p2o.evolve.journal import Journal, digest
 from p2o.evolve.leak import LeakGuard
 from p2o.evolve.reflectors import Reflector
-from p2o.evolve.result import SCHEMA, Candidate, Evolution, EvolveCost, EvolveProgress
+from p2o.evolve.result import Candidate, Evolution, EvolveCost, EvolveProgress
 from p2o.evolve.scorer import Scorer
 from p2o.samples import RolloutFn, Sample
+from p2o.store import SCHEMA, read_json, write_json
 
 if TYPE_CHECKING:
     from p2o.evolve.pipeline import Pipeline
@@ -121,7 +122,7 @@ def _open(run_dir: Path, fingerprint: str) -> Evolution | None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if not inputs.exists():
-            write_json(inputs, {"schema": SCHEMA, "fingerprint": fingerprint})
+            write_json(inputs, {"fingerprint": fingerprint})
     except OSError as e:
         raise StateError(f"The evolution's folder {run_dir} cannot be written ({e.strerror}).") from e
     if read_json(inputs).get("fingerprint") != fingerprint:

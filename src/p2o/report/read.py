@@ -62,8 +62,7 @@ def read_run(path: Path) -> Run:
     for folder in sorted(own.glob("evolution-*")):
         number = int(folder.name.rpartition("-")[2])
         if (folder / "evolution.json").exists():
-            content = json.loads((folder / "evolution.json").read_text(encoding="utf-8"))
-            evolutions[number - 1] = Evolution.from_dict(content)
+            evolutions[number - 1] = Evolution.from_dict(read_json(folder / "evolution.json"))
     config = path / "config.yaml"
     return Run(
         name=path.resolve().name,

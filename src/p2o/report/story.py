@@ -86,7 +86,7 @@ def story_counts(run: Run, rows: Mapping[str, Sequence[str]]) -> dict[str, int]:
 def success(run: Run) -> tuple[float, float, str] | None:
     """Bare success (before, after, on which data): the test data, or else the first and last evaluation."""
     before, after = run.result.get("before"), run.result.get("after")
-    if before and after:
+    if before and after and "test_bare_success" in after:
         return before["test_bare_success"], after["test_bare_success"], "test"
     logged = run.logged("eval_bare_success")
     return (logged[0][1], logged[-1][1], "evaluation") if len(logged) > 1 else None
