@@ -68,6 +68,10 @@ class P2OConfig(GRPOConfig):
     """Leave rollouts without advantage out of the forward and backward pass (same loss, same gradient). Off by
     itself with KL, entropy terms, auxiliary losses or dropout."""
 
+    reward_timeout: float = 600.0
+    """Stop with an error when one call of a reward function takes this many seconds (0: never). Built-in checks have
+    deadlines of their own."""
+
     evolve_budget: str = "heavy_4"
     """Rollouts of one evolution: light, medium, heavy, heavy_2, heavy_3, heavy_4, heavy_16, or a number."""
 
@@ -82,6 +86,10 @@ class P2OConfig(GRPOConfig):
 
     fill_proposals: bool = False
     """Draw parents again while the Pareto front is smaller than W, so that early batches stay full."""
+
+    pool: Literal["cover", "proposals"] = "cover"
+    """Which templates are kept. ``cover`` (paper): the greedy cover of the dev part. ``proposals``: all that the
+    reflector wrote, whatever they scored, with equal weights (an ablation: what selection adds)."""
 
     warm_start: bool = False
     """Begin an evolution with the last pool next to the bare prompt."""
@@ -113,6 +121,9 @@ class P2OConfig(GRPOConfig):
     max_cost: float | None = None
     """Stop when training has cost this many forward-equivalent tokens (see `p2o.cost`)."""
 
+    max_rollouts: int | None = None
+    """Stop when this many rollouts were drawn, those of the evolutions included."""
+
     def __post_init__(self) -> None:
         self._check_ranges()
         self._check_batch_sizes()
@@ -133,7 +144,7 @@ class P2OConfig(GRPOConfig):
         for name, low in [
             ("tau", 1), ("hard_min_count", 2), ("dev_size", 1), ("evolve_parents", 1), ("evolve_minibatch", 1),
             ("evolve_batch_size", 1), ("max_template_chars", 1), ("evolve_temperature", 0), ("eval_temperature", 0),
-            ("soft_max", 1), ("learning_rate", 0),
+            ("soft_max", 1), ("learning_rate", 0), ("reward_timeout", 0),
         ]:  # fmt: skip
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {low}")

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,6 +20,8 @@ from peft import PeftModel
 
 from .console import progress_bar
 from .cost import Phase
+from .peers import PeerError
+from .prefix import SampledLogps, efficient
 from .reflect import generate_ids, starting_policy
 from .samples import Rollout
 from .stopping import StoppedError
@@ -86,6 +88,32 @@ def trackers_off(trainer: P2OTrainer) -> Iterator[None]:
         yield
     finally:
         trainer.args.report_to = trackers
+
+
+def roll_out_templated(
+    trainer: P2OTrainer,
+    templates: Sequence[str],
+    prompt_ids: Sequence[list[int]],
+    generate: Callable[[list[list[int]]], tuple[list[list[int]], Any]],
+) -> tuple[list[list[int]], list[list[float]]]:
+    """A training batch's completions by ``generate`` and the log-probs of their tokens as they were drawn (none where
+    the model's cache does not allow it).
+
+    On a CPU templated and bare rows go apart: there every padded position costs time, on a GPU every step.
+    """
+    rows = range(len(prompt_ids))
+    apart = trainer.accelerator.device.type == "cpu"
+    parts = [[n for n in rows if bool(templates[n]) is which] for which in (True, False)] if apart else [list(rows)]
+    completions: list[list[int]] = [[] for _ in rows]
+    logps: list[list[float]] = [[] for _ in rows]
+    for part in filter(None, parts):
+        record = SampledLogps(trainer.temperature)
+        with efficient(trainer.accelerator.unwrap_model(trainer.model), record):
+            completed, _ = generate([prompt_ids[n] for n in part])
+        drawn = record.of(completed) if record.last is not None else [[] for _ in part]
+        for n, ids, row in zip(part, completed, drawn, strict=True):
+            completions[n], logps[n] = ids, row
+    return completions, logps if any(logps) else []
 
 
 class Generator:
@@ -196,7 +224,7 @@ class Generator:
             if method == "stopped":
                 raise StoppedError("training stopped together with rank 0")
             if method == "failed":
-                raise RuntimeError("the prompt step failed on rank 0; its own error says why")
+                raise PeerError("the prompt step failed on rank 0; its own error says why")
             getattr(self, method)(*args)
 
     def _shard(self, total: int) -> list[int]:
@@ -219,22 +247,23 @@ class Generator:
         prompt_ids, _, _ = trainer._tokenize_prompts(list(prompts))
         limit = trainer.prompt_limit(max_new_tokens)
         order = sorted(range(len(prompts)), key=lambda i: len(prompt_ids[i]))
-        fitting = [i for i in order if len(prompt_ids[i]) <= limit]
-        # With sharded weights or a vLLM server all ranks must call equally often.
+        fits = [len(ids) <= limit for ids in prompt_ids]
+        # With sharded weights or vLLM all ranks call equally often, and with equally many prompts.
+        sent = order if trainer.generates_in_step else [i for i in order if fits[i]]
+        filler = prompt_ids[order[0]][:limit]
+        policy = trainer.accelerator.unwrap_model(trainer.model)
         size = len(order) if trainer.use_vllm else trainer.args.evolve_batch_size
         completion_ids: list[list[int]] = [[] for _ in prompts]
-        shortest = order[0]
         # An evolution shows its own bar, a reflection is short.
         shown = phase == "evaluate" and trainer.accelerator.is_main_process and not trainer.args.disable_tqdm
-        with trainer.phase(phase), progress_bar(len(order), phase, shown=shown) as bar:
-            for start in range(0, len(order), size):
-                chunk = fitting[start : start + size]
-                if not chunk and not trainer.generates_in_step:
-                    continue
-                ids = [prompt_ids[i] for i in chunk] or [prompt_ids[shortest][:limit]]
-                completions, _ = trainer._generate_single_turn(ids, None, {}, 1)
-                for i, completion in zip(chunk, completions, strict=False):
-                    completion_ids[i] = list(completion)
+        with trainer.phase(phase), progress_bar(len(sent), phase, shown=shown) as bar:
+            for start in range(0, len(sent), size):
+                chunk = sent[start : start + size]
+                ids = [prompt_ids[i] if fits[i] else filler for i in chunk]
+                with efficient(policy) if trainer.generates_alone else nullcontext():
+                    completions, _ = trainer._generate_single_turn(ids, None, {}, 1)
+                for i, completion in zip(chunk, completions, strict=True):
+                    completion_ids[i] = list(completion) if fits[i] else []
                 bar.update(len(chunk))
         return prompt_ids, completion_ids
 

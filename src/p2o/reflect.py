@@ -13,6 +13,7 @@ from .control import ControlGuard
 from .errors import ConfigError
 from .evolve import ReflectionJob, Reflector, Reply
 from .evolve.prompt import read_reply
+from .prefix import efficient
 
 if TYPE_CHECKING:
     from .trainer import P2OTrainer
@@ -132,15 +133,16 @@ def generate_ids(
     for start in range(0, len(prompt_ids), batch_size):
         chunk = {"input_ids": [list(ids) for ids in prompt_ids[start : start + batch_size]]}
         inputs = tokenizer.pad(chunk, padding_side="left", return_tensors="pt").to(model.device)
-        output = model.generate(
-            **inputs,
-            do_sample=temperature > 0,
-            temperature=temperature or None,
-            top_k=None,
-            top_p=None,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+        with efficient(model):
+            output = model.generate(
+                **inputs,
+                do_sample=temperature > 0,
+                temperature=temperature or None,
+                top_k=None,
+                top_p=None,
+                max_new_tokens=max_new_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+            )
         for row in output[:, inputs["input_ids"].size(1) :].tolist():
             completions.append([t for t in row if t != tokenizer.pad_token_id])
         progress(len(inputs["input_ids"]))

@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import math
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,15 +28,14 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from p2o.data import nearest, sample_of
 from p2o.errors import DataError, RewardError
+from p2o.hanging import watched
 from p2o.hard import is_solved
 from p2o.loading import load_module
 from p2o.samples import Sample
 from p2o.verify import Verdict, shared_pool
 
-logger = logging.getLogger(__name__)
-
 DEADLINE = 10.0  # seconds a check may take
-SLOW_SECONDS = 60.0  # after which a user's reward function is said to be slow
+TIMEOUT = 600.0  # seconds a call of a user's reward function may take; NCCL waits as long for the other ranks
 
 
 @dataclass(frozen=True)
@@ -300,8 +297,16 @@ class FunctionReward:
     and infinity are taken as None and counted in ``not_scorable``.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str, *, solution_from_answer: bool = False) -> None:
-        self.function, self.name = function, name
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        *,
+        solution_from_answer: bool = False,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """``timeout``: seconds after which a call is stopped with an error (0: never)."""
+        self.function, self.name, self.timeout = function, name, timeout
         self.__name__ = name
         self.solution_from_answer = solution_from_answer
         self.not_scorable = 0
@@ -326,20 +331,13 @@ class FunctionReward:
         count = len(arguments["completions"])
         if self.solution_from_answer and "answer" in arguments:
             arguments.setdefault("solution", arguments["answer"])
-        # It runs in this process and cannot be killed; a hanging one is at least named.
-        slow = threading.Timer(
-            SLOW_SECONDS, logger.warning, ("reward %r has been running for %g s", self.name, SLOW_SECONDS)
-        )
-        slow.daemon = True
-        slow.start()
-        try:
-            values = self.function(**arguments)
-            if inspect.iscoroutine(values):
-                values = asyncio.run(values)
-        except Exception as error:
-            raise RewardError(f"reward function {self.name!r} raised {type(error).__name__}: {error}") from error
-        finally:
-            slow.cancel()
+        with watched(self.name, self.timeout):
+            try:
+                values = self.function(**arguments)
+                if inspect.iscoroutine(values):
+                    values = asyncio.run(values)
+            except Exception as error:
+                raise RewardError(f"reward function {self.name!r} raised {type(error).__name__}: {error}") from error
         if not hasattr(values, "__len__") or isinstance(values, str | Mapping):
             raise RewardError(
                 f"reward function {self.name!r} returned {type(values).__name__}; it must return a list "
@@ -452,6 +450,7 @@ def _trl_function(reward: Reward) -> Callable[..., list[float | None]]:
         return [score.reward for score in scores]
 
     function.__name__ = reward.name
+    function.has_deadline = True  # type: ignore[attr-defined]  # of its own: `hanging.watch` leaves it alone
     return function
 
 
@@ -479,21 +478,29 @@ _MAPPING_KEYS = ("name", "pattern", "describe", "compare", "extract")
 
 
 def resolve_reward(
-    spec: str | Mapping[str, Any] | Callable[..., Any] | Reward, *, deadline: float = DEADLINE
+    spec: str | Mapping[str, Any] | Callable[..., Any] | Reward,
+    *,
+    deadline: float = DEADLINE,
+    timeout: float = TIMEOUT,
 ) -> Reward:
-    """The reward a recipe names (see the table above). ``deadline``: seconds per check of built-in rewards.
+    """The reward a recipe names (see the table above).
 
+    ``deadline``: CPU seconds per check of built-in rewards; ``timeout``: seconds per call of a reward function.
     Raises RewardError for an unknown name, a mapping that makes no sense, or a function that does not load.
     """
-    if isinstance(spec, str):
-        return _named(spec, deadline)
-    if isinstance(spec, Mapping):
-        return _from_mapping(spec, deadline)
     if isinstance(spec, Reward):
         return spec
-    if hasattr(spec, "forward") or not callable(spec):
+    if isinstance(spec, str):
+        reward = _named(spec, deadline)
+    elif isinstance(spec, Mapping):
+        reward = _from_mapping(spec, deadline)
+    elif hasattr(spec, "forward") or not callable(spec):
         raise RewardError(f"{type(spec).__name__} is no reward function; reward models are not supported")
-    return FunctionReward(spec, getattr(spec, "__name__", type(spec).__name__))
+    else:
+        reward = FunctionReward(spec, getattr(spec, "__name__", type(spec).__name__))
+    if isinstance(reward, FunctionReward):
+        reward.timeout = timeout
+    return reward
 
 
 def _named(spec: str, deadline: float) -> Reward:

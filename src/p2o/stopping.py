@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -24,6 +25,11 @@ class StoppedError(P2OError):
     def __init__(self, message: str, exit_code: int = 2) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+COPY_SECONDS = 5.0
+"""A signal that comes again within these seconds is a launcher's copy: when a machine is taken away, every process is
+told, and torchrun passes on to its workers what it was told itself."""
 
 
 class StopRequest:
@@ -59,16 +65,23 @@ class StopRequest:
 
 @contextmanager
 def signals_stop(request: StopRequest) -> Iterator[None]:
-    """Inside, the first SIGTERM or Ctrl-C makes the request; a second one ends the process at once."""
+    """Inside, the first SIGTERM or Ctrl-C makes the request; a later one ends the process at once."""
+    first_at = 0.0
 
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal first_at
+        if request and time.monotonic() - first_at < COPY_SECONDS:
+            return
         if request:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + number)
         name = signal.Signals(number).name
         request.make(f"{name} was received", 128 + number)
-        print(f"p2o: {name}: the running step is finished and saved first (again: stop at once)", file=sys.stderr)
+        first_at = time.monotonic()
+        print(
+            f"p2o: {name}: the running step is finished and saved first (again, later: stop at once)", file=sys.stderr
+        )
 
     before: dict[int, Any] = {}
     if threading.current_thread() is not threading.main_thread():  # Python lets no other thread set handlers

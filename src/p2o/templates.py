@@ -93,7 +93,7 @@ def make_pool(
 
     The bare prompt ("") may be part of the cover (it solves what it solves), as in the reference.
     """
-    cover = greedy_cover([[float(s) for s in row] for row in solved_CV])
+    cover = greedy_cover(solved_CV)
     return [
         PoolTemplate(
             text=templates[c],
@@ -133,8 +133,9 @@ def assign(
     if templated_slots < 1:
         return assignment
     for sample_id in sample_ids:
-        allowed = [t for t in pool if not forbidden(t.text, sample_id)]
-        choices = [t for t in allowed if sample_id in t.solves] or allowed
+        solving = [t for t in pool if sample_id in t.solves]
+        choices = [t for t in solving if not forbidden(t.text, sample_id)]
+        choices = choices or [t for t in pool if not forbidden(t.text, sample_id)]
         if not any(t.text for t in choices):
             continue
         weights = [max(t.weight, MIN_WEIGHT) for t in choices]

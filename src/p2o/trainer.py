@@ -6,6 +6,10 @@ that TRL computes stays on the bare prompt x, and the ratio mask enters through 
 
 from __future__ import annotations
 
+from . import compat  # noqa: F401 (before TRL: another version may lack a name that is imported below)
+
+# isort: split
+
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,14 +31,17 @@ from .cost import CostMeter, Made, Phase
 from .coverage import coverage_warning
 from .data import sample_of
 from .dead_rows import live_rows, rows_to_keep, share_of_denominator, supports, take_rows
+from .engine import hold_back, roomy_engine
 from .errors import ConfigError
 from .evolve import Reflector, Reply
 from .evolve.prompt import shorten
 from .finite import FiniteGuard
-from .generation import Generator, trackers_off
+from .generation import Generator, roll_out_templated, trackers_off
+from .hanging import watch
 from .hard import is_solved
 from .loop import EpochSummary, JointLoop
 from .metrics import Group, cost_metrics, group_metrics
+from .peers import lost_peers_explained
 from .record import MAX_CHARS, EpochRecord, RecordedRollout
 from .reflect import LocalReflector, guard_control_tokens
 from .resume import failing_writes_explained, load_state, save_state
@@ -85,6 +92,10 @@ class P2OTrainer(GRPOTrainer):
                 raise ConfigError(f"{name} cannot be combined with prompt templates; use trl.GRPOTrainer for it")
         if args is None:
             args = P2OConfig("p2o-run")
+        if reward_funcs is not None:
+            several = isinstance(reward_funcs, list)
+            watched = [watch(f, args.reward_timeout) for f in (reward_funcs if several else [reward_funcs])]
+            reward_funcs = watched if several else watched[0]
         if train_dataset is None or not hasattr(train_dataset, "__len__"):
             raise ConfigError("P2OTrainer needs a train_dataset of known length (no iterable data set)")
         if "sample_id" not in train_dataset.column_names:
@@ -98,6 +109,7 @@ class P2OTrainer(GRPOTrainer):
         self.loop = JointLoop(args, samples, self.run_dir / "p2o")
         self.record = EpochRecord(self.run_dir / "p2o")
         self.last_evaluation: dict[str, float] = {}
+        self.last_solved: dict[str, bool] = {}
         self.stop = StopRequest()
         self.finite = FiniteGuard(self)
         self.saved_step = -1
@@ -105,14 +117,15 @@ class P2OTrainer(GRPOTrainer):
         self._batch: Batch | None = None
         self._phase: Phase = "rollout"
         self._sampler: ReplayingSampler | None = None
-        super().__init__(
-            model=model,
-            reward_funcs=reward_funcs,
-            args=args,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-            **kwargs,
-        )
+        with roomy_engine():
+            super().__init__(
+                model=model,
+                reward_funcs=reward_funcs,
+                args=args,
+                train_dataset=train_dataset,
+                eval_dataset=eval_dataset,
+                **kwargs,
+            )
         self._check_inputs(len(train_dataset))
         self.generator = Generator(self)
         self._success_index = self._find_success_reward()
@@ -159,6 +172,11 @@ class P2OTrainer(GRPOTrainer):
     def generates_in_step(self) -> bool:
         """Whether all ranks must call generation equally often (sharded weights, vLLM server)."""
         return bool(self.use_vllm or self.weights_are_sharded)
+
+    @property
+    def corrects_engine(self) -> bool:
+        """Whether the loss weighs rollouts by what the trainer and vLLM make of them."""
+        return bool(self.use_vllm and self.vllm_importance_sampling_correction)
 
     @property
     def weights_are_sharded(self) -> bool:
@@ -208,21 +226,30 @@ class P2OTrainer(GRPOTrainer):
         if batch is not None and self.loop.assignment:
             prompt_ids = self._put_templates(batch, prompt_ids)
             num_generations = 1  # the prompts of a group differ
-        completion_ids, logprobs = super()._generate_single_turn(
-            prompt_ids, images, multimodal_fields, num_generations, has_tool_images
-        )
+
+        def generate(ids: list[list[int]]) -> tuple[list[list[int]], Any]:
+            return GRPOTrainer._generate_single_turn(
+                self, ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+
+        if batch is not None and any(batch.templates) and self.generates_alone:
+            completion_ids, batch.drawn_logps = roll_out_templated(self, batch.templates, prompt_ids, generate)
+            logprobs = None
+        else:
+            completion_ids, logprobs = generate(prompt_ids)
         self.cost[self._phase].add(
             rollouts=len(completion_ids) if self._phase != "reflect" else 0,
             prompt_tokens=sum(map(len, prompt_ids)),
             generated_tokens=sum(map(len, completion_ids)),
         )
         if logprobs is not None and batch is not None and batch.templates:
-            # TRL compares the engine's log-probs with the trainer's on x; under a template they are of another
-            # distribution. None gives these tokens a correction of exactly 1.
-            logprobs = [
-                [None] * len(row) if template else row for row, template in zip(logprobs, batch.templates, strict=True)
-            ]
+            logprobs, batch.engine_logps = hold_back(logprobs, batch.templates)
         return completion_ids, logprobs
+
+    @property
+    def generates_alone(self) -> bool:
+        """Whether this rank generates by itself, with transformers' own loop."""
+        return not (self.generates_in_step or self.args.use_transformers_continuous_batching)
 
     def _put_templates(self, batch: Batch, prompt_ids: list[list[int]]) -> list[list[int]]:
         """Replaces the prompt ids of templated slots by those of T(x, z); rows where it does not fit stay bare."""
@@ -415,12 +442,15 @@ class P2OTrainer(GRPOTrainer):
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ConfigError("evaluate needs an eval_dataset")
+        if not self.is_in_train:
+            self._last_loaded_step = -1  # the engine may hold others: the best weights are loaded at the last step
         was_training = self.model.training
         self.model.eval()
         with trackers_off(self):
             rollouts = self.generator.roll_out([("", row) for row in dataset], self.args.eval_temperature, "evaluate")
         self.model.train(was_training)
         count = len(rollouts)
+        self.last_solved = {sample_of(row).id: r.solved for row, r in zip(dataset, rollouts, strict=True)}
         metrics = {
             f"{metric_key_prefix}_bare_success": sum(r.solved for r in rollouts) / count,
             f"{metric_key_prefix}_reward": sum(r.reward for r in rollouts) / count,
@@ -453,7 +483,8 @@ class P2OTrainer(GRPOTrainer):
         eval_on_start = self.args.eval_on_start
         self.args.eval_on_start = eval_on_start and not resume_from_checkpoint
         try:
-            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            with lost_peers_explained(self.run_dir):
+                output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         finally:
             self.args.eval_on_start = eval_on_start
         if self.stop:

@@ -1,0 +1,65 @@
+"""Which prompts of a batch begin alike, and how many tokens they share. Pure functions on token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+ALIKE = 0.5
+"""Two prompts that share this part of the shorter one are of one group."""
+WORTH, SAVED = 0.7, 512
+"""Prefixes are shared when that leaves at most this part of the prompt tokens to compute, and saves at least so many:
+it takes a forward pass of its own."""
+
+Ids = Sequence[int]
+
+
+def common(a: Ids, b: Ids) -> int:
+    """How many tokens two rows begin with alike."""
+    limit = min(len(a), len(b))
+    return next((n for n in range(limit) if a[n] != b[n]), limit)
+
+
+def groups_of(rows: Sequence[Ids]) -> list[int]:
+    """The group of each row. Rows that begin alike are of one group if there are enough of them, else of group 0; how
+    many are enough is chosen so that the fewest tokens have to be computed."""
+    runs: list[list[int]] = []
+    for n in sorted(range(len(rows)), key=lambda n: tuple(rows[n])):
+        head = rows[runs[-1][0]] if runs else ()
+        if runs and common(head, rows[n]) >= ALIKE * min(len(head), len(rows[n])):
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+
+    def grouped(enough: int) -> list[int]:
+        groups = [0] * len(rows)
+        for number, run in enumerate(runs, start=1):
+            if len(run) >= enough:
+                for n in run:
+                    groups[n] = number
+        return groups
+
+    return min((grouped(size) for size in sorted({len(run) + 1 for run in runs} | {2})), key=partial(computed, rows))
+
+
+def prefix_lengths(rows: Sequence[Ids], groups: Sequence[int]) -> dict[int, int]:
+    """How many tokens all rows of a group begin with; at least the last token of every row is left out."""
+    lengths: dict[int, int] = {}
+    first: dict[int, Ids] = {}
+    for row, group in zip(rows, groups, strict=True):
+        length = common(first.setdefault(group, row), row)
+        lengths[group] = min(lengths.get(group, length), length, len(row) - 1)
+    return lengths
+
+
+def computed(rows: Sequence[Ids], groups: Sequence[int]) -> int:
+    """Prompt tokens to compute with shared prefixes, padding counted."""
+    lengths = prefix_lengths(rows, groups)
+    rest = max(len(row) - lengths[group] for row, group in zip(rows, groups, strict=True))
+    return len(lengths) * max(lengths.values()) + len(rows) * rest
+
+
+def pays(rows: Sequence[Ids], groups: Sequence[int]) -> bool:
+    """Whether shared prefixes save enough."""
+    before, after = len(rows) * max(map(len, rows)), computed(rows, groups)
+    return after <= WORTH * before and before - after >= SAVED
