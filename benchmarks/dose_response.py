@@ -84,10 +84,10 @@ def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> d
 def in_a_process(world: str, path: Path, arm: str, seed: int, max_cost: float, folder: Path) -> dict[str, Any]:
     """`one_run` in a process of its own; its policy is at ``path``."""
     target = folder / f"{world}-{arm}-{seed}"
-    file = target.with_suffix(".json")
+    file = target.with_name(f"{target.name}.json")
     command = [sys.executable, __file__, "--one", str(path), arm, str(seed), str(max_cost), str(target)]
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_suffix(".log").open("w") as log:
+    with target.with_name(f"{target.name}.log").open("w") as log:
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
     return {"world": world, **json.loads(file.read_text())}
 
@@ -185,7 +185,7 @@ def main() -> None:
     if arguments.one:
         world, arm, seed, max_cost, folder = arguments.one
         found = one_run(world, arm, int(seed), float(max_cost), Path(folder))
-        Path(folder).with_suffix(".json").write_text(json.dumps(found))
+        Path(f"{folder}.json").write_text(json.dumps(found))
         return
     content: dict[str, Any] = {"bare_success": {}, "runs": []}
     if RESULT.exists():

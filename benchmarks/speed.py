@@ -1,5 +1,6 @@
 """What P²O costs in time against TRL's GRPO: ratios measured in one run (A B A B, medians).
 
+    export OMP_NUM_THREADS=1
     python benchmarks/speed.py                      # the built-in policy
     python benchmarks/speed.py --model builtin:smollm2 --only templated --rows 16
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
+import os
 import random
 import statistics
 import subprocess
@@ -22,7 +23,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import peak_memory
+
 RESULT = Path(__file__).parent / "results" / "speed.json"
+Times = tuple[float, float]
 TEMPLATE = "Show your work. Go from right to left. Keep the carry. State the total at the end."
 K = 4
 
@@ -63,19 +67,21 @@ class Steps:
         self.optimizer = self.trainer.create_optimizer()
         self.trainer.current_gradient_accumulation_steps = 1
 
-    def whole(self) -> float:
-        """Seconds of a whole step."""
+    def whole(self) -> Times:
+        """A whole step."""
         import torch
 
         torch.manual_seed(0)
         trainer = self.trainer
         trainer._step, trainer._buffered_inputs = 0, None
         trainer.model.train()
-        start = time.perf_counter()
-        trainer.training_step(trainer.model, self.rows, None)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return time.perf_counter() - start
+
+        def step() -> None:
+            trainer.training_step(trainer.model, self.rows, None)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+        return timed(step)
 
     def prepare(self) -> Any:
         import torch
@@ -86,29 +92,42 @@ class Steps:
         self.batch = self.trainer._generate_and_score_completions(self.rows)
         return self.batch
 
-    def update(self) -> tuple[float, float]:
-        """(seconds of forward, backward and optimizer on the prepared batch, loss)."""
-        start = time.perf_counter()
-        loss = self.trainer._compute_loss(self.trainer.model, self.batch)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return time.perf_counter() - start, loss.item()
+    def weights(self) -> list[Any]:
+        return [p.detach().clone() for p in self.trainer.model.parameters()]
+
+    def update(self) -> Times:
+        """Forward, backward and optimizer on the prepared batch; the loss is kept."""
+
+        def step() -> None:
+            loss = self.trainer._compute_loss(self.trainer.model, self.batch)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.loss = loss.item()
+
+        return timed(step)
 
 
-def ratio(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -> dict[str, Any]:
-    """Median of ours over median of theirs, A B A B, after one warm-up each."""
+def timed(call: Callable[[], Any]) -> Times:
+    """(seconds on the clock, CPU seconds of this process)."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - clock, time.process_time() - cpu
+
+
+def ratio(ours: Callable[[], Times], theirs: Callable[[], Times], pairs: int) -> dict[str, Any]:
+    """Ours over theirs, A B A B, after one warm-up each: medians of CPU time, which other work on the machine hardly
+    touches (``ratio``), and of time on the clock (``clock_ratio``). With one thread on an idle machine they agree."""
     ours(), theirs()
-    a, b = [], []
-    for _ in range(pairs):
-        a.append(ours())
-        b.append(theirs())
-    return {
-        "ratio": round(statistics.median(a) / statistics.median(b), 3),
-        "pair_ratios": [round(x / y, 3) for x, y in zip(a, b, strict=True)],
-        "ours_s": round(statistics.median(a), 3),
-        "theirs_s": round(statistics.median(b), 3),
-    }
+    times = [(ours(), theirs()) for _ in range(pairs)]
+    result: dict[str, Any] = {}
+    for name, n in (("ratio", 1), ("clock_ratio", 0)):
+        a, b = ([pair[side][n] for pair in times] for side in (0, 1))
+        result[name] = round(statistics.median(a) / statistics.median(b), 3)
+        result[f"{name}_pairs"] = [round(x / y, 3) for x, y in zip(a, b, strict=True)]
+        unit = "s" if n == 0 else "cpu_s"
+        result[f"ours_{unit}"], result[f"theirs_{unit}"] = (round(statistics.median(t), 3) for t in (a, b))
+    return result
 
 
 def plain(o: argparse.Namespace) -> dict[str, Any]:
@@ -121,81 +140,94 @@ def dead(o: argparse.Namespace) -> dict[str, Any]:
     """80 % dead groups: forward, backward and optimizer; and the whole step."""
     ours, theirs = Steps(o.model, True, o.rows, 0.8), Steps(o.model, False, o.rows, 0.8)
     ours.prepare(), theirs.prepare()
-    update = ratio(lambda: ours.update()[0], lambda: theirs.update()[0], o.pairs)
+    before = theirs.weights()
+    update = ratio(ours.update, theirs.update, o.pairs)
     return {
         **update,
-        "losses": [ours.update()[1], theirs.update()[1]],
+        "losses": [ours.loss, theirs.loss],
+        "largest_difference_of_weights": largest_difference(ours.weights(), theirs.weights()),
+        "largest_change_of_weights": largest_difference(theirs.weights(), before),
         "whole_step": ratio(ours.whole, theirs.whole, o.pairs),
     }
 
 
+def largest_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
+
+
 def templated(o: argparse.Namespace) -> dict[str, Any]:
-    """Half of the rows templated, all groups alive."""
-    ours, theirs = Steps(o.model, True, o.rows), Steps(o.model, False, o.rows)
+    """Half of the rows templated, all groups alive; completions as long as the quickstart's."""
+    ours, theirs = (Steps(o.model, mine, o.rows, tokens=o.tokens) for mine in (True, False))
     slots = [TEMPLATE] * (K // 2) + [""] * (K // 2)
     ours.trainer.loop.assignment = dict.fromkeys(ours.trainer.train_rows, slots)
-    return {"model": o.model, "rows": o.rows, **ratio(ours.whole, theirs.whole, o.pairs)}
+    prompt = ours.trainer._tokenize_prompts([ours.rows[0]["prompt"]])[0][0]
+    template = ours.trainer._tokenizer(TEMPLATE)["input_ids"]
+    shape = {"prompt_tokens": len(prompt), "template_tokens": len(template), "completion_tokens": o.tokens}
+    return {"model": o.model, "rows": o.rows, **shape, **ratio(ours.whole, theirs.whole, o.pairs)}
 
 
 def evolution(o: argparse.Namespace) -> dict[str, Any]:
-    """W = 16, dev 40, 6 iterations: generation calls, and time against one call per candidate (gepa's default)."""
+    """W = 16, dev 40, 6 iterations: generation calls, and time against gepa's default, which evaluates each parent,
+    each child and each accepted candidate by itself."""
     from p2o.data import load_samples
-    from p2o.evolve import EvolveConfig, PhrasesReflector, evolve
+    from p2o.evolve import EvolveConfig, PhrasesReflector, evolve, pipeline
     from p2o.policies import LocalPolicy, rollout_fn
     from p2o.recipe import load_recipe
     from p2o.rewards import RewardSet, resolve_reward
-    from p2o.samples import Rollout, RolloutFn, Sample
 
     hard = [s for s in load_samples("builtin:sandbox/train") if s.columns["level"] == "hard"]
     policy = LocalPolicy("builtin:sandbox", batch_size=256)
     batched = rollout_fn(policy, RewardSet([resolve_reward("last_number")]), 0.0, 56)
     bank = load_recipe("quickstart").task.reflector_phrases
-    calls = {"batched": 0, "single": 0}
+    ours = pipeline.Pipeline
+    calls: dict[str, int] = {}
 
-    def together(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
-        calls["batched"] += 1
-        return batched(pairs)
+    class OneByOne(ours):  # type: ignore[misc, valid-type]
+        def batch_evaluate(self, items: Any, **options: Any) -> list[Any]:
+            for candidate, samples in items:  # afterwards all are known, and the call below generates nothing
+                self.scorer.score([(candidate[pipeline.TEXT], s) for s in samples], self.phase)
+            return list(super().batch_evaluate(items, **options))
 
-    def one_by_one(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
-        results: dict[int, Rollout] = {}
-        for template in dict.fromkeys(t for t, _ in pairs):
-            places = [n for n, (t, _) in enumerate(pairs) if t == template]
-            calls["single"] += 1
-            results |= zip(places, batched([pairs[n] for n in places]), strict=True)
-        return [results[n] for n in range(len(pairs))]
-
-    def timed(rollout: RolloutFn) -> float:
+    def evolution(kind: type) -> Times:
         config = EvolveConfig(budget=100_000, parents=16, fill_proposals=True, max_iterations=6, seed=1)
-        start = time.perf_counter()
-        evolve(hard[40:], hard[:40], rollout, PhrasesReflector(bank), config, Path(tempfile.mkdtemp()))
-        return time.perf_counter() - start
+        folder = Path(tempfile.mkdtemp())
+        pipeline.Pipeline = kind  # type: ignore[misc, assignment]
+        times = timed(lambda: evolve(hard[40:], hard[:40], batched, PhrasesReflector(bank), config, folder))
+        calls[kind.__name__] = json.loads((folder / "evolution.json").read_text())["cost"]["generation_calls"]
+        return times
 
-    result = ratio(lambda: timed(together), lambda: timed(one_by_one), o.pairs)
-    runs = o.pairs + 1
-    return {**result, "calls_batched": calls["batched"] // runs, "calls_per_candidate": calls["single"] // runs}
+    result = ratio(lambda: evolution(ours), lambda: evolution(OneByOne), o.pairs)
+    return {**result, "calls_batched": calls["Pipeline"], "calls_per_candidate": calls["OneByOne"]}
 
 
 def bookkeeping(o: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of ledger, cover, assignment and JSON by size of the hard set (300 candidates, no model)."""
+    """CPU seconds of ledger, cover, assignment (with the leak guard) and JSON by size of the hard set: 300 candidates,
+    each of which solves 5 % of the samples, no model."""
+    from p2o.evolve import leaks_answer
     from p2o.hard import HardLedger
+    from p2o.samples import Sample
     from p2o.templates import assign, make_pool, pool_to_json
 
+    def one_epoch(samples: dict[str, Sample], templates: list[str], solved: list[list[bool]]) -> None:
+        ledger = HardLedger()
+        for i in samples:
+            ledger.record(i, [0.0] * 6)
+        scores = [[float(s) for s in row] for row in solved]
+        pool = make_pool(templates, scores, solved, list(samples))
+        assignment = assign(
+            ledger.hard_ids(1), pool, 6, random.Random(0), forbidden=lambda text, i: leaks_answer(text, samples[i])
+        )
+        json.dumps([ledger.state_dict(), pool_to_json(pool), assignment])
+
     seconds = {}
+    templates = [f"{TEMPLATE} Check the column {c} twice, and write every sum on a line." for c in range(300)]
     for n in (100, 1_000, 10_000):
         rng = random.Random(0)
-        ids = [f"s{i}" for i in range(n)]
-        solved = [[rng.random() < 0.05 for _ in ids] for _ in range(300)]
-        scores = [[float(s) for s in row] for row in solved]
-        start = time.perf_counter()
-        ledger = HardLedger()
-        for i in ids:
-            ledger.record(i, [0.0] * 6)
-        hard = ledger.hard_ids(1)
-        pool = make_pool([f"t{c}" for c in range(300)], scores, solved, ids)
-        assignment = assign(hard, pool, 6, random.Random(0))
-        json.dumps([ledger.state_dict(), pool_to_json(pool), assignment])
-        seconds[str(n)] = round(time.perf_counter() - start, 3)
-    return {"seconds": seconds}
+        texts = [(f"s{i}", f"What is {i} + {2 * i}?", str(3 * i)) for i in range(n)]
+        samples = {i: Sample(i, ({"role": "user", "content": q},), a) for i, q, a in texts}
+        solved = [[rng.random() < 0.05 for _ in samples] for _ in templates]
+        seconds[str(n)] = round(timed(lambda: one_epoch(samples, templates, solved))[1], 3)  # noqa: B023
+    return {"cpu_seconds": seconds}
 
 
 def imports(o: argparse.Namespace) -> dict[str, Any]:
@@ -215,9 +247,14 @@ def imports(o: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def memory(o: argparse.Namespace) -> dict[str, Any]:
+    """Peak memory of runs on SmolLM2 with P²O and with GRPO."""
+    return peak_memory.memory("builtin:smollm2", 32, 1)
+
+
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "plain": plain, "dead": dead, "templated": templated, "evolution": evolution, "bookkeeping": bookkeeping,
-    "imports": imports,
+    "imports": imports, "memory": memory,
 }  # fmt: skip
 
 
@@ -225,18 +262,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="builtin:sandbox")
     parser.add_argument("--rows", type=int, default=80)
+    parser.add_argument("--tokens", type=int, default=56, help="of a completion, for templated")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--only", default=",".join(MEASURES))
     options = parser.parse_args()
-    content = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
     for name in options.only.split(","):
         key = name if options.model == "builtin:sandbox" else f"{name} {options.model}"
-        content[key] = MEASURES[name](options)
-        print(key, json.dumps(content[key]), flush=True)
-    content["machine"] = f"{platform.processor() or platform.machine()}, 2 cores"
-    content["versions"] = {name: version(name) for name in ("torch", "transformers", "trl", "gepa")}
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(content, indent=1) + "\n")
+        found = MEASURES[name](options)
+        print(key, json.dumps(found), flush=True)
+        content = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        content[key] = found
+        threads = os.environ.get("OMP_NUM_THREADS")
+        content["machine"] = f"{len(os.sched_getaffinity(0))} CPU cores, OMP_NUM_THREADS={threads}"
+        content["versions"] = {package: version(package) for package in ("torch", "transformers", "trl", "gepa")}
+        RESULT.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

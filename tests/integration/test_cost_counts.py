@@ -18,6 +18,7 @@ class Watch:
         self.counts = Counter()
         self.place = "rollout"
         self.generating = False
+        self.output = None
         model = trainer.model
         generate, self.pad = model.generate, trainer.processing_class.pad_token_id
         self.eos = trainer.processing_class.eos_token_id
@@ -28,15 +29,17 @@ class Watch:
                 output = generate(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
             finally:
                 self.generating = False
-            self.counts[self.place, "rollouts"] += len(output)
-            self.counts[self.place, "prompt_tokens"] += int(attention_mask.sum())
+            if not self._goes_on(input_ids):
+                self.counts[self.place, "rollouts"] += len(output)
+                self.counts[self.place, "prompt_tokens"] += int(attention_mask.sum())
+            self.output = output
             for row in output[:, input_ids.size(1) :].tolist():
                 length = row.index(self.eos) + 1 if self.eos in row else len(row)
                 self.counts[self.place, "generated_tokens"] += length
             return output
 
         def watched_forward(module, args, kwargs):
-            if not self.generating:
+            if not self.generating and not kwargs.get("use_cache"):  # a shared prefix is part of a generation
                 place = "trained_tokens" if torch.is_grad_enabled() else "scored_tokens"
                 self.counts[place] += int(kwargs["attention_mask"].sum())
 
@@ -50,6 +53,11 @@ class Watch:
         before, self.place = self.place, place
         yield
         self.place = before
+
+    def _goes_on(self, input_ids):
+        """Whether these rows are what the last call returned: a generation goes on without its finished rows."""
+        before = [] if self.output is None else self.output.tolist()
+        return bool(before) and all(row in before for row in input_ids.tolist())
 
     def _inside(self, method, place):
         def watched(*args, **kwargs):

@@ -315,8 +315,8 @@ def one_epoch(
     """An epoch in which ``hard`` samples had no success, and the prompt step after it."""
     settings = SimpleNamespace(
         method="p2o", seed=1, num_generations=K, tau=TAU, hard_min_count=minimum, dev_size=4, success_threshold=1.0,
-        withdrawal="solved", bare_slots=0, same_template_in_sample=False, warm_start=False, evolve_budget="60",
-        evolve_parents=2, evolve_minibatch=2, evolve_max_iterations=2, fill_proposals=False, max_template_chars=400,
+        withdrawal="solved", bare_slots=0, same_template_in_sample=False, warm_start=False, pool="cover",
+        evolve_budget="60", evolve_parents=2, evolve_minibatch=2, evolve_max_iterations=2, fill_proposals=False, max_template_chars=400,
         reflect_max_prompt_chars=4000,
     )  # fmt: skip
     everyone = {s.id: s for s in samples(hard + fine)}

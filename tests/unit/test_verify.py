@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from p2o.errors import RewardError
-from p2o.verify import VerifyPool, pack_json, shared_pool
+from p2o.verify import Verdict, VerifyPool, pack_json, shared_pool
 
 HANGING = {"golds": ["5"], "text": r"\boxed{9^{9^{9}}}"}
 
@@ -61,6 +62,44 @@ def test_hanging_checks_are_lost_alone_and_order_is_kept(pool: VerifyPool) -> No
     assert pool.counts["timeout"] - before == 3
 
 
+def gym_task(answer: str) -> dict[str, str]:
+    """The scorer of spiral_matrix evaluates the text; it gives 0.1 if that is a list of the answer."""
+    entry = pack_json({"question": "", "answer": "1 2", "metadata": {}})
+    return {"dataset": "spiral_matrix", "entry": entry, "answer": answer}
+
+
+def test_what_needs_more_than_its_first_try_is_finished_after_all_others() -> None:
+    """The first try has a tenth of the deadline; the slow check needs more, and all of them together its rest."""
+    pool = VerifyPool("reasoning_gym", size=1)
+    slow = "[1, 2] if sum(range(10**8)) else []"
+    answers = [slow, *(f"[1, 2, {n}]" for n in range(40)), "[1, 2]"]
+    order: list[int] = []
+    hear = pool._hear
+
+    def noted(worker: Any, verdicts: dict[int, Verdict]) -> bool:
+        known = set(verdicts)
+        alive = hear(worker, verdicts)
+        order.extend(sorted(set(verdicts) - known))
+        return alive
+
+    pool._hear = noted  # type: ignore[method-assign]
+    verdicts = pool.run([gym_task(answer) for answer in answers], deadline=8)
+    assert [v.score for v in verdicts] == [0.1] + [0.0] * 40 + [0.1]
+    assert {v.outcome for v in verdicts} == {"checked"}
+    assert order == [*range(1, 42), 0]
+    (asleep,) = pool.run([gym_task("__import__('time').sleep(60)")], deadline=0.2)
+    pool.close()
+    assert asleep.outcome == "timeout"
+
+
+def test_equal_checks_are_made_once(pool: VerifyPool) -> None:
+    before = pool.counts["timeout"]
+    start = time.monotonic()
+    assert {v.outcome for v in pool.run([HANGING] * 30, deadline=1)} == {"timeout"}
+    assert time.monotonic() - start < 20
+    assert pool.counts["timeout"] - before == 30
+
+
 def test_a_dead_worker_is_replaced(pool: VerifyPool) -> None:
     task = {"golds": ["5"], "text": "\\boxed{5}"}
     pool.run([task], deadline=30)
@@ -81,7 +120,6 @@ def test_closing_ends_all_processes_and_a_closed_pool_starts_again(pool: VerifyP
 
 
 def test_text_that_a_scorer_evaluates_can_do_no_harm(tmp_path: Path) -> None:
-    """The scorer of spiral_matrix evaluates the text; it gives 0.1 if that is a list of the answer."""
     file = tmp_path / "written"
     assert "PYTEST_CURRENT_TEST" in os.environ
     expected = {
@@ -93,14 +131,13 @@ def test_text_that_a_scorer_evaluates_can_do_no_harm(tmp_path: Path) -> None:
         "exit()": (0.0, "crash"),
         "1 2": (1.0, "checked"),
     }
-    entry = pack_json({"question": "", "answer": "1 2", "metadata": {}})
-    tasks = [{"dataset": "spiral_matrix", "entry": entry, "answer": answer} for answer in expected]
+    tasks = [gym_task(answer) for answer in expected]
     pool = shared_pool("reasoning_gym")
     found = [(verdict.score, verdict.outcome) for verdict in pool.run(tasks, deadline=30)]
     assert dict(zip(expected, found, strict=True)) == expected
     assert not file.exists()
     with pytest.raises(RewardError, match="no data set 'spiral'"):
-        pool.run([{"dataset": "spiral", "entry": entry, "answer": "1"}], deadline=30)
+        pool.run([{**gym_task("1"), "dataset": "spiral"}], deadline=30)
     assert pool.run(tasks[-1:], deadline=30)[0].score == 1.0  # the pool goes on
 
 
