@@ -310,14 +310,15 @@ def test_hard_and_soft_mask(ratios: list[float], base: float) -> None:
 
 
 def one_epoch(
-    folder: Path, solving: str, text: str = "Think.", hard: int = 12, fine: int = 4, minimum: int = 10
+    folder: Path, solving: str, text: str = "Think.", hard: int = 12, fine: int = 4, minimum: int = 10, **changes: Any
 ) -> tuple[JointLoop, Any]:
     """An epoch in which ``hard`` samples had no success, and the prompt step after it."""
+    changes.setdefault("pool", "cover")
     settings = SimpleNamespace(
         method="p2o", seed=1, num_generations=K, tau=TAU, hard_min_count=minimum, dev_size=4, success_threshold=1.0,
-        withdrawal="solved", bare_slots=0, same_template_in_sample=False, warm_start=False, pool="cover",
-        evolve_budget="60", evolve_parents=2, evolve_minibatch=2, evolve_max_iterations=2, fill_proposals=False, max_template_chars=400,
-        reflect_max_prompt_chars=4000,
+        withdrawal="solved", bare_slots=0, same_template_in_sample=False, warm_start=False,
+        evolve_budget="60", evolve_parents=2, evolve_minibatch=2, evolve_max_iterations=2, fill_proposals=False,
+        max_template_chars=400, reflect_max_prompt_chars=4000, **changes,
     )  # fmt: skip
     everyone = {s.id: s for s in samples(hard + fine)}
     loop = JointLoop(settings, everyone, folder)
@@ -349,3 +350,12 @@ def test_fewer_hard_samples_than_the_minimum_are_left_bare(tmp_path: Path) -> No
     loop, summary = one_epoch(tmp_path, solving="everything", hard=9)
     assert not summary.evolved
     assert loop.assignment == {}
+
+
+def test_with_proposals_as_the_pool_what_solved_nothing_is_assigned_too(tmp_path: Path) -> None:
+    loop, summary = one_epoch(tmp_path / "cover", solving="nothing")
+    assert (loop.pool, loop.assignment) == ([], {})
+    loop, summary = one_epoch(tmp_path / "proposals", solving="nothing", pool="proposals")
+    assert [(t.text, t.weight) for t in loop.pool] == [("Think.", 1.0)]
+    assert loop.assignment == {s.id: ["Think."] * K for s in samples(12)}
+    assert summary.accepted == 0
