@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from p2o.data import load_samples, to_dataset
 from p2o.models import resolve_model
 
@@ -69,3 +71,15 @@ def rollout_batch(trainer: Any, template: str, bare_slots: int = 0) -> dict[str,
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1
     return trainer._generate_and_score_completions(rows)
+
+
+def log_probs(model: Any, prompts: Any, batch: dict[str, Any]) -> list[Any]:
+    """log π(y_t | prompt, y_<t) of the batch's completions, row by row, without padding."""
+    rows = []
+    for n, ids in enumerate(prompts):
+        completion = batch["completion_ids"][n][batch["completion_mask"][n].bool()]
+        whole = torch.cat([torch.tensor(ids), completion])[None]
+        with torch.no_grad():
+            table = model(whole).logits[0, :-1].log_softmax(-1)
+        rows.append(table.gather(1, whole[0, 1:, None])[-len(completion) :, 0])
+    return rows

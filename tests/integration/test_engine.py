@@ -5,7 +5,7 @@ import torch
 
 import fake_vllm
 from fake_vllm import MISMATCH
-from helpers import ALL_FOUR, hard_rows, last_number, make_trainer, rollout_batch
+from helpers import ALL_FOUR, hard_rows, last_number, log_probs, make_trainer, rollout_batch
 from p2o.engine import MIN_SEQUENCES
 from p2o.evolve import PhrasesReflector
 from p2o.models import resolve_model
@@ -24,18 +24,6 @@ def installed(monkeypatch):
 
 def with_engine(out, **changes):
     return make_trainer(out, use_vllm=True, **changes)
-
-
-def log_probs(model, prompts, batch):
-    """log π(y_t | prompt, y_<t) of the batch's completions, row by row, without padding."""
-    rows = []
-    for n, ids in enumerate(prompts):
-        completion = batch["completion_ids"][n][batch["completion_mask"][n].bool()]
-        whole = torch.cat([torch.tensor(ids), completion])[None]
-        with torch.no_grad():
-            table = model(whole).logits[0, :-1].log_softmax(-1)
-        rows.append(table.gather(1, whole[0, 1:, None])[-len(completion) :, 0])
-    return rows
 
 
 def bare_and_templated_prompts(trainer, bare_slots):

@@ -7,7 +7,7 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 
 import p2o.context as context_module
-from helpers import ALL_FOUR, hard_rows, letters, make_trainer, rollout_batch, settings
+from helpers import ALL_FOUR, hard_rows, letters, log_probs, make_trainer, rollout_batch, settings
 from p2o.models import resolve_model
 
 
@@ -108,15 +108,7 @@ def test_ratio_mask_by_hand(tmp_path):
     model, K = trainer.model, trainer.num_generations
 
     def logps(prompts):
-        texts = [trainer.processing_class(text)["input_ids"] for text in prompts]
-        rows = []
-        for n, ids in enumerate(texts):
-            completion = batch["completion_ids"][n][batch["completion_mask"][n].bool()]
-            whole = torch.cat([torch.tensor(ids), completion])[None]
-            with torch.no_grad():
-                table = model(whole).logits[0, :-1].log_softmax(-1)
-            rows.append(table.gather(1, whole[0, 1:, None])[-len(completion) :, 0])
-        return rows
+        return log_probs(model, [trainer.processing_class(text)["input_ids"] for text in prompts], batch)
 
     questions = [row["prompt"][0]["content"] for row in trainer.train_rows.values() for _ in range(K)]
     bare = logps([f"<u>{q}<a>" for q in questions])

@@ -70,7 +70,7 @@ def compare(
     )
     runner = Runner(launcher, jobs)
     tasks = [
-        Task(arm, seed, folder / arm.name / f"seed-{seed}", {**settings_of(arm, recipe), **spend})
+        Task(arm, seed, folder, {**settings_of(arm, recipe), **spend})
         for seed in range(seeds)
         for arm in chosen
         if arm.kind != "equal_cost"
@@ -114,13 +114,13 @@ def _equal(arm: Arm, seed: int, recipe: Recipe, folder: Path, made: Sequence[Tas
     if not costs:
         return []
     spend = {"max_cost": max(costs), "max_rollouts": None, "max_steps": -1, "num_train_epochs": UNTIL_SPENT}
-    return [Task(arm, seed, folder / arm.name / f"seed-{seed}", {**settings_of(arm, recipe), **spend})]
+    return [Task(arm, seed, folder, {**settings_of(arm, recipe), **spend})]
 
 
 def finished(arm: Arm, folder: Path) -> list[Task]:
     """The arm's finished runs in a comparison's folder, by seed."""
     seeds = sorted(int(path.name.removeprefix("seed-")) for path in (folder / arm.name).glob("seed-*") if path.is_dir())
-    tasks = [Task(arm, seed, folder / arm.name / f"seed-{seed}", {}) for seed in seeds]
+    tasks = [Task(arm, seed, folder, {}) for seed in seeds]
     return [task for task in tasks if task.finished]
 
 

@@ -30,9 +30,15 @@ class Task:
 
     arm: Arm
     seed: int
-    folder: Path
+    comparison: Path
+    """The comparison's folder."""
     settings: Mapping[str, Any]
-    """Keys of the recipe that differ from the comparison's own, the arm's and the budget's."""
+    """Keys of the recipe that differ from the comparison's own: the arm's and the budget's."""
+
+    @property
+    def folder(self) -> Path:
+        """The run's own directory."""
+        return self.comparison / self.arm.name / f"seed-{self.seed}"
 
     @property
     def label(self) -> str:
