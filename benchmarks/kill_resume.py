@@ -30,6 +30,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,8 @@ def train(run_dir: Path, recipe: Path, resume: bool, hook: Callable[[], None] | 
             from p2o.cli import main
 
             code = main(["train", str(recipe), "--output_dir", str(run_dir), *(["--resume"] if resume else [])])
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -239,7 +242,8 @@ def main() -> int:
     places = f"model_name_or_path: {policy}\neval: {dev}\n"
     recipe.write_text(f"{RECIPE}{places}num_train_epochs: {args.epochs}\n", encoding="utf-8")
     start = time.perf_counter()
-    assert train(work / "undisturbed", recipe, False) == 0, (work / "undisturbed.log").read_text()[-2000:]
+    code = train(work / "undisturbed", recipe, False)
+    assert code == 0, f"exit {code}: {(work / 'undisturbed.log').read_text()[-2000:]}"
     seconds = time.perf_counter() - start
     reference = fingerprint(work / "undisturbed")
     assert train(work / "again", recipe, False) == 0
