@@ -6,8 +6,9 @@ Worlds are sandbox policies that differ in one number: how likely each of the fo
 shipped one is one of them; the milder ones are built by ``pretrain.py --bare`` when they are not in ``--worlds`` yet
 (about 20 minutes for the first, 5 for each other), and each one's bare success is measured by ``calibrate.py``.
 
-Each run trains until the hard dev sums are solved at 80 %, looked at every half epoch, or until ``--max-cost``. Runs
-that are in ``benchmarks/results/dose-response.json`` already are kept.
+Each run trains until 80 % of the bare rollouts on the hard dev sums are right, drawn at the training's temperature as
+the starting policy's success is (greedily the mildest world is solved before any training), looked at every half epoch;
+or until ``--max-cost``. Runs that are in ``benchmarks/results/dose-response.json`` already are kept.
 """
 
 from __future__ import annotations
@@ -35,8 +36,6 @@ WORLDS = (SHIPPED, "0.084", "0.155", "0.275", "0.54")
 ARMS = ("grpo", "p2o", "p2o_graduated")
 TARGET = 0.80
 KEY = "eval_bare_success_hard"
-FLOOR = 1e4
-"""Smallest cost that the picture shows."""
 
 
 def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> dict[str, Any]:
@@ -57,6 +56,7 @@ def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> d
         "max_cost": max_cost,
         "eval_strategy": "steps",
         "eval_steps": 5,
+        "eval_temperature": load_recipe("quickstart").training.temperature,
         "save_strategy": "no",
         "disable_tqdm": True,
     }
@@ -152,8 +152,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
         medians = []
         for world, success in content["bare_success"].items():
             rows = [r for r in content["runs"] if r["world"] == world and r["arm"] == arm]
-            # What the starting policy solves greedily costs nothing; on a log axis it stands at the floor.
-            costs = [math.inf if r["cost"] is None else max(r["cost"], FLOOR) for r in rows]
+            costs = [math.inf if r["cost"] is None else r["cost"] for r in rows]
             if not costs:
                 continue
             x = 100 * success * (1 + 0.08 * (n - 1))
