@@ -1,0 +1,72 @@
+"""Rows of single files: the user's, and those of this package."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from p2o.data.columns import Row
+from p2o.data.spelling import nearest
+from p2o.errors import DataError
+
+
+def only_train(source: str, split: str | None) -> None:
+    """Raise DataError if a split other than ``train`` is asked for."""
+    if split not in (None, "train"):
+        raise DataError(f"{source} has no split {split!r}; a file has one split, called train")
+
+
+def from_json(path: Path) -> list[Row]:
+    """One object a line, or (``.json`` alone) one list of them."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}") from None
+    whole = path.suffix == ".json" and text.lstrip().startswith("[")
+    lines = [(0, text)] if whole else [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    rows: list[Any] = []
+    for number, line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            number = number or getattr(error, "lineno", 0)
+            raise DataError(f"line {number} of {path} is not valid JSON ({error}); mend or drop it") from None
+        rows.extend(value if whole else [value])
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise DataError(f"row {number} of {path} is not a JSON object with columns")
+    return rows
+
+
+def from_parquet(path: Path, keep: Sequence[str] | None) -> list[Row]:
+    """All rows; of the columns only those in ``keep``, if it is given."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        names = None if keep is None else [n for n in parquet.read_schema(path).names if n in keep]
+        rows: list[Row] = parquet.read_table(path, columns=names).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as parquet: {str(error).splitlines()[0]}") from None
+    return rows
+
+
+def from_package(source: str, name: str, split: str | None) -> list[Row]:
+    """The rows of ``builtin:FOLDER/NAME``."""
+    only_train(source, split)
+    package = importlib.resources.files("p2o")
+    folder, _, stem = name.partition("/")
+    present = [
+        f"builtin:{entry.name}/{file.name.removesuffix('.jsonl')}"
+        for entry in package.iterdir()
+        if entry.is_dir()
+        for file in entry.iterdir()
+        if file.name.endswith(".jsonl")
+    ]
+    if source not in present:
+        raise DataError(f"there is no {source}{nearest(source, present)}; there are {', '.join(sorted(present))}")
+    with importlib.resources.as_file(package / folder / f"{stem}.jsonl") as path:
+        return from_json(path)

@@ -1,0 +1,41 @@
+"""Rows of folders and of the Hugging Face hub, through `datasets`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from p2o.data.columns import Row
+from p2o.errors import DataError
+
+
+def from_datasets(
+    source: str, name: str, config: str | None, split: str | None, keep: Sequence[str] | None
+) -> list[Row]:
+    """The rows of a split: the one asked for, else ``train``, else the only one there is."""
+    import datasets
+
+    try:
+        if any((Path(name) / state).is_file() for state in ("state.json", "dataset_dict.json")):
+            loaded = datasets.load_from_disk(name)
+        else:
+            loaded = datasets.load_dataset(name, config, split=split)
+    except ConnectionError as error:
+        raise DataError(
+            f"the data set {source} is not on this machine, and the hub cannot be reached "
+            f"({error}); check the path, or download it first on a machine with a network"
+        ) from None
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"the data set {source} cannot be loaded: {reason}") from None
+    if isinstance(loaded, Mapping):
+        wanted = split or ("train" if "train" in loaded else next(iter(loaded)) if len(loaded) == 1 else None)
+        if wanted not in loaded:
+            raise DataError(f"{source} has no split {split!r}; choose one of {', '.join(loaded)}")
+        loaded = loaded[wanted]
+    elif split is not None and loaded.split is not None and split.partition("[")[0] != str(loaded.split):
+        raise DataError(f"{source} has no split {split!r}; it holds only {loaded.split}")
+    if keep is not None:
+        loaded = loaded.select_columns([n for n in loaded.column_names if n in keep])
+    rows: list[Row] = loaded.to_list()
+    return rows

@@ -1,0 +1,37 @@
+"""Which reader a source is for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from p2o.data.columns import Row
+from p2o.data.files import from_json, from_package, from_parquet, only_train
+from p2o.data.gym import from_gym
+from p2o.data.hub import from_datasets
+from p2o.errors import DataError
+
+
+def read(source: str, split: str | None, keep: Sequence[str] | None) -> list[Row]:
+    """All rows of a source (see the table in `p2o.data`). Raises DataError if it cannot be read."""
+    scheme, _, rest = source.partition(":")
+    if scheme == "reasoning_gym":
+        return from_gym(source, rest)
+    if scheme == "builtin":
+        return from_package(source, rest, split)
+    path = Path(source).expanduser()
+    if path.suffix in (".jsonl", ".json", ".parquet"):
+        only_train(source, split)
+        if not path.is_file():
+            raise DataError(f"there is no file {source}; check the path (it is taken from the working directory)")
+        return from_parquet(path, keep) if path.suffix == ".parquet" else from_json(path)
+    if path.is_dir():
+        return from_datasets(source, str(path), None, split, keep)
+    match = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?", source)
+    if match is None or source.startswith("."):
+        raise DataError(
+            f"there is no data set {source}; give a .jsonl, .json or .parquet file, a folder, a hub name, "
+            "reasoning_gym:NAME or builtin:NAME"
+        )
+    return from_datasets(source, match[1], match[2], split, keep)

@@ -1,0 +1,12 @@
+"""What a misspelt name may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`` (did you mean …?)`` with the names most like ``name``, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=2)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""

@@ -1,0 +1,46 @@
+r"""Verifiable rewards with feedback text.
+
+`resolve_reward` makes a `Reward` of a name, a mapping or a function; a `RewardSet` scores completions with
+several of them, says what *solved* means, and hands them to TRL as reward functions.
+
+| spec | rule | compared by |
+|---|---|---|
+| ``boxed`` | the last ``\boxed{}`` | math-verify |
+| ``last_number`` | the last number of the text | value |
+| ``exact`` | the whole text, stripped | equality |
+| ``math`` | what math-verify finds in the text | math-verify |
+| ``{name, pattern, describe, compare}`` | group 1 of the last match | ``text`` (default), ``number``, ``math`` |
+| ``reasoning_gym``, ``{name: reasoning_gym, extract: boxed \| last_number \| exact}`` or ``{…, pattern, describe}`` | by default between ``<answer>`` and ``</answer>`` | the data set's own scorer |
+| ``trl:accuracy_reward``, ``module:function``, ``path/to/file.py:function``, a callable | a reward function with TRL's signature | |
+"""  # noqa: E501
+
+from p2o.rewards.answer import DEADLINE, AnswerReward, GymReward, check_gold
+from p2o.rewards.function import TIMEOUT, FunctionReward
+from p2o.rewards.resolve import resolve_reward
+from p2o.rewards.reward_set import RewardSet, partial_credit_warning, text_of
+from p2o.rewards.rules import GYM_RULE, RULES, Compare, Rule, last_boxed, last_number, number, pattern_rule
+from p2o.rewards.score import Reward, Score, Scored
+
+__all__ = [
+    "DEADLINE",
+    "GYM_RULE",
+    "RULES",
+    "TIMEOUT",
+    "AnswerReward",
+    "Compare",
+    "FunctionReward",
+    "GymReward",
+    "Reward",
+    "RewardSet",
+    "Rule",
+    "Score",
+    "Scored",
+    "check_gold",
+    "last_boxed",
+    "last_number",
+    "number",
+    "partial_credit_warning",
+    "pattern_rule",
+    "resolve_reward",
+    "text_of",
+]

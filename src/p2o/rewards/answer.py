@@ -1,0 +1,124 @@
+"""Rewards for the right answer in the right format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from p2o.errors import DataError, RewardError
+from p2o.rewards.feedback import judged, short, wrong_format
+from p2o.rewards.rules import GYM_RULE, Compare, Rule, last_number, number
+from p2o.rewards.score import Score
+from p2o.samples import Sample
+from p2o.verify import Verdict, shared_pool
+
+DEADLINE = 10.0  # seconds a check may take
+RIGHT, WRONG = Verdict(1.0, "checked"), Verdict(0.0, "checked")
+
+
+def golds_of(sample: Sample) -> list[str]:
+    """The right answers of a sample: its answer, or all of them where the data set names several."""
+    return list(sample.columns.get("answers") or ([] if sample.answer is None else [sample.answer]))
+
+
+class AnswerReward:
+    """1 for the right answer in the right format, else 0."""
+
+    def __init__(self, name: str, rule: Rule, deadline: float = DEADLINE) -> None:
+        self.name, self.rule, self.deadline = name, rule, deadline
+
+    def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]:
+        answers = [self.rule.extract(text) for text in completions]
+        golds = [golds_of(sample) for sample in samples]
+        for sample, gold in zip(samples, golds, strict=True):
+            if not gold:
+                raise RewardError(f"reward {self.name!r} needs an answer, and sample {sample.id!r} has none")
+        verdicts = [
+            None if answer is None else self._at_once(answer, gold) for answer, gold in zip(answers, golds, strict=True)
+        ]
+        open_rows = [i for i, answer in enumerate(answers) if answer is not None and verdicts[i] is None]
+        form = "{}" if self.rule.whole else "\\boxed{{{}}}"  # math-verify takes a boxed answer as it stands
+        tasks = [{"golds": golds[i], "text": form.format(answers[i])} for i in open_rows]
+        for i, verdict in zip(open_rows, shared_pool("math").run(tasks, self.deadline), strict=True):
+            verdicts[i] = verdict
+        return [
+            wrong_format(self.rule)
+            if answer is None or verdict is None or (self.rule.whole and verdict.outcome == "unreadable")
+            else judged(answer, gold, verdict, self.deadline)
+            for answer, gold, verdict in zip(answers, golds, verdicts, strict=True)
+        ]
+
+    def _at_once(self, answer: str, golds: Sequence[str]) -> Verdict | None:
+        """The verdict, if no mathematics is needed for it."""
+        if any(answer == gold.strip() for gold in golds):
+            return RIGHT
+        if self.rule.compare == "text":
+            return WRONG
+        values = [number(gold) for gold in golds]
+        if self.rule.compare == "number":
+            value = number(last_number(answer) or "")
+            return RIGHT if value is not None and value in values else WRONG
+        value = number(answer)
+        if value is not None and all(v is not None for v in values) and _all_whole([value, *values]):
+            return RIGHT if value in values else WRONG
+        return None
+
+    def check_gold(self, samples: Sequence[Sample]) -> None:
+        """Raise DataError if the right answer of a sample cannot be compared by this rule."""
+        check_gold(samples, self.rule.compare, self.deadline)
+
+
+def _all_whole(values: Sequence[Decimal | None]) -> bool:
+    return all(value is not None and value == value.to_integral_value() for value in values)
+
+
+def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: float = DEADLINE) -> None:
+    """Raise DataError naming the first sample whose right answer cannot be read (see `Rule`)."""
+    if compare == "text":
+        return
+    golds = {gold: sample for sample in reversed(samples) for gold in golds_of(sample)}
+    unknown = [gold for gold in reversed(golds) if number(gold) is None]
+    if compare == "math":
+        tasks = [{"golds": [gold], "text": None} for gold in unknown]
+        verdicts = shared_pool("math").run(tasks, deadline)
+        unknown = [gold for gold, verdict in zip(unknown, verdicts, strict=True) if verdict.score < 1]
+    if unknown:
+        kind, other = (
+            ("a number", "'boxed'") if compare == "number" else ("mathematics", "'exact' or a pattern compared as text")
+        )
+        first = golds[unknown[0]]
+        where = f"in {first.place}" if first.place else f"of sample {first.id!r}"
+        raise DataError(
+            f"the answer {short(unknown[0])!r} {where} cannot be read as {kind} "
+            f"({len(unknown)} of {len(golds)} different answers); mend or drop such rows, "
+            f"or use the reward {other}"
+        )
+
+
+class GymReward:
+    """What the scorer of the sample's reasoning-gym data set gives for the answer (0 to 1)."""
+
+    def __init__(self, name: str, rule: Rule = GYM_RULE, deadline: float = DEADLINE) -> None:
+        self.name, self.rule, self.deadline = name, rule, deadline
+
+    def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]:
+        answers = [self.rule.extract(text) for text in completions]
+        rows = [i for i, answer in enumerate(answers) if answer is not None]
+        tasks = [self._task(str(answers[i]), samples[i]) for i in rows]
+        scores = [wrong_format(self.rule)] * len(answers)
+        for i, verdict in zip(rows, shared_pool("reasoning_gym").run(tasks, self.deadline), strict=True):
+            scores[i] = judged(str(answers[i]), golds_of(samples[i]), verdict, self.deadline)
+        return scores
+
+    def _task(self, answer: str, sample: Sample) -> dict[str, str]:
+        columns = sample.columns
+        if not columns.get("reasoning_gym") or not columns.get("reasoning_gym_entry"):
+            raise RewardError(
+                f"reward {self.name!r} needs rows of a reasoning_gym: source, and sample {sample.id!r} is not one"
+            )
+        return {
+            "dataset": columns["reasoning_gym"],
+            "entry": columns["reasoning_gym_entry"],
+            "answer": answer,
+        }

@@ -1,0 +1,124 @@
+"""Several rewards with weights, as the loop and as TRL use them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from p2o.data import sample_of
+from p2o.errors import RewardError
+from p2o.hard import is_solved
+from p2o.rewards.answer import AnswerReward
+from p2o.rewards.function import FunctionReward
+from p2o.rewards.score import Reward, Score, Scored
+from p2o.samples import Sample
+from p2o.verify import shared_pool
+
+
+class RewardSet:
+    """Several rewards with weights, and the one that says what *solved* means."""
+
+    def __init__(
+        self,
+        rewards: Sequence[Reward],
+        weights: Sequence[float] | None = None,
+        success_reward_name: str | None = None,
+        success_threshold: float = 1.0,
+    ) -> None:
+        """``weights`` default to 1, ``success_reward_name`` to the first reward.
+
+        Raises RewardError without rewards, with two of one name, with a wrong number of weights, or with an
+        unknown success reward.
+        """
+        names = [reward.name for reward in rewards]
+        if not names:
+            raise RewardError("no reward is given; name at least one")
+        if len(set(names)) < len(names):
+            raise RewardError(f"two rewards have the same name ({', '.join(names)}); give one another name")
+        if weights is not None and len(weights) != len(names):
+            raise RewardError(f"{len(weights)} reward weights are given for {len(names)} rewards")
+        if success_reward_name is not None and success_reward_name not in names:
+            raise RewardError(
+                f"the success reward {success_reward_name!r} is not among the rewards ({', '.join(names)})"
+            )
+        self.rewards = list(rewards)
+        self.weights = [1.0] * len(names) if weights is None else [float(weight) for weight in weights]
+        self.success_reward_name = success_reward_name or names[0]
+        self.success_threshold = success_threshold
+
+    def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Scored]:
+        """Score each completion of its sample; ``context`` may hold ``completion_ids`` and the like."""
+        names = [reward.name for reward in self.rewards]
+        by_reward = [reward.score(completions, samples, **context) for reward in self.rewards]
+        return [self._join(dict(zip(names, row, strict=True))) for row in zip(*by_reward, strict=True)]
+
+    def _join(self, scores: Mapping[str, Score]) -> Scored:
+        values = {name: score.reward for name, score in scores.items()}
+        total = sum(w * v for w, v in zip(self.weights, values.values(), strict=True) if v is not None)
+        texts = [score.feedback if len(scores) == 1 else f"{name}: {score.feedback}" for name, score in scores.items()]
+        success = values[self.success_reward_name]
+        return Scored(float(total), values, is_solved(success, self.success_threshold), "\n".join(texts))
+
+    def check_gold(self, samples: Sequence[Sample]) -> None:
+        """Raise DataError if a right answer cannot be compared by one of the built-in rewards."""
+        for reward in self.rewards:
+            if isinstance(reward, AnswerReward):
+                reward.check_gold(samples)
+
+    def counts(self) -> dict[str, int]:
+        """How many checks of this process were lost (timeout, crash, failed), and not_scorable rewards."""
+        lost: Counter[str] = Counter()
+        for kind in ("math", "reasoning_gym"):
+            lost.update(shared_pool(kind).counts)
+        functions = [reward for reward in self.rewards if isinstance(reward, FunctionReward)]
+        return {name: lost[name] for name in ("timeout", "crash", "failed")} | {
+            "not_scorable": sum(function.not_scorable for function in functions)
+        }
+
+    def trl_functions(self) -> list[Callable[..., list[float | None]]]:
+        """One reward function per reward, as GRPOTrainer takes them, named after it."""
+        return [_trl_function(reward) for reward in self.rewards]
+
+
+def _trl_function(reward: Reward) -> Callable[..., list[float | None]]:
+    def function(
+        prompts: list[Any], completions: list[Any], completion_ids: Any = None, **columns: Any
+    ) -> list[float | None]:
+        if isinstance(reward, FunctionReward):  # as TRL called it, with its completions as they are
+            arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
+            scores = reward.call(**arguments, **columns)
+        else:
+            rows = {name: column for name, column in columns.items() if isinstance(column, list)}
+            samples = [
+                sample_of({"prompt": prompt, **{name: column[i] for name, column in rows.items()}})
+                for i, prompt in enumerate(prompts)
+            ]
+            context = {name: value for name, value in columns.items() if name not in rows}
+            texts = [text_of(completion) for completion in completions]
+            scores = reward.score(texts, samples, completion_ids=completion_ids, **context)
+        if "log_extra" in columns:  # TRL takes numbers alone; the feedback goes beside, into its completions table
+            columns["log_extra"](f"{reward.name}/feedback", [score.feedback for score in scores])
+        return [score.reward for score in scores]
+
+    function.__name__ = reward.name
+    function.has_deadline = True  # type: ignore[attr-defined]  # of its own: `hanging.watch` leaves it alone
+    return function
+
+
+def text_of(completion: Any) -> str:
+    """The text of a completion as TRL hands it out: a string, or messages (their contents, joined)."""
+    if isinstance(completion, str):
+        return completion
+    return "\n".join(str(message.get("content") or "") for message in completion)
+
+
+def partial_credit_warning(rewards: Sequence[float], threshold: float) -> str | None:
+    """One sentence if some rewards are above 0 and none reaches the threshold, else None."""
+    best = max((reward for reward in rewards if reward > 0), default=None)
+    if best is None or is_solved(best, threshold):
+        return None
+    return (
+        f"Rewards above 0 were earned (at most {best:.3g}), but none reaches the success threshold "
+        f"{threshold:g}, so no sample counts as solved; if that is success, lower success_threshold."
+    )

@@ -1,0 +1,37 @@
+"""What a reward gives for a completion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from p2o.samples import Sample
+
+
+@dataclass(frozen=True)
+class Score:
+    """One reward for one completion; None where it does not apply (TRL leaves it out of the sum)."""
+
+    reward: float | None
+    feedback: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """All rewards for one completion."""
+
+    reward: float
+    """The weighted sum, which is what trains."""
+    rewards: Mapping[str, float | None]
+    solved: bool
+    feedback: str
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Scores completions. ``context`` holds what TRL passes to reward functions beside the columns."""
+
+    name: str
+
+    def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]: ...
