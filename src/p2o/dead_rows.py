@@ -23,11 +23,10 @@ FIXED = ("dapo", "cispo", "vespo")
 LOSS_TYPES = ROW_MEAN + TOKEN_MEAN + FIXED
 
 
-def supports(model: torch.nn.Module, loss_type: str) -> bool:
-    """Whether a dead row is without gradient in the model itself: dropout would draw other masks."""
-    config = getattr(model, "config", None)
+def has_dropout(model: torch.nn.Module) -> bool:
+    """Whether the model draws dropout masks in training: a row's gradient then depends on the batch that it is in."""
     drops = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
-    return loss_type in LOSS_TYPES and not drops and not getattr(config, "attention_dropout", 0)
+    return drops or bool(getattr(getattr(model, "config", None), "attention_dropout", 0))
 
 
 def live_rows(inputs: Inputs) -> list[int]:

@@ -30,7 +30,7 @@ from .control import ControlGuard
 from .cost import CostMeter, Made, Phase
 from .coverage import coverage_warning
 from .data import sample_of
-from .dead_rows import live_rows, rows_to_keep, share_of_denominator, supports, take_rows
+from .dead_rows import LOSS_TYPES, has_dropout, live_rows, rows_to_keep, share_of_denominator, take_rows
 from .engine import hold_back, roomy_engine
 from .errors import ConfigError
 from .evolve import Reflector, Reply
@@ -129,7 +129,8 @@ class P2OTrainer(GRPOTrainer):
         self._check_inputs(len(train_dataset))
         self.generator = Generator(self)
         self._success_index = self._find_success_reward()
-        self._model_supports_skipping = supports(self.accelerator.unwrap_model(self.model), self.loss_type)
+        self._has_dropout = has_dropout(self.accelerator.unwrap_model(self.model))
+        self._warn_of_dropout()
         self.reflector = LocalReflector(self, reflector) if isinstance(reflector, str) else reflector
         self.add_callback(LoopCallback(self))
 
@@ -143,6 +144,14 @@ class P2OTrainer(GRPOTrainer):
             raise ConfigError(
                 f"the tokenizer of {self.model.config._name_or_path!r} has no chat template, and prompts are chats; "
                 "set chat_template_path to a tokenizer or a .jinja file that has one (a base model has none of its own)"
+            )
+
+    def _warn_of_dropout(self) -> None:
+        if self.args.skip_dead_rows and self._has_dropout and self.accelerator.is_main_process:
+            warnings.warn(
+                "the model has dropout, so rollouts without advantage are trained like the others; without it "
+                "(lora_dropout: 0, and none in the model's config) they would cost nothing",
+                stacklevel=3,
             )
 
     def _find_success_reward(self) -> int:
@@ -325,7 +334,8 @@ class P2OTrainer(GRPOTrainer):
         """Off by itself where a row without advantage has a gradient or changes another row's."""
         return bool(
             self.args.skip_dead_rows
-            and self._model_supports_skipping
+            and self.loss_type in LOSS_TYPES
+            and not self._has_dropout
             and self.beta == 0
             and not self._entropy_bonus_enabled
             and not self.aux_loss_enabled

@@ -1,10 +1,15 @@
 """Leaving dead rows out changes neither loss nor gradient, for every loss type."""
 
+import warnings
+
 import pytest
 import torch
+from peft import LoraConfig
 
-from helpers import ALL_FOUR, hard_rows, letters, make_trainer, rollout_batch
-from p2o.dead_rows import live_rows, rows_to_keep, supports
+from helpers import ALL_FOUR, hard_rows, letters, make_trainer, rollout_batch, settings
+from p2o import P2OConfig, P2OTrainer
+from p2o.dead_rows import live_rows, rows_to_keep
+from p2o.models import resolve_model
 
 LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"]
 
@@ -79,9 +84,20 @@ def test_off_by_itself_where_a_dead_row_matters(tmp_path, changes):
     assert not make_trainer(tmp_path, letters, **changes).skips_dead_rows
 
 
-def test_dropout_switches_it_off():
-    assert supports(torch.nn.Linear(2, 2), "grpo")
-    assert not supports(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.1)), "grpo")
+@pytest.mark.parametrize("dropout", [0.0, 0.05])
+def test_dropout_switches_it_off_and_the_user_is_told(tmp_path, dropout):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer = P2OTrainer(
+            resolve_model("builtin:sandbox"),
+            letters,
+            P2OConfig(**settings(tmp_path)),
+            train_dataset=hard_rows(4),
+            peft_config=LoraConfig(target_modules="all-linear", lora_dropout=dropout),
+        )
+    told = [str(w.message) for w in caught if "lora_dropout" in str(w.message)]
+    assert trainer.skips_dead_rows is (dropout == 0)
+    assert len(told) == (dropout > 0)
 
 
 def test_ranks_can_be_given_equally_many_rows():
