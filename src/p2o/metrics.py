@@ -10,6 +10,7 @@ from .cost import CostMeter
 
 if TYPE_CHECKING:
     from .loop import EpochSummary
+    from .samples import Rollout
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,25 @@ def group_metrics(groups: Sequence[Group], needed: Collection[str], tau: int) ->
         "p2o/graduated_groups": sum(graduated) / len(groups),
         "p2o/templated": _share([t for g in groups for t in g.templated]),
         **{f"p2o/{name}": rate for name, rate in rates.items() if rate is not None},
+    }
+
+
+def evaluation_metrics(rollouts: Sequence[Rollout], groups: Sequence[str] | None, prefix: str) -> dict[str, float]:
+    """Means over bare rollouts of held-out samples.
+
+    Args:
+        groups: the group that each rollout's sample belongs to; bare success is given for each of them too.
+        prefix: of the names, such as "eval".
+    """
+    by_group: dict[str, list[bool]] = {}
+    for group, rollout in zip(groups or (), rollouts, strict=groups is not None):
+        by_group.setdefault(group, []).append(rollout.solved)
+    count = len(rollouts)
+    return {
+        f"{prefix}_bare_success": sum(r.solved for r in rollouts) / count,
+        f"{prefix}_reward": sum(r.reward for r in rollouts) / count,
+        f"{prefix}_completion_length": sum(r.completion_tokens for r in rollouts) / count,
+        **{f"{prefix}_bare_success_{group}": sum(solved) / len(solved) for group, solved in sorted(by_group.items())},
     }
 
 

@@ -40,7 +40,7 @@ from .generation import Generator, roll_out_templated, trackers_off
 from .hanging import watch
 from .hard import is_solved
 from .loop import EpochSummary, JointLoop
-from .metrics import Group, cost_metrics, group_metrics
+from .metrics import Group, cost_metrics, evaluation_metrics, group_metrics
 from .peers import lost_peers_explained
 from .record import MAX_CHARS, EpochRecord, RecordedRollout
 from .reflect import LocalReflector, guard_control_tokens
@@ -459,19 +459,10 @@ class P2OTrainer(GRPOTrainer):
         with trackers_off(self):
             rollouts = self.generator.roll_out([("", row) for row in dataset], self.args.eval_temperature, "evaluate")
         self.model.train(was_training)
-        count = len(rollouts)
         self.last_solved = {sample_of(row).id: r.solved for row, r in zip(dataset, rollouts, strict=True)}
-        metrics = {
-            f"{metric_key_prefix}_bare_success": sum(r.solved for r in rollouts) / count,
-            f"{metric_key_prefix}_reward": sum(r.reward for r in rollouts) / count,
-            f"{metric_key_prefix}_completion_length": sum(r.completion_tokens for r in rollouts) / count,
-        }
-        groups: dict[str, list[bool]] = {}
-        if (column := self.args.eval_group_column) is not None:
-            for row, rollout in zip(dataset, rollouts, strict=True):
-                groups.setdefault(str(row.get(column)), []).append(rollout.solved)
-        for group, solved in sorted(groups.items()):
-            metrics[f"{metric_key_prefix}_bare_success_{group}"] = sum(solved) / len(solved)
+        column = self.args.eval_group_column
+        groups = [str(row.get(column)) for row in dataset] if column is not None else None
+        metrics = evaluation_metrics(rollouts, groups, metric_key_prefix)
         self.last_evaluation = metrics
         if self.is_in_train:
             self.log(dict(metrics))

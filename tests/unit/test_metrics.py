@@ -2,7 +2,8 @@
 
 from p2o.console import flat_reason
 from p2o.loop import EpochSummary
-from p2o.metrics import Group, epoch_metrics, group_metrics
+from p2o.metrics import Group, epoch_metrics, evaluation_metrics, group_metrics
+from p2o.samples import Rollout
 
 BARE, UNDER = False, True
 GROUPS = [
@@ -66,3 +67,19 @@ def test_a_flat_run_says_why_in_one_line():
 def test_a_run_that_learns_or_is_about_to_says_nothing():
     assert flat(all_failed=100) is None
     assert flat(evolved=True, helping=3, templated_next=400) is None
+
+
+def test_evaluation_metrics_also_by_group():
+    rollouts = [
+        Rollout("4", 1.0, True, completion_tokens=2),
+        Rollout("5", 0.5, False, completion_tokens=4),
+        Rollout("6", 0.0, False, completion_tokens=6),
+    ]
+    assert evaluation_metrics(rollouts, ["hard", "easy", "hard"], "eval") == {
+        "eval_bare_success": 1 / 3,
+        "eval_reward": 0.5,
+        "eval_completion_length": 4,
+        "eval_bare_success_easy": 0.0,
+        "eval_bare_success_hard": 0.5,
+    }
+    assert set(evaluation_metrics(rollouts, None, "t")) == {"t_bare_success", "t_reward", "t_completion_length"}
