@@ -5,6 +5,10 @@ prompt, the share of groups on which every rollout fails; for templated successe
 ratio mask (what does not pass can be unlocked but never distilled).
 
 Shell: ``python benchmarks/smollm2_tasks.py --tasks add1 --formats result,boxed --samples 16 --out table.json``
+
+Success too rare to be met by sampling is computed instead: ``--likelihood`` gives the probability of the right answer
+in each format, steps in front. That of the SmolLM2 recipe, among others:
+``python benchmarks/smollm2_tasks.py --tasks addsub1 --formats lines,final,boxed --temperature 0.7 --likelihood``
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -88,6 +93,7 @@ FORMATS: dict[str, tuple[str, str]] = {
     "equation": (rf"= {N}", "= {}"),
     "tags": (rf"<answer>\s*{N}\s*</answer>", "<answer>{}</answer>"),
     "boxed": (rf"\\boxed\{{{N}\}}", "\\boxed{{{}}}"),
+    "lines": (rf"\A\d+ [-+] \d+ = -?\d+\nThe result is {N}", "The result is {}."),
 }
 """name → (pattern, the format with {} for the answer)."""
 
@@ -106,6 +112,7 @@ def templates(form: str, examples: tuple[Example, Example]) -> dict[str, str]:
         "worked": worked[0],
         "worked_lines": lines[0],
         "worked_twice": "\n\n".join(lines),
+        "as_examples": "Answer as in these examples:\n" + "\n".join(lines),
         "told+worked": f"{told}\n\n{worked[0]}",
         "told+lines": f"{told}\n\n{lines[0]}",
     }
@@ -216,6 +223,25 @@ def measure(
     return out
 
 
+def likelihood(policy: Policy, samples: Sequence[Sample], form: str, template: str, temperature: float) -> str:
+    """How probable the equation and, on the next line, the right answer in the format are; and the mask on them."""
+    bare, templated, whole = [], [], 0
+    lowest: Counter[str] = Counter()
+    for sample in samples:
+        equation = f"{sample.question.removeprefix('Calculate ').rstrip('.')} = {sample.answer}"
+        ids = policy.tokenizer(f"{equation}\n{form.format(sample.answer)}", add_special_tokens=False).input_ids
+        bare_T = policy.logps(policy.prompt_ids("", sample), ids, temperature)
+        templated_T = policy.logps(policy.prompt_ids(template, sample), ids, temperature)
+        bare.append(float(bare_T.sum().exp()))
+        templated.append(float(templated_T.sum().exp()))
+        whole += bool(ratio_mask(bare_T[None], templated_T[None], torch.tensor([True]), 0.01, 10.0).all())
+        lowest[policy.tokenizer.convert_ids_to_tokens(ids)[int((bare_T - templated_T).argmin())]] += 1
+    return (
+        f"bare {fmean(bare):8.1e} (at most {max(bare):.1e})  under the template {fmean(templated):6.1%}  "
+        f"whole inside the mask {whole} of {len(samples)}; lowest ratio at {lowest.most_common(2)}"
+    )
+
+
 def show(task: str, form: str, name: str, row: dict[str, Any]) -> None:
     inside = row.get("whole_inside")
     mask = "" if inside is None else f"{inside:6.0%} {row['tokens_inside']:6.0%}  "
@@ -241,6 +267,9 @@ def main() -> None:
     parser.add_argument("--mask_rows", type=int, default=12, help="templated successes put through the mask")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument(
+        "--likelihood", action="store_true", help="compute probabilities under as_examples; no sampling"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.threads:
@@ -248,6 +277,14 @@ def main() -> None:
     torch.manual_seed(args.seed)
     policy = Policy(args.model, args.batch)
     wanted = args.formats.split(",")
+    if args.likelihood:
+        for task in args.tasks.split(","):
+            source, examples = TASKS[task]
+            samples = load_samples(f"{source}&size={args.samples * 2}&seed={args.seed}")[: args.samples]
+            for form in (FORMATS[name][1] for name in wanted):
+                text = templates(form, examples)["as_examples"]
+                print(f"{task:9s}{form:24s}{likelihood(policy, samples, form, text, args.temperature)}", flush=True)
+        return
     rows: list[dict[str, Any]] = []
     print("task     format       template        solved format greedy   dead  toks  whole/tokens inside, dropped")
     for task in args.tasks.split(","):
