@@ -42,10 +42,10 @@ def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> d
     """Trains one arm until the target or the budget is reached."""
     from transformers import TrainerCallback
 
-    from p2o.build import trainer_of
-    from p2o.compare.arms import ARMS as KNOWN
-    from p2o.compare.arms import settings_of
-    from p2o.recipe import load_recipe
+    from p2o.analysis.compare.arms import ARMS as KNOWN
+    from p2o.analysis.compare.arms import settings_of
+    from p2o.runs.building import trainer_of
+    from p2o.runs.recipe import load_recipe
 
     settings = {
         **settings_of(KNOWN[arm], load_recipe("quickstart")),
@@ -99,7 +99,7 @@ def policy_of(world: str, worlds: Path) -> Path:
     if world == SHIPPED:
         return Path("builtin:sandbox")
     if not (worlds / world / "model.safetensors").exists():
-        script = HERE / "sandbox" / "pretrain.py"
+        script = HERE.parent / "tools" / "sandbox" / "pretrain.py"
         stages = ["--stage-dir", str(worlds / "stages")]
         subprocess.run(
             [sys.executable, str(script), "--bare", world, "--out", str(worlds / world), *stages], check=True
@@ -111,7 +111,7 @@ def bare_success(world: str, path: Path, worlds: Path) -> float:
     """Probability that a bare rollout of a hard sum is right, measured by the calibration script."""
     file = HERE / "results" / "sandbox-calibration.json" if world == SHIPPED else worlds / world / "calibration.json"
     if not file.exists():
-        script = HERE / "sandbox" / "calibrate.py"
+        script = HERE.parent / "tools" / "sandbox" / "calibrate.py"
         command = [sys.executable, str(script), "--policy", str(path), "--out", str(file), "--rollouts", "2000"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return float(json.loads(file.read_text())["bare hard"]["percent_right_by_probability"]["mean"]) / 100

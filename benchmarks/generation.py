@@ -24,10 +24,10 @@ from typing import Any
 
 import torch
 
+from p2o.core.templates import apply_template
 from p2o.data import load_samples
-from p2o.policies import LocalPolicy
-from p2o.prefix import efficient, new_cache, shared_prefixes
-from p2o.templates import apply_template
+from p2o.generation.efficient import efficient, new_cache, shared_prefixes
+from p2o.generation.policies import LocalPolicy
 
 RESULT = Path(__file__).parent / "results" / "generation.json"
 TEMPLATE = "Show your work. Go from right to left. Carry the ones. State the total at the end."
@@ -130,7 +130,7 @@ def main() -> None:
         f"weights in {str(other)[6:]} (baseline: {str(runner.model.dtype)[6:]})": lambda: runner.complete(
             runner.ids, converted
         ),
-        "all of p2o.prefix: roomy cache, shared prefixes, finished rows out": runner.as_p2o,
+        "all of p2o.generation.efficient: roomy cache, shared prefixes, finished rows out": runner.as_p2o,
         "roomy cache (no copy of all keys and values for every token)": runner.roomy_cache,
         "shared prefixes and roomy cache": runner.shared_prefix,
         "static cache": runner.static_cache,

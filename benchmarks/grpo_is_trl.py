@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from p2o.build import rewards_of, samples_of, trainer_of
-from p2o.compare.arms import ARMS, settings_of
+from p2o.analysis.compare.arms import ARMS, settings_of
 from p2o.data import to_dataset
-from p2o.models import resolve_model
-from p2o.recipe import Recipe, load_recipe
+from p2o.generation.models import resolve_model
+from p2o.runs.building import rewards_of, samples_of, trainer_of
+from p2o.runs.recipe import Recipe, load_recipe
 
 RESULT = Path(__file__).parent / "results" / "grpo-is-trl.json"
 

@@ -92,7 +92,7 @@ def train(run_dir: Path, recipe: Path, resume: bool, hook: Callable[[], None] | 
             os.dup2(log, 2)
             if hook is not None:
                 hook()
-            from p2o.cli import main
+            from p2o.cli.main import main
 
             code = main(["train", str(recipe), "--output_dir", str(run_dir), *(["--resume"] if resume else [])])
         except BaseException:
@@ -134,9 +134,9 @@ def killer(point: str) -> Callable[[], None]:
         from transformers import TrainerState
         from transformers.trainer_callback import CallbackHandler
 
-        from p2o.evolve.asking import Asker
-        from p2o.evolve.journal import Journal
-        from p2o.trainer import P2OTrainer
+        from p2o.base.journal import Journal
+        from p2o.core.evolve.asking import Asker
+        from p2o.trl.trainer import P2OTrainer
 
         before(P2OTrainer, "_compute_loss", "loss")
         if what == "epoch":
@@ -187,7 +187,7 @@ def without_times(value: Any) -> Any:
 
 def kill_and_resume(run_dir: Path, recipe: Path, points: str) -> dict[str, Any]:
     """Kills at each of the points in turn, then lets the run finish. What was seen, and the fingerprint."""
-    from p2o.checkpoint import latest_checkpoint
+    from p2o.trl.checkpoint import latest_checkpoint
 
     seen, resumed_from = [], []
     for point in [*points.split("+"), ""]:
@@ -226,9 +226,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--work", type=Path, help="keep the runs in this folder")
     args = parser.parse_args()
-    import p2o.build
-    import p2o.trainer  # noqa: F401  (imported once, before the forks)
-    from p2o.models import resolve_model
+    import p2o.runs.building
+    import p2o.trl.trainer  # noqa: F401  (imported once, before the forks)
+    from p2o.generation.models import resolve_model
 
     work = args.work or Path(tempfile.mkdtemp(prefix="kill-resume-"))
     work.mkdir(parents=True, exist_ok=True)

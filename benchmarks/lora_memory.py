@@ -52,7 +52,7 @@ def one_arm(method: str, weights: str, model: str) -> dict[str, Any]:
 
     from p2o import P2OConfig, P2OTrainer
     from p2o.data import load_samples, to_dataset
-    from p2o.models import resolve_model
+    from p2o.generation.models import resolve_model
 
     samples = [s for s in load_samples("builtin:sandbox/train") if s.columns["level"] == "hard"]
     with tempfile.TemporaryDirectory() as out:

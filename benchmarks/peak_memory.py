@@ -27,7 +27,7 @@ def one_run(method: str, weights: str, model: str, tokens: int) -> dict[str, Any
 
     from p2o import P2OConfig, P2OTrainer
     from p2o.data import load_samples, to_dataset
-    from p2o.models import resolve_model
+    from p2o.generation.models import resolve_model
 
     samples = [s for s in load_samples("builtin:sandbox/train") if s.columns["level"] == "hard"]
     imported = peak_mb()

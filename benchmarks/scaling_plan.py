@@ -1,4 +1,4 @@
-"""What a run costs on many GPUs, on paper: counts from the recipe (`p2o.plan`), hours from stated assumptions.
+"""What a run costs on many GPUs, on paper: counts from the recipe (`p2o.runs.plan`), hours from stated assumptions.
 
     python benchmarks/scaling_plan.py                 # the two runs of docs/scaling.md
     python benchmarks/scaling_plan.py --tokens_per_second 4000 --mean_share 0.3
@@ -15,8 +15,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2o.plan import Plan, make_plan
-from p2o.recipe import load_recipe
+from p2o.runs.plan import Plan, make_plan
+from p2o.runs.recipe import load_recipe
 
 RECIPE = "paper/deepscaler_5k_self"
 

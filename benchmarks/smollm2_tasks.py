@@ -25,12 +25,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from p2o.core.distill import ratio_mask
+from p2o.core.samples import Sample
+from p2o.core.templates import apply_template
 from p2o.data import load_samples
-from p2o.distill import ratio_mask
-from p2o.models import resolve_model
+from p2o.generation.models import resolve_model
 from p2o.rewards import resolve_reward
-from p2o.samples import Sample
-from p2o.templates import apply_template
 
 _SUM = "reasoning_gym:basic_arithmetic?min_terms=2&max_terms=2&allow_parentheses=false&allow_negation=false"
 Example = tuple[str, str, str]

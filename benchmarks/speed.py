@@ -47,7 +47,7 @@ class Steps:
 
         from p2o import P2OConfig, P2OTrainer
         from p2o.data import load_samples, to_dataset
-        from p2o.models import resolve_model
+        from p2o.generation.models import resolve_model
 
         samples = load_samples("builtin:sandbox/train")[: rows // K]
         dataset: Dataset = to_dataset(samples)
@@ -169,11 +169,11 @@ def templated(o: argparse.Namespace) -> dict[str, Any]:
 def evolution(o: argparse.Namespace) -> dict[str, Any]:
     """W = 16, dev 40, 6 iterations: generation calls, and time against gepa's default, which evaluates each parent,
     each child and each accepted candidate by itself."""
+    from p2o.core.evolve import EvolveConfig, PhrasesReflector, evolve, pipeline
     from p2o.data import load_samples
-    from p2o.evolve import EvolveConfig, PhrasesReflector, evolve, pipeline
-    from p2o.policies import LocalPolicy, rollout_fn
-    from p2o.recipe import load_recipe
+    from p2o.generation.policies import LocalPolicy, rollout_fn
     from p2o.rewards import RewardSet, resolve_reward
+    from p2o.runs.recipe import load_recipe
 
     hard = [s for s in load_samples("builtin:sandbox/train") if s.columns["level"] == "hard"]
     policy = LocalPolicy("builtin:sandbox", batch_size=256)
@@ -203,10 +203,10 @@ def evolution(o: argparse.Namespace) -> dict[str, Any]:
 def bookkeeping(o: argparse.Namespace) -> dict[str, Any]:
     """CPU seconds of ledger, cover, assignment (with the leak guard) and JSON by size of the hard set: 300 candidates,
     each of which solves 5 % of the samples, no model."""
-    from p2o.evolve import leaks_answer
-    from p2o.hard import HardLedger
-    from p2o.samples import Sample
-    from p2o.templates import assign, make_pool, pool_to_json
+    from p2o.core.evolve import leaks_answer
+    from p2o.core.hard import HardLedger
+    from p2o.core.samples import Sample
+    from p2o.core.templates import assign, make_pool, pool_to_json
 
     def one_epoch(samples: dict[str, Sample], templates: list[str], solved: list[list[bool]]) -> None:
         ledger = HardLedger()
@@ -243,7 +243,7 @@ def imports(o: argparse.Namespace) -> dict[str, Any]:
 
     return {
         "import_p2o_s": best([sys.executable, "-c", "import p2o"]),
-        "p2o_help_s": best([sys.executable, "-m", "p2o.cli", "--help"]),
+        "p2o_help_s": best([sys.executable, "-m", "p2o", "--help"]),
     }
 
 

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from p2o.verify import Task, Verdict, VerifyPool, default_size
+from p2o.rewards.verifier_pool import Task, Verdict, VerifyPool, default_size
 
 RESULT = Path(__file__).parent / "results" / "verify-speed.json"
 

@@ -27,7 +27,7 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(HERE.parent / "tests" / "support"))
 RESULTS = HERE / "results" / "vllm-cpu.json"
 PORT = 8017
 BANK = ["Show your work.", "Go from right to left.", "Carry the ones.", "State the total at the end."]
@@ -72,7 +72,7 @@ def log_prob_contract(trainer: Any) -> dict[str, Any]:
 
 def trainer_with(out: str, **changes: Any) -> Any:
     from helpers import make_trainer
-    from p2o.evolve import PhrasesReflector
+    from p2o.core.evolve import PhrasesReflector
 
     return make_trainer(
         Path(out),
@@ -154,7 +154,7 @@ def serve(model: str) -> subprocess.Popen[bytes]:
 def server() -> dict[str, Any]:
     from trl.generation.vllm_client import VLLMClient
 
-    from p2o.models import resolve_model
+    from p2o.generation.models import resolve_model
 
     start = time.perf_counter()
     process = serve(resolve_model("builtin:sandbox"))

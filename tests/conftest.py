@@ -23,6 +23,6 @@ def environment() -> Iterator[None]:
 
 @pytest.fixture
 def policy_path() -> str:
-    from p2o.models import resolve_model
+    from p2o.generation.models import resolve_model
 
     return resolve_model("builtin:sandbox")

@@ -3,8 +3,8 @@ r"""A verl reward function on this package's verifier: the answer in the last \b
 Set reward.custom_reward_function.path to this file. `feedback` is what a reflector is told.
 """
 
+from p2o.core.samples import Sample
 from p2o.rewards import resolve_reward
-from p2o.samples import Sample
 
 BOXED = resolve_reward("boxed")
 

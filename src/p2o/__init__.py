@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import P2OConfig
-    from .trainer import P2OTrainer
+    from .trl.config import P2OConfig
+    from .trl.trainer import P2OTrainer
 
 __version__ = "0.1.0"
 __all__ = ["P2OConfig", "P2OTrainer", "__version__"]
 
-_WHERE = {"P2OConfig": ".config", "P2OTrainer": ".trainer"}
+_WHERE = {"P2OConfig": ".trl.config", "P2OTrainer": ".trl.trainer"}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,9 +14,9 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
 from helpers import hard_rows, letters, settings
-from p2o.compat import TRL, check_trl
 from p2o.errors import P2OError
-from p2o.models import resolve_model
+from p2o.generation.models import resolve_model
+from p2o.trl.compat import TRL, check_trl
 
 ROOT = Path(__file__).parents[2]
 
@@ -196,7 +196,7 @@ def test_the_package_requires_the_same_version():
     assert f"trl>={TRL[0]}.{TRL[1]},<{TRL[0]}.{TRL[1] + 1}" in required
 
 
-@pytest.mark.parametrize("statement", ["import p2o.trainer", "from p2o import P2OTrainer"])
+@pytest.mark.parametrize("statement", ["import p2o.trl.trainer", "from p2o import P2OTrainer"])
 def test_with_another_trl_the_import_fails_with_one_sentence(tmp_path, statement):
     faked = tmp_path / "trl-1.17.0.dist-info"
     faked.mkdir()

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from p2o.cli import main
-from p2o.coverage import coverage_warning
+from p2o.cli.main import main
 from p2o.errors import ConfigError
-from p2o.models import resolve_model
+from p2o.generation.models import resolve_model
+from p2o.trl.batch_sizes import coverage_warning
 
 ROWS: list[Any] = [{"prompt": f"What is {n} + 7?", "answer": str(n + 7)} for n in range(8)]
 BASE = {

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from p2o.cli import main
+from p2o.cli.main import main
 
 TINY = """
 base: quickstart
@@ -76,7 +76,7 @@ def test_an_arm_that_fails_is_named_and_the_others_are_kept(recipe, tmp_path, ca
 
 def test_a_killed_comparison_goes_on(recipe, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "p2o.cli", "compare", recipe, "--seeds", "2", "--arms", "grpo", "--out", str(out)]
+    command = [sys.executable, "-m", "p2o", "compare", recipe, "--seeds", "2", "--arms", "grpo", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     first = out / "grpo" / "seed-0" / "p2o" / "result.json"
     deadline = time.monotonic() + 120

@@ -1,4 +1,4 @@
-"""The counts of p2o.cost against counts made at the model itself: every call of generate and of forward."""
+"""The counts of p2o.core.cost against counts made at the model itself: every call of generate and of forward."""
 
 from collections import Counter
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ import torch
 
 from helpers import ALL_FOUR, hard_rows, last_number, settings
 from p2o import P2OConfig, P2OTrainer
-from p2o.evolve import Reply
-from p2o.models import resolve_model
+from p2o.core.evolve import Reply
+from p2o.generation.models import resolve_model
 
 
 class Watch:

@@ -8,8 +8,8 @@ from peft import LoraConfig
 
 from helpers import ALL_FOUR, hard_rows, letters, make_trainer, rollout_batch, settings
 from p2o import P2OConfig, P2OTrainer
-from p2o.dead_rows import live_rows, rows_to_keep
-from p2o.models import resolve_model
+from p2o.generation.models import resolve_model
+from p2o.trl.dead_rows import live_rows, rows_to_keep
 
 LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"]
 

@@ -12,11 +12,11 @@ import pytest
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     out = tmp_path_factory.mktemp("ddp")
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1] / "support"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29597"]
     done = subprocess.run(
         [*command, str(here / "dead_rows_ranks.py"), str(out)],
-        env={**os.environ, "PYTHONPATH": str(here.parent), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -11,7 +11,7 @@ import pytest
 
 import launch
 
-SCRIPT = Path(__file__).parent / "dying_rank.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "dying_rank.py"
 SECONDS = 30
 """So long a survivor may take. Gloo notices a closed connection at once; two busy cores need a few seconds to exit."""
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from helpers import ALL_FOUR
-from p2o.cli import main
-from p2o.models import resolve_model
-from p2o.store import write_json
+from p2o.base.files import write_json
+from p2o.cli.main import main
+from p2o.generation.models import resolve_model
 
 POOL = [{"text": ALL_FOUR, "weight": 0.8, "solves": ["train-000"]}]
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-import p2o.context as context_module
+import p2o.trl.distillation as context_module
 from helpers import ALL_FOUR, hard_rows, letters, log_probs, make_trainer, rollout_batch, settings
-from p2o.models import resolve_model
+from p2o.generation.models import resolve_model
 
 
 def losses_and_weights(trainer):

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from helpers import letters, make_trainer
-from p2o.checkpoint import check_checkpoint, is_whole, latest_checkpoint
+from p2o.base.files import read_json, write_json
+from p2o.base.journal import Journal
 from p2o.errors import StateError
-from p2o.evolve.journal import Journal
-from p2o.store import read_json, write_json
+from p2o.trl.checkpoint import check_checkpoint, is_whole, latest_checkpoint
 
 STEPS = {"max_completion_length": 4, "save_strategy": "steps", "save_steps": 1, "max_steps": 4}
 

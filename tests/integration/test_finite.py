@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-import p2o.context as context_module
+import p2o.trl.distillation as context_module
 from helpers import ALL_FOUR, letters, make_trainer, rollout_batch
-from p2o.checkpoint import latest_checkpoint
-from p2o.stopping import StoppedError
+from p2o.base.stopping import StoppedError
+from p2o.trl.checkpoint import latest_checkpoint
 
 
 def weights(trainer: Any) -> dict[str, torch.Tensor]:

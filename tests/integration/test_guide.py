@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from p2o.cli import main
+from p2o.cli.main import main
 from servers import Answer, ScriptedServer
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin
 
 from helpers import hard_rows, settings
 from p2o import P2OConfig, P2OTrainer
-from p2o.models import resolve_model
+from p2o.generation.models import resolve_model
 
 
 def alternating(completions, **kwargs):

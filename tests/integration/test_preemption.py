@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from p2o.models import resolve_model
+from p2o.generation.models import resolve_model
 
 kill_resume = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "kill_resume.py"))
 
@@ -23,7 +23,7 @@ def start(recipe: Path, run_dir: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29583"]
     command += ["--shutdown-timeout", "120"]  # 30 s by default: a step and a checkpoint, on a crowded machine more
     return subprocess.Popen(
-        [*command, "-m", "p2o.cli", "train", str(recipe), "--output_dir", str(run_dir), *more],
+        [*command, "-m", "p2o", "train", str(recipe), "--output_dir", str(run_dir), *more],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

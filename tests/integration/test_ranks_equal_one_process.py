@@ -10,7 +10,7 @@ import torch
 import launch
 from helpers import ALL_FOUR, make_trainer, rollout_batch
 
-SCRIPT = Path(__file__).parent / "given_completions.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "given_completions.py"
 
 
 @pytest.fixture(scope="module")

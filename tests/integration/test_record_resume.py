@@ -4,8 +4,8 @@ import json
 import shutil
 
 from helpers import ALL_FOUR, make_trainer
-from p2o.evolve import Reply
-from p2o.report import write_report
+from p2o.analysis.report import write_report
+from p2o.core.evolve import Reply
 
 
 def reflect(jobs):

@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from helpers import ALL_FOUR, letters, make_trainer
-from p2o.cli import main
-from p2o.evolve import OpenAIReflector
+from p2o.cli.main import main
+from p2o.core.evolve import OpenAIReflector
 from servers import Answer, ScriptedServer, closed_port_url
 
 KEY = "sk-very-secret-0123456789"
@@ -92,7 +92,7 @@ def test_faults_are_counted_and_the_key_is_written_nowhere(
 
 def test_remote_code_is_off_unless_asked_for() -> None:
     from p2o import P2OConfig
-    from p2o.recipe import load_recipe, shipped_recipes
+    from p2o.runs.recipe import load_recipe, shipped_recipes
 
     assert P2OConfig("x", use_cpu=True, bf16=False).trust_remote_code is False
     for name in shipped_recipes():

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from p2o.report import write_report
+from p2o.analysis.report import write_report
 from runs import EVIL, TEMPLATE, make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -6,10 +6,10 @@ import math
 import torch
 
 from helpers import ALL_FOUR, hard_rows
-from p2o.cli import main
+from p2o.cli.main import main
+from p2o.core.templates import apply_template
 from p2o.data import sample_of
-from p2o.policies import LocalPolicy
-from p2o.templates import apply_template
+from p2o.generation.policies import LocalPolicy
 
 
 def run(tmp_path, *options):

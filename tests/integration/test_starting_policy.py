@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM
 
 from helpers import hard_rows, last_number, settings
 from p2o import P2OConfig, P2OTrainer
-from p2o.models import resolve_model
-from p2o.reflect import starting_policy
+from p2o.generation.models import resolve_model
+from p2o.reflectors.local import starting_policy
 
 
 def test_with_lora_it_is_the_model_without_its_adapter(tmp_path: Path) -> None:

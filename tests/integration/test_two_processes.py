@@ -7,7 +7,7 @@ import pytest
 
 import launch
 
-SCRIPT = Path(__file__).parent / "two_ranks.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "two_ranks.py"
 
 
 def run_two_ranks(kind, tmp_path, *more):

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2o.cli import main
-from p2o.compare.arms import ARMS, P2O_IN_ALL, arms_of, settings_of
-from p2o.compare.command import budget_settings
-from p2o.compare.figure import mean_curve
-from p2o.compare.paired import difference, success, two_way_bootstrap
-from p2o.compare.results import RunResult
-from p2o.compare.summary import summarize
-from p2o.compare.table import markdown, rows_of
+from p2o.analysis.compare.arms import ARMS, P2O_IN_ALL, arms_of, settings_of
+from p2o.analysis.compare.command import budget_settings
+from p2o.analysis.compare.figure import mean_curve
+from p2o.analysis.compare.results import RunResult
+from p2o.analysis.compare.summary import summarize
+from p2o.analysis.compare.table import markdown, rows_of
+from p2o.analysis.statistics import difference, success, two_way_bootstrap
+from p2o.cli.main import main
 from p2o.errors import ConfigError
-from p2o.recipe import load_recipe
+from p2o.runs.recipe import load_recipe
 
 
 @pytest.mark.parametrize("name", [a for a in ARMS if a != "prompt_only"])

@@ -9,14 +9,14 @@ import pytest
 ENGINES = ["torch", "transformers", "trl", "accelerate", "datasets", "verl", "vllm", "ray", "peft"]
 CORE = [
     "p2o",
-    "p2o.samples",
-    "p2o.hard",
-    "p2o.templates",
-    "p2o.evolve",
-    "p2o.cost",
-    "p2o.loop",
-    "p2o.store",
-    "p2o.cli",
+    "p2o.core.samples",
+    "p2o.core.hard",
+    "p2o.core.templates",
+    "p2o.core.evolve",
+    "p2o.core.cost",
+    "p2o.core.loop",
+    "p2o.base.files",
+    "p2o.cli.main",
 ]
 
 
@@ -31,7 +31,7 @@ def test_core_imports_no_engine():
 
 
 def test_distill_needs_torch_alone():
-    assert imported_by(["p2o.distill"]).isdisjoint(set(ENGINES) - {"torch"})
+    assert imported_by(["p2o.core.distill"]).isdisjoint(set(ENGINES) - {"torch"})
 
 
 @pytest.mark.parametrize("module", ["p2o.data", "p2o.rewards"])

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from p2o.cost import PHASES, CostMeter, Made
-from p2o.evolve import Reply
-from p2o.evolve.result import EvolveCost
-from p2o.metrics import cost_metrics
-from p2o.samples import Rollout
+from p2o.core.cost import PHASES, CostMeter, Made
+from p2o.core.evolve import Reply
+from p2o.core.evolve.result import EvolveCost
+from p2o.core.metrics import cost_metrics
+from p2o.core.samples import Rollout
 
 
 def meter():

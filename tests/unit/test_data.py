@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from p2o.base.packed import pack_json, unpack_json
 from p2o.data import DataColumns, load_rows, load_samples, sample_of, stable_id, to_dataset
 from p2o.errors import DataError
-from p2o.verify import pack_json, unpack_json
 
 
 def write(path: Path, rows: list[Any]) -> str:
@@ -30,7 +30,8 @@ ROWS = [{"prompt": f"{n} + {n}?", "answer": 2 * n, "level": n} for n in range(5)
 
 def test_core_imports_no_engine() -> None:
     code = (
-        "import sys, p2o.data, p2o.rewards, p2o.verify; heavy = {'torch', 'transformers', 'trl', 'datasets', "
+        "import sys, p2o.data, p2o.rewards, p2o.rewards.verifier_pool; "
+        "heavy = {'torch', 'transformers', 'trl', 'datasets', "
         "'math_verify', 'reasoning_gym', 'pyarrow'}; print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

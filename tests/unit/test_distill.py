@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.distill import log_ratio, ratio_mask
+from p2o.core.distill import log_ratio, ratio_mask
 
 logp = st.floats(-1e4, 0.0, allow_nan=False, width=32)
 

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from p2o.evaluate import bootstrap_interval, difference, evaluate, history, pass_at_k, wilson_interval
-from p2o.samples import Rollout, Sample
+from p2o.analysis.evaluation import bootstrap_interval, difference, evaluate, history, pass_at_k, wilson_interval
+from p2o.core.samples import Rollout, Sample
 
 
 @pytest.mark.parametrize(("draws", "solved", "k"), [(4, 1, 2), (5, 3, 2), (6, 0, 3), (6, 6, 1), (5, 4, 3)])

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2o.errors import ConfigError, DataError, StateError
-from p2o.evolve import (
+from p2o.core.evolve import (
     BatchReflector,
     CallableReflector,
     Evolution,
@@ -25,7 +24,8 @@ from p2o.evolve import (
     Reply,
     evolve,
 )
-from p2o.samples import Rollout, RolloutFn, Sample
+from p2o.core.samples import Rollout, RolloutFn, Sample
+from p2o.errors import ConfigError, DataError, StateError
 
 
 def make(n: int, start: int = 0) -> list[Sample]:
@@ -335,7 +335,7 @@ def test_a_failure_while_reflecting_is_not_swallowed_by_gepa(tmp_path: Path, mon
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("p2o.evolve.pipeline.Asker.ask", full)
+    monkeypatch.setattr("p2o.core.evolve.pipeline.Asker.ask", full)
     with pytest.raises(OSError, match="disk full"):
         run(tmp_path, Policy(), Climber())
 

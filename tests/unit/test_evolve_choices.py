@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2o.core.evolve import EvolveConfig, budget
+from p2o.core.evolve.budget import CANDIDATES
+from p2o.core.evolve.selection import draw_minibatch, draw_parents, front_weights, rng_for, strictly_better
 from p2o.errors import ConfigError
-from p2o.evolve import EvolveConfig, budget
-from p2o.evolve.budget import CANDIDATES
-from p2o.evolve.selection import draw_minibatch, draw_parents, front_weights, rng_for, strictly_better
 
 
 @pytest.mark.parametrize(

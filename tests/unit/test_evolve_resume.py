@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from p2o.base.journal import Journal
+from p2o.core.evolve import Evolution, EvolveConfig, ReflectionJob, Reply, evolve
+from p2o.core.samples import Rollout, Sample
 from p2o.errors import StateError
-from p2o.evolve import Evolution, EvolveConfig, ReflectionJob, Reply, evolve
-from p2o.evolve.journal import Journal
-from p2o.samples import Rollout, Sample
 
 SAMPLES = [Sample(f"s{i}", [{"role": "user", "content": f"Riddle number {i}"}]) for i in range(30)]
 

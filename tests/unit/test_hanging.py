@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from helpers import make_trainer
-from p2o import hanging
 from p2o.errors import RewardError
-from p2o.hanging import watch
 from p2o.rewards import FunctionReward
+from p2o.rewards import deadline as hanging
+from p2o.rewards.deadline import watch
 
 
 def sleeping(**_: Any) -> list[float]:
@@ -79,9 +79,9 @@ def test_its_own_error_passes() -> None:
 
 def test_code_that_lets_no_signal_through_ends_the_process() -> None:
     script = (
-        "from p2o import hanging\nhanging.GRACE_SECONDS = 0.2\n"
+        "from p2o.rewards import deadline\ndeadline.GRACE_SECONDS = 0.2\n"
         "def endless(**_):\n    return sum(iter(int, 1))\n"  # a C loop that never returns to the interpreter
-        "hanging.watch(endless, 0.2)()\n"
+        "deadline.watch(endless, 0.2)()\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.hard import HardLedger, Tally, dead_groups, split_hard
+from p2o.core.hard import HardLedger, Tally, dead_groups, split_hard
 
 
 def test_hard_is_at_most_tau_minus_one_successes():

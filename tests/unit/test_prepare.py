@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.cli import main
+from p2o.cli.main import main
 from p2o.data import load_samples
+from p2o.data.evaluation_sets import EVAL_SETS, draws, eval_rows
+from p2o.data.paper_rows import PREFIX, as_row
+from p2o.data.training_sets import TRAINING_SETS, answer_type, balance, prepare, readable_answers
 from p2o.errors import DataError
-from p2o.evalsets import EVAL_SETS, draws, eval_rows
-from p2o.prepare import TRAINING_SETS, answer_type, balance, prepare, readable_answers
-from p2o.rows import PREFIX, as_row
 
 DEEPMATH, DEEPSCALER = TRAINING_SETS["deepmath"], TRAINING_SETS["deepscaler"]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.evolve import GENERAL_BANK, BatchReflector, CallableReflector, PhrasesReflector, ReflectionJob, Reply
-from p2o.evolve.phrases import format_reminders, split_phrases
-from p2o.evolve.prompt import read_reply, reflection_prompt, shorten, without_reasoning
+from p2o.core.evolve import GENERAL_BANK, BatchReflector, CallableReflector, PhrasesReflector, ReflectionJob, Reply
+from p2o.core.evolve.prompt import read_reply, reflection_prompt, shorten, without_reasoning
+from p2o.reflectors.phrases import format_reminders, split_phrases
 
 
 def job(template: str = "", seed: int = 0, feedback: str = "", prompt: str = "p") -> ReflectionJob:

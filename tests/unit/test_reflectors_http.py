@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from p2o.core.evolve import Evolution, EvolveConfig, OpenAIReflector, ReflectionJob, Reply, evolve
+from p2o.core.samples import Rollout, Sample
 from p2o.errors import ReflectorError
-from p2o.evolve import Evolution, EvolveConfig, OpenAIReflector, ReflectionJob, Reply, evolve
-from p2o.samples import Rollout, Sample
 from servers import Answer, ScriptedServer, closed_port_url  # type: ignore[import-not-found]
 
 KEY = "sk-very-secret-0123456789"

@@ -5,14 +5,14 @@ import re
 import pytest
 import torch
 
+from p2o.analysis.report import write_report
+from p2o.analysis.report.page import payload
+from p2o.analysis.report.read import read_run
+from p2o.analysis.report.states import by_story, matrix, state
+from p2o.analysis.report.tree import layout
+from p2o.core.evolve.result import Candidate
+from p2o.core.rollout_log import LOG10_EDGES, EpochRecord, RecordedRollout, count_ratios
 from p2o.errors import StateError
-from p2o.evolve.result import Candidate
-from p2o.record import LOG10_EDGES, EpochRecord, RecordedRollout, count_ratios
-from p2o.report import write_report
-from p2o.report.fates import by_story, matrix, state
-from p2o.report.page import payload
-from p2o.report.read import read_run
-from p2o.report.tree import layout
 from runs import EVIL, make_run
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2o.core.samples import Sample
 from p2o.data import load_samples
 from p2o.errors import DataError, RewardError
 from p2o.rewards import (
@@ -26,8 +27,7 @@ from p2o.rewards import (
     partial_credit_warning,
     resolve_reward,
 )
-from p2o.samples import Sample
-from p2o.verify import shared_pool
+from p2o.rewards.verifier_pool import shared_pool
 
 
 def sample(answer: str | None = "42", **columns: Any) -> Sample:

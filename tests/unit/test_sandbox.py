@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import p2o
 
-SANDBOX = Path(p2o.__file__).parent / "sandbox"
+SANDBOX = Path(p2o.__file__).parent / "data" / "sandbox"
 POLICY = SANDBOX / "policy"
-LABORATORY = Path(__file__).resolve().parents[2] / "benchmarks" / "sandbox"
+LABORATORY = Path(__file__).resolve().parents[2] / "tools" / "sandbox"
 ALL_FOUR = "Show your work. Go from the last digit to the first.\nKeep the carry. State the total at the end."
 SIZES = {"train": (128, 32), "dev": (64, 16), "test": (160, 40)}
 Row = dict[str, str]

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from p2o.evaluate import Difference
-from p2o.evolve.result import Candidate, Evolution, EvolveCost
-from p2o.projection import Tokens, project
-from p2o.screen import Masked, Screen, Share, failure_rate, group_shares, what_passes
-from p2o.verdict import verdict
+from p2o.analysis.evaluation import Difference
+from p2o.analysis.screen.measure import Masked, Screen, Share, failure_rate, group_shares, what_passes
+from p2o.analysis.screen.verdict import verdict
+from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
+from p2o.runs.projection import Tokens, project
 
 
 def test_groups_by_successes():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2o.templates import (
+from p2o.core.templates import (
     PoolTemplate,
     apply_template,
     apply_to_prompt,

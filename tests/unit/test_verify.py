@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from p2o.base.packed import pack_json
 from p2o.errors import RewardError
-from p2o.verify import Verdict, VerifyPool, pack_json, shared_pool
+from p2o.rewards.verifier_pool import Verdict, VerifyPool, shared_pool
 
 HANGING = {"golds": ["5"], "text": r"\boxed{9^{9^{9}}}"}
 
@@ -144,7 +145,7 @@ def test_text_that_a_scorer_evaluates_can_do_no_harm(tmp_path: Path) -> None:
 def test_workers_do_not_run_the_main_script_and_end_with_it(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
-        "import sys\nprint('main')\nfrom p2o.verify import shared_pool\n"
+        "import sys\nprint('main')\nfrom p2o.rewards.verifier_pool import shared_pool\n"
         "pool = shared_pool('math')\n"
         "print(pool.run([{'golds': ['5'], 'text': '5'}] * 3, 30)[2].score)\n"
         "print('pids', pool._source.process.pid, *[w.pid for w in pool._workers])\n"

@@ -17,7 +17,7 @@ import torch
 from tiny_run import PHRASES, metrics, run, start
 from transformers import AutoTokenizer
 
-from p2o.models import resolve_model
+from p2o.generation.models import resolve_model
 
 STEPS = 2  # of an epoch
 

@@ -11,9 +11,9 @@ import torch
 from tiny_run import HERE, environment
 
 from helpers import ALL_FOUR, make_trainer
-from p2o.distill import ratio_mask
-from p2o.models import resolve_model
-from p2o.templates import apply_to_prompt
+from p2o.core.distill import ratio_mask
+from p2o.core.templates import apply_to_prompt
+from p2o.generation.models import resolve_model
 
 COMPLETIONS = ["w:r 7+5+0=12 4+8+1=13; 132", "299", "w:l 2+3=5; 5", "623"]
 """What the sandbox policy says with and without templates; none of it need be likely."""

@@ -50,7 +50,7 @@ def write_data(out: Path) -> None:
 
 def overrides(out: Path) -> list[str]:
     """A user's verl configuration for this task, and below it P²O's part."""
-    from p2o.models import resolve_model
+    from p2o.generation.models import resolve_model
 
     return [
         f"data.train_files={out}/train.parquet",

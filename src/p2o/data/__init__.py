@@ -12,11 +12,11 @@ verl's parquet files are recognised by their columns: without an answer column, 
 ``reward_model["ground_truth"]`` (text, or a mapping with ``target``: one or several right answers).
 """
 
-from p2o.data.columns import DEFAULT_COLUMNS, FALLBACK_PROMPT_COLUMNS, RESERVED, DataColumns, Row
-from p2o.data.load import load_rows, load_samples
-from p2o.data.row import stable_id
-from p2o.data.spelling import nearest
-from p2o.data.trl_dataset import sample_of, to_dataset
+from ..base.spelling import nearest
+from .columns import DEFAULT_COLUMNS, FALLBACK_PROMPT_COLUMNS, RESERVED, DataColumns, Row
+from .load import load_rows, load_samples
+from .row import stable_id
+from .trl_dataset import sample_of, to_dataset
 
 __all__ = [
     "DEFAULT_COLUMNS",

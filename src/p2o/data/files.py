@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from p2o.data.columns import Row
-from p2o.data.spelling import nearest
-from p2o.errors import DataError
+from ..base.spelling import nearest
+from ..errors import DataError
+from .columns import Row
 
 
 def only_train(source: str, split: str | None) -> None:
@@ -57,7 +57,7 @@ def from_parquet(path: Path, keep: Sequence[str] | None) -> list[Row]:
 def from_package(source: str, name: str, split: str | None) -> list[Row]:
     """The rows of ``builtin:FOLDER/NAME``."""
     only_train(source, split)
-    package = importlib.resources.files("p2o")
+    package = importlib.resources.files(__package__)
     folder, _, stem = name.partition("/")
     present = [
         f"builtin:{entry.name}/{file.name.removesuffix('.jsonl')}"

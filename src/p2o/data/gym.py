@@ -7,10 +7,10 @@ import dataclasses
 from typing import Any
 from urllib.parse import parse_qsl
 
-from p2o.data.columns import Row
-from p2o.data.spelling import nearest
-from p2o.errors import DataError
-from p2o.verify import pack_json
+from ..base.packed import pack_json
+from ..base.spelling import nearest
+from ..errors import DataError
+from .columns import Row
 
 
 def from_gym(source: str, spec: str) -> list[Row]:

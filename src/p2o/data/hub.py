@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from p2o.data.columns import Row
-from p2o.errors import DataError
+from ..errors import DataError
+from .columns import Row
 
 
 def from_datasets(

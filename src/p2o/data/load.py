@@ -6,11 +6,11 @@ import random
 import warnings
 from collections.abc import Sequence
 
-from p2o.data.columns import DEFAULT_COLUMNS, RESERVED, DataColumns, Row, prompt_column_of
-from p2o.data.row import answers_of, given_ids, messages_of, prompted, stable_id
-from p2o.data.sources import read
-from p2o.errors import DataError
-from p2o.samples import Sample
+from ..core.samples import Sample
+from ..errors import DataError
+from .columns import DEFAULT_COLUMNS, RESERVED, DataColumns, Row, prompt_column_of
+from .row import answers_of, given_ids, messages_of, prompted, stable_id
+from .sources import read
 
 
 def load_samples(source: str, *, split: str | None = None, columns: DataColumns = DEFAULT_COLUMNS) -> list[Sample]:

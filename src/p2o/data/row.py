@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from p2o.data.columns import DataColumns, Row
-from p2o.errors import DataError
-from p2o.samples import Message
+from ..core.samples import Message
+from ..errors import DataError
+from .columns import DataColumns, Row
 
 
 def messages_of(prompt: Any, place: str) -> list[dict[str, str]]:

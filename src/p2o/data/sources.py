@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2o.data.columns import Row
-from p2o.data.files import from_json, from_package, from_parquet, only_train
-from p2o.data.gym import from_gym
-from p2o.data.hub import from_datasets
-from p2o.errors import DataError
+from ..errors import DataError
+from .columns import Row
+from .files import from_json, from_package, from_parquet, only_train
+from .gym import from_gym
+from .hub import from_datasets
 
 
 def read(source: str, split: str | None, keep: Sequence[str] | None) -> list[Row]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from p2o.data.row import stable_id
-from p2o.errors import DataError
-from p2o.samples import Sample
+from ..core.samples import Sample
+from ..errors import DataError
+from .row import stable_id
 
 
 def to_dataset(samples: Sequence[Sample]) -> Any:

@@ -14,12 +14,12 @@ several of them, says what *solved* means, and hands them to TRL as reward funct
 | ``trl:accuracy_reward``, ``module:function``, ``path/to/file.py:function``, a callable | a reward function with TRL's signature | |
 """  # noqa: E501
 
-from p2o.rewards.answer import DEADLINE, AnswerReward, GymReward, check_gold
-from p2o.rewards.function import TIMEOUT, FunctionReward
-from p2o.rewards.resolve import resolve_reward
-from p2o.rewards.reward_set import RewardSet, partial_credit_warning, text_of
-from p2o.rewards.rules import GYM_RULE, RULES, Compare, Rule, last_boxed, last_number, number, pattern_rule
-from p2o.rewards.score import Reward, Score, Scored
+from .answer import DEADLINE, AnswerReward, GymReward, check_gold
+from .function import TIMEOUT, FunctionReward
+from .resolve import resolve_reward
+from .reward_set import RewardSet, partial_credit_warning, text_of
+from .rules import GYM_RULE, RULES, Compare, Rule, last_boxed, last_number, number, pattern_rule
+from .score import Reward, Score, Scored
 
 __all__ = [
     "DEADLINE",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from p2o.errors import DataError, RewardError
-from p2o.rewards.feedback import judged, short, wrong_format
-from p2o.rewards.rules import GYM_RULE, Compare, Rule, last_number, number
-from p2o.rewards.score import Score
-from p2o.samples import Sample
-from p2o.verify import Verdict, shared_pool
+from ..core.samples import Sample
+from ..errors import DataError, RewardError
+from .feedback import judged, short, wrong_format
+from .rules import GYM_RULE, Compare, Rule, last_number, number
+from .score import Score
+from .verifier_pool import Verdict, shared_pool
 
 DEADLINE = 10.0  # seconds a check may take
 RIGHT, WRONG = Verdict(1.0, "checked"), Verdict(0.0, "checked")

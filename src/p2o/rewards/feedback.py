@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from p2o.rewards.rules import Rule
-from p2o.rewards.score import Score
-from p2o.verify import Verdict
+from .rules import Rule
+from .score import Score
+from .verifier_pool import Verdict
 
 
 def short(text: str, limit: int = 200) -> str:

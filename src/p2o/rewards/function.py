@@ -8,11 +8,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from p2o.errors import RewardError
-from p2o.hanging import watched
-from p2o.rewards.feedback import short
-from p2o.rewards.score import Score
-from p2o.samples import Sample
+from ..core.samples import Sample
+from ..errors import RewardError
+from .deadline import watched
+from .feedback import short
+from .score import Score
 
 TIMEOUT = 600.0  # seconds a call of a user's reward function may take; NCCL waits as long for the other ranks
 

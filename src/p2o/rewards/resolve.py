@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from p2o.data import nearest
-from p2o.errors import RewardError
-from p2o.loading import load_module
-from p2o.rewards.answer import DEADLINE, AnswerReward, GymReward
-from p2o.rewards.function import TIMEOUT, FunctionReward
-from p2o.rewards.rules import GYM_RULE, RULES, pattern_rule
-from p2o.rewards.score import Reward
+from ..base.loading import load_module
+from ..data import nearest
+from ..errors import RewardError
+from .answer import DEADLINE, AnswerReward, GymReward
+from .function import TIMEOUT, FunctionReward
+from .rules import GYM_RULE, RULES, pattern_rule
+from .score import Reward
 
 _MAPPING_KEYS = ("name", "pattern", "describe", "compare", "extract")
 

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from p2o.data import sample_of
-from p2o.errors import RewardError
-from p2o.hard import is_solved
-from p2o.rewards.answer import AnswerReward
-from p2o.rewards.function import FunctionReward
-from p2o.rewards.score import Reward, Score, Scored
-from p2o.samples import Sample
-from p2o.verify import shared_pool
+from ..core.hard import is_solved
+from ..core.samples import Sample
+from ..data import sample_of
+from ..errors import RewardError
+from .answer import AnswerReward
+from .function import FunctionReward
+from .score import Reward, Score, Scored
+from .verifier_pool import shared_pool
 
 
 class RewardSet:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from p2o.errors import RewardError
+from ..errors import RewardError
 
 Compare = Literal["text", "number", "math"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from p2o.samples import Sample
+from ..core.samples import Sample
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, register
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
-from ..templates import apply_template
+from ..core.templates import apply_template
 from . import NAME
 
 TEMPLATES = "p2o_templates"

@@ -10,8 +10,8 @@ import torch
 import transfer_queue as tq
 from tensordict import NonTensorData, NonTensorStack, TensorDict
 
+from ..core.samples import Sample
 from ..data import stable_id
-from ..samples import Sample
 from .agent_loop import PROMPT_IDS, SAMPLE_ID, TEMPLATE
 
 

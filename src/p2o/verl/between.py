@@ -13,13 +13,13 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.ray_utils import auto_await
 
-from ..build import reflector_of
-from ..control import ControlGuard
-from ..cost import Made
-from ..evolve import ReflectionJob, Reply
-from ..loop import EpochSummary
-from ..reflect import guard_control_tokens
-from ..samples import Rollout, Sample
+from ..core.cost import Made
+from ..core.evolve import ReflectionJob, Reply
+from ..core.loop import EpochSummary
+from ..core.samples import Rollout, Sample
+from ..reflectors.control_tokens import ControlGuard
+from ..reflectors.local import guard_control_tokens
+from ..runs.building import reflector_of
 from .agent_loop import OVERFLOW, PROMPT_IDS, TEMPLATES
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FAILED = "The rollout failed."
 
 
 def run_prompt_step(trainer: P2OTrainer) -> EpochSummary:
-    """Mines the hard set, evolves templates for it and assigns them (`p2o.loop.JointLoop.prompt_step`); counts what
+    """Mines the hard set, evolves templates for it and assigns them (`JointLoop.prompt_step`); counts what
     that cost."""
     made = Made()
     on_policy = trainer.settings.reflector == "policy"

@@ -1,4 +1,4 @@
-"""The ratio mask on verl's batches: log π_old(y | T(x, z)) by verl's own log-prob pass, then `p2o.distill`."""
+"""The ratio mask on verl's batches: log π_old(y | T(x, z)) by verl's own log-prob pass, then `p2o.core.distill`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from verl.protocol import DataProto
 from verl.utils.debug.metrics import calculate_debug_metrics
 from verl.workers.utils.padding import response_from_nested
 
-from ..distill import log_ratio, ratio_mask
+from ..core.distill import log_ratio, ratio_mask
 from .batch import Row, jagged, write_column
 from .settings import VerlSettings
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_type_hints
 
-from ..coerce import coerce
+from ..base.coerce import coerce
+from ..core.distill import Distillation
+from ..core.evolve.budget import budget
 from ..data import nearest
-from ..distill import Distillation
 from ..errors import ConfigError
-from ..evolve.budget import budget
 
 
 @dataclass

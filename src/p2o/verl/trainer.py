@@ -15,13 +15,13 @@ from omegaconf import OmegaConf, open_dict
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 from verl.utils.debug import marked_timer
 
-from ..cost import CostMeter
+from ..base.files import read_json, write_json
+from ..core.cost import CostMeter
+from ..core.hard import is_solved
+from ..core.loop import JointLoop, set_aside
+from ..core.metrics import Group, cost_metrics, epoch_metrics, group_metrics
+from ..core.samples import Sample
 from ..errors import ConfigError, DataError
-from ..hard import is_solved
-from ..loop import JointLoop, set_aside
-from ..metrics import Group, cost_metrics, epoch_metrics, group_metrics
-from ..samples import Sample
-from ..store import read_json, write_json
 from . import NAME
 from .agent_loop import OVERFLOW, SAMPLE_ID, TEMPLATES
 from .batch import Row, column, read_rows, sample_of

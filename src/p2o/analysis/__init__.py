@@ -1,0 +1,1 @@
+"""Evaluations, screens, comparisons, reports."""

@@ -1,0 +1,181 @@
+"""``p2o compare``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...base.files import read_json, write_json, write_text
+from ...base.terminal import console
+from ...errors import ConfigError
+from ...runs.building import rewards_of, samples_of
+from ...runs.recipe import Recipe, changed_keys, load_recipe
+from .arms import COMMON, DEFAULT, P2O_IN_ALL, Arm, arms_of, settings_of
+from .figure import draw
+from .runs import Launcher, Runner, Task
+from .summary import ArmSummary, reference_of, summarize
+from .table import markdown, rows_of, terminal_table
+
+BUDGETS = {"cost": "max_cost", "rollouts": "max_rollouts", "steps": "max_steps"}
+UNTIL_SPENT = 100_000
+"""Epochs of a run that another budget ends."""
+
+
+def compare(
+    name: str,
+    overrides: Sequence[str],
+    arms: str | None,
+    seeds: int,
+    budget: str | None,
+    group: str | None,
+    jobs: int,
+    launch: str | None,
+    out: str | None,
+) -> int:
+    """Trains every arm with every seed, and writes ``compare.json``, a table and a figure of all runs in the folder."""
+    if seeds < 1 or jobs < 1:
+        raise ConfigError(f"--seeds is {seeds} and --jobs {jobs}; both must be at least 1")
+    recipe = load_recipe(name, overrides)
+    if not recipe.task.test:
+        raise ConfigError(f"the recipe {recipe.name} names no test data to compare on; set 'test' to a data source")
+    chosen = arms_of(recipe, arms.split(",") if arms else list(DEFAULT))
+    spend = budget_settings(budget)
+    test = samples_of(recipe, "test")
+    rewards_of(recipe)
+    column = recipe.training.eval_group_column
+    groups = {s.id: str(s.columns[column]) for s in test if column and column in s.columns}
+    if group and group not in groups.values():
+        raise ConfigError(f"--group is {group!r}, but the groups of the test data are {sorted(set(groups.values()))}")
+    schedule = recipe.training.lr_scheduler_type
+    if getattr(schedule, "value", schedule) != COMMON["lr_scheduler_type"]:
+        console.print("the learning rate is constant in a comparison: a schedule distorts what is read at equal cost")
+    folder = Path(out) if out else Path("runs") / f"compare-{recipe.name}"
+    _claim(folder, recipe, spend)
+    launcher = Launcher(
+        recipe=name,
+        overrides=overrides,
+        prefix=shlex.split(launch) if launch else [sys.executable],
+        parts={"test": str(recipe.task.test), **{f"ood_{n}": source for n, source in recipe.task.ood.items()}},
+        model=str(recipe.model.model_name_or_path),
+    )
+    runner = Runner(launcher, jobs)
+    tasks = [
+        Task(arm, seed, folder, {**settings_of(arm, recipe), **spend})
+        for seed in range(seeds)
+        for arm in chosen
+        if arm.kind != "equal_cost"
+    ]
+    equal = [arm for arm in chosen if arm.kind == "equal_cost"]
+    runner.make(tasks, waiting=len(equal) * seeds)
+    made = [task for task in tasks if task.finished]
+    runner.make([task for arm in equal for seed in range(seeds) for task in _equal(arm, seed, recipe, folder, made)])
+    results = {arm.name: [task.result(group) for task in finished(arm, folder)] for arm in chosen}
+    if any(results.values()):
+        summaries = summarize(_shown(chosen, arms), results, groups, group)
+        _write(folder, summaries, recipe, overrides, budget, group)
+    if runner.failures:
+        raise ConfigError(
+            "; ".join(runner.failures) + "; the same command makes these runs again, and keeps the others"
+        )
+    return 0
+
+
+def budget_settings(budget: str | None) -> dict[str, Any]:
+    """The keys that end a run when a budget is spent; none without one (the recipe's own epochs).
+
+    Raises:
+        ConfigError: not ``cost=…``, ``rollouts=…`` or ``steps=…`` with a number above 0.
+    """
+    if budget is None:
+        return {}
+    kind, _, text = budget.partition("=")
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = 0.0
+    if kind not in BUDGETS or amount < 1:
+        raise ConfigError(f"--budget is {budget!r}; write cost=, rollouts= or steps= and a number, as in cost=2e6")
+    return {BUDGETS[kind]: int(amount), "num_train_epochs": UNTIL_SPENT}
+
+
+def _equal(arm: Arm, seed: int, recipe: Recipe, folder: Path, made: Sequence[Task]) -> list[Task]:
+    """The run that is given what the dearest P²O arm of its seed cost; none if that run failed."""
+    costs = [task.result(None).cost for task in made if task.seed == seed and task.arm.name in P2O_IN_ALL]
+    if not costs:
+        return []
+    spend = {"max_cost": max(costs), "max_rollouts": None, "max_steps": -1, "num_train_epochs": UNTIL_SPENT}
+    return [Task(arm, seed, folder, {**settings_of(arm, recipe), **spend})]
+
+
+def finished(arm: Arm, folder: Path) -> list[Task]:
+    """The arm's finished runs in a comparison's folder, by seed."""
+    seeds = sorted(int(path.name.removeprefix("seed-")) for path in (folder / arm.name).glob("seed-*") if path.is_dir())
+    tasks = [Task(arm, seed, folder, {}) for seed in seeds]
+    return [task for task in tasks if task.finished]
+
+
+def _shown(chosen: Sequence[Arm], arms: str | None) -> list[Arm]:
+    """The arms in the order that was asked for."""
+    order = arms.split(",") if arms else list(DEFAULT)
+    return sorted(chosen, key=lambda arm: order.index(arm.name))
+
+
+def _claim(folder: Path, recipe: Recipe, spend: Mapping[str, Any]) -> None:
+    """Marks the folder as this comparison's; more arms and seeds may be added to it later."""
+    settings = yaml.safe_load(recipe.to_yaml())
+    file = folder / "comparison.json"
+    if file.exists():
+        before = read_json(file)
+        changed = [k for k in changed_keys(before["settings"], settings) if k not in ("output_dir", "seed", "arms")]
+        changed += ["the budget"] if before["budget"] != spend else []
+        if changed:
+            raise ConfigError(
+                f"{folder} holds a comparison with other settings ({', '.join(changed)} differ); take another --out"
+            )
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error.strerror}; set --out to another folder") from error
+    write_json(file, {"settings": settings, "budget": dict(spend)})
+
+
+def _write(
+    folder: Path,
+    summaries: Sequence[ArmSummary],
+    recipe: Recipe,
+    overrides: Sequence[str],
+    budget: str | None,
+    group: str | None,
+) -> None:
+    reference = reference_of([s.name for s in summaries])
+    content = {
+        "recipe": recipe.name,
+        "overrides": list(overrides),
+        "budget": budget,
+        "group": group,
+        "reference": reference,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "versions": {n: version(n) for n in ("p2o-rl", "torch", "transformers", "trl", "gepa")},
+        "arms": [asdict(summary) for summary in summaries],
+    }
+    write_text(folder / "compare.json", json.dumps(content, indent=None, ensure_ascii=False) + "\n")
+    rows = rows_of(summaries, reference, group)
+    legend = "\n".join(f"- `{s.name}`: {s.what}" for s in summaries)
+    write_text(folder / "compare.md", f"{markdown(rows)}\n\n{legend}\n")
+    label = f"held-out bare success{f', {group}' if group else ''} (%)"
+    draw(summaries, label, [folder / "compare.png", folder / "compare.svg"])
+    console.print(terminal_table(summaries, reference, f"{label}: {recipe.name}"))
+    console.print(
+        f"the figures are in {folder / 'compare.json'}, with compare.md, compare.png and compare.svg beside it"
+    )

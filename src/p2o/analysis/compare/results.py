@@ -1,0 +1,83 @@
+"""What one run of a comparison came to, read from its directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...base.files import read_json
+
+Curve = list[tuple[float, float, float]]
+"""(cost, rollouts, success) at each evaluation on the way."""
+
+
+@dataclass
+class RunResult:
+    """One arm with one seed."""
+
+    seed: int
+    cost: int
+    """Forward-equivalent tokens of everything but evaluation (see `p2o.core.cost`)."""
+    teacher_tokens: int
+    rollouts: int
+    """Rollouts of everything but evaluation."""
+    seconds: float
+    outcomes: dict[str, dict[str, float]]
+    """Part ("test", "ood_NAME") → sample id → success of the bare prompt (of the best template: ``prompt_only``)."""
+    before: dict[str, float] = field(default_factory=dict)
+    """Metrics of the starting policy on the same parts."""
+    curve: Curve = field(default_factory=list)
+
+
+def result_file(folder: Path, trained: bool) -> Path:
+    """The file that a finished run has."""
+    return folder / "p2o" / ("result.json" if trained else "prompt_only.json")
+
+
+def trained_result(folder: Path, seed: int, group: str | None) -> RunResult:
+    """The result of a ``p2o train`` run.
+
+    Args:
+        group: the curve is of this value of ``eval_group_column`` alone.
+    """
+    result = read_json(result_file(folder, trained=True))
+    log = read_json(folder / "p2o" / "metrics.json")["log"]
+    return RunResult(
+        seed=seed,
+        **_spent(result["cost"]),
+        outcomes=result["outcomes"],
+        before=result["before"] or {},
+        curve=_curve(log, "eval_bare_success" + (f"_{group}" if group else "")),
+    )
+
+
+def prompt_only_result(folder: Path, seed: int) -> RunResult:
+    """The result of ``p2o evolve`` and ``p2o eval`` of a policy that was not trained."""
+    outcomes = {}
+    for part, file in read_json(result_file(folder, trained=False))["parts"].items():
+        figures = json.loads((folder / "p2o" / file).read_text(encoding="utf-8"))
+        outcomes[part] = (figures.get("templated") or figures["bare"])["per_sample"]
+    return RunResult(seed=seed, **_spent(read_json(folder / "p2o" / "cost.json")), outcomes=outcomes)
+
+
+def _spent(cost: Mapping[str, Any]) -> dict[str, Any]:
+    phases = [phase for phase in cost.values() if isinstance(phase, Mapping)]
+    return {
+        "cost": cost["training_cost"],
+        "teacher_tokens": sum(phase["teacher_tokens"] for phase in phases),
+        "rollouts": cost["training_rollouts"],
+        "seconds": round(sum(phase["seconds"] for phase in phases), 1),
+    }
+
+
+def _curve(log: list[dict[str, Any]], key: str) -> Curve:
+    points: Curve = []
+    cost = rollouts = 0.0
+    for row in log:
+        cost, rollouts = max(cost, row.get("p2o/cost", 0.0)), max(rollouts, row.get("p2o/cost/rollouts", 0.0))
+        if key in row:
+            points.append((cost, rollouts, row[key]))
+    return points

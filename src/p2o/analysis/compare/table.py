@@ -1,0 +1,64 @@
+"""The table of a comparison, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from ...base.terminal import percent
+from ..statistics import Estimate
+from .summary import ArmSummary
+
+Rows = list[list[str]]
+
+
+def rows_of(arms: Sequence[ArmSummary], reference: str | None, group: str | None) -> Rows:
+    """The header, then a row for each arm."""
+    groups = list(dict.fromkeys(g for a in arms for g in a.groups))
+    parts = list(dict.fromkeys(p for a in arms for p in a.ood))
+    teacher = any(a.teacher_tokens for a in arms)
+    header = ["arm", "seeds", f"bare success{f', {group}' if group else ''} (95 %)", "worst–best seed"]
+    header += [f"minus {reference} (95 %)"] if reference else []
+    header += [*groups, *(f"OOD: {p}" for p in parts), "cost (M tokens)", "rollouts", "seconds"]
+    header += ["teacher tokens"] if teacher else []
+    rows = [header]
+    for a in arms:
+        row = [a.name, str(a.success.seeds), _estimate(a.success), _range(a)]
+        row += [_difference(a.difference)] if reference else []
+        row += [percent(a.groups[g].mean) if g in a.groups else "–" for g in groups]
+        row += [percent(a.ood[p].mean) if p in a.ood else "–" for p in parts]
+        row += [f"{a.cost / 1e6:.2f}", f"{a.rollouts:,.0f}", f"{a.seconds:,.0f}"]
+        rows.append(row + ([f"{a.teacher_tokens:,.0f}"] if teacher else []))
+    return rows
+
+
+def markdown(rows: Rows) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def terminal_table(arms: Sequence[ArmSummary], reference: str | None, title: str) -> Table:
+    """The columns that fit into 80 characters."""
+    table = Table(title=title, title_justify="left")
+    for column in ("arm", "seeds", "success [95 %]", f"minus {reference or '–'}", "M tokens"):
+        table.add_column(column)
+    for a in arms:
+        success = f"{100 * a.success.mean:.1f} [{100 * a.success.interval[0]:.1f}, {100 * a.success.interval[1]:.1f}]"
+        table.add_row(a.name, str(a.success.seeds), success, _difference(a.difference), f"{a.cost / 1e6:.2f}")
+    return table
+
+
+def _estimate(e: Estimate) -> str:
+    return f"{percent(e.mean)} [{100 * e.interval[0]:.1f}, {100 * e.interval[1]:.1f}]"
+
+
+def _range(a: ArmSummary) -> str:
+    seeds = [run["success"] for run in a.runs]
+    return f"{100 * min(seeds):.1f}–{100 * max(seeds):.1f}"
+
+
+def _difference(e: Estimate | None) -> str:
+    if e is None:
+        return "–"
+    return f"{100 * e.mean:+.1f} [{100 * e.interval[0]:+.1f}, {100 * e.interval[1]:+.1f}]"

@@ -1,0 +1,220 @@
+"""Evaluation of a fixed policy: mean@k, unbiased pass@k, greedy accuracy, bare and templated, hint reliance."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..core.evolve import leaks_answer
+from ..core.samples import Rollout, RolloutFn, Sample
+from ..core.templates import PoolTemplate, assign
+
+BOOTSTRAP_DRAWS = 2000
+BOOTSTRAP_CELLS = 4_000_000
+"""Indices drawn at a time, which bounds the memory."""
+
+Interval = tuple[float, float]
+
+
+def pass_at_k(draws: int, solved: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of k rollouts is solved (Chen et al., 2107.03374).
+
+    Args:
+        draws: rollouts drawn, at least k.
+        solved: how many of them were solved.
+    """
+    return 1.0 - math.comb(draws - solved, k) / math.comb(draws, k)
+
+
+def bootstrap_interval(values: Sequence[float], seed: int = 0, level: float = 0.95) -> Interval:
+    """Percentile interval of the mean, by resampling the samples."""
+    rng = np.random.default_rng(seed)
+    values_S = np.asarray(values, dtype=float)
+    rows = max(1, BOOTSTRAP_CELLS // len(values_S))
+    means: list[np.ndarray] = []
+    for start in range(0, BOOTSTRAP_DRAWS, rows):
+        count = min(rows, BOOTSTRAP_DRAWS - start)
+        means.append(values_S[rng.integers(0, len(values_S), (count, len(values_S)))].mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def wilson_interval(hits: int, total: int, z: float = 1.96) -> Interval:
+    """95 % interval of a share; sensible at 0 and 1 too, where the bootstrap has no width."""
+    if not total:
+        return 0.0, 1.0
+    share, spread = hits / total, z * z / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Success of one policy on one data source. JSON-able through ``asdict``."""
+
+    samples: int
+    draws: int
+    temperature: float
+    mean: float
+    """Mean success over samples and draws (mean@k)."""
+    interval: Interval
+    """95 % bootstrap interval of the mean over samples."""
+    pass_at: dict[int, float]
+    """k → unbiased pass@k, for the powers of two up to the draws, and the draws."""
+    pass_intervals: dict[int, Interval]
+    by_group: dict[str, float]
+    """Mean success by value of the group column, if there is one."""
+    per_sample: dict[str, float]
+    prompt_tokens: int
+    generated_tokens: int
+    greedy: float | None = None
+    """Success of one greedy completion per sample."""
+    greedy_interval: Interval | None = None
+
+
+def evaluate(
+    roll_out: RolloutFn,
+    samples: Sequence[Sample],
+    draws: int = 1,
+    temperature: float = 0.0,
+    templates: Mapping[str, Sequence[str]] | None = None,
+    group_column: str | None = None,
+    greedy: RolloutFn | None = None,
+) -> Evaluation:
+    """Evaluates bare, or under templates.
+
+    Args:
+        roll_out: rolls out at ``temperature``; draws above 1 make sense only above 0.
+        templates: sample id → the template of each draw (repeated when there are fewer); bare by default.
+        greedy: rolls out greedily; without it there is no greedy accuracy, but for one draw at temperature 0.
+    """
+    templates = templates or {}
+    slots = {s.id: list(templates.get(s.id) or [""]) for s in samples}
+    pairs = [(slots[s.id][n % len(slots[s.id])], s) for s in samples for n in range(draws)]
+    rollouts = roll_out(pairs)
+    solved = {s.id: [r.solved for r in rollouts[n * draws : (n + 1) * draws]] for n, s in enumerate(samples)}
+    per_sample = {i: sum(row) / draws for i, row in solved.items()}
+    groups: dict[str, list[float]] = {}
+    for s in samples:
+        if group_column and group_column in s.columns:
+            groups.setdefault(str(s.columns[group_column]), []).append(per_sample[s.id])
+    passes = {k: [pass_at_k(draws, sum(row), k) for row in solved.values()] for k in _ks(draws)}
+    greedy_rollouts: Sequence[Rollout] | None = greedy([(slots[s.id][0], s) for s in samples]) if greedy else None
+    if greedy_rollouts is None and draws == 1 and temperature == 0:
+        greedy_rollouts = rollouts
+    hits = [float(r.solved) for r in greedy_rollouts or []]
+    everything = [*rollouts, *(greedy_rollouts if greedy and greedy_rollouts else [])]
+    return Evaluation(
+        samples=len(samples),
+        draws=draws,
+        temperature=temperature,
+        mean=mean(list(per_sample.values())),
+        interval=bootstrap_interval(list(per_sample.values())),
+        pass_at={k: mean(values) for k, values in passes.items()},
+        pass_intervals={k: bootstrap_interval(values) for k, values in passes.items()},
+        by_group={g: mean(v) for g, v in sorted(groups.items())},
+        per_sample=per_sample,
+        prompt_tokens=sum(r.prompt_tokens for r in everything),
+        generated_tokens=sum(r.completion_tokens for r in everything),
+        greedy=mean(hits) if hits else None,
+        greedy_interval=bootstrap_interval(hits) if hits else None,
+    )
+
+
+def _ks(draws: int) -> list[int]:
+    return sorted({2**n for n in range(draws.bit_length()) if 2**n <= draws} | {draws})
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def best_slots(samples: Sequence[Sample], pool: Sequence[PoolTemplate], draws: int, seed: int) -> dict[str, list[str]]:
+    """The pool's templates as training draws them, by weight; the first draw has the best one. A template that
+    holds a sample's answer is not put before it."""
+    by_id = {s.id: s for s in samples}
+    best = max(pool, key=lambda t: t.weight).text
+
+    def leaks(template: str, sample_id: str) -> bool:
+        return leaks_answer(template, by_id[sample_id])
+
+    drawn = assign([s.id for s in samples], pool, draws, random.Random(seed), forbidden=leaks)
+    return {i: [best if not leaks(best, i) else slots[0], *slots[1:]] for i, slots in drawn.items()}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Success under templates minus bare success, on the same samples."""
+
+    samples: int
+    bare: float
+    templated: float
+    difference: float
+    interval: Interval
+    """95 % paired bootstrap interval of the difference."""
+
+
+def difference(
+    bare: Mapping[str, float], templated: Mapping[str, float], ids: Collection[str] | None = None
+) -> Difference | None:
+    """Compares two evaluations sample by sample; None without samples.
+
+    On the samples that needed a template this is the *hint reliance*: what the policy can do only with the hint. On
+    the samples that have since been learned (graduated) it is the *context-induced change*: below 0, the template
+    now hurts.
+
+    Args:
+        ids: only these samples.
+    """
+    shared = sorted(i for i in bare if i in templated and (ids is None or i in ids))
+    if not shared:
+        return None
+    differences = [templated[i] - bare[i] for i in shared]
+    return Difference(
+        samples=len(shared),
+        bare=mean([bare[i] for i in shared]),
+        templated=mean([templated[i] for i in shared]),
+        difference=mean(differences),
+        interval=bootstrap_interval(differences),
+    )
+
+
+@dataclass
+class History:
+    """What a run says about the samples that needed a template."""
+
+    templates: dict[str, list[str]] = field(default_factory=dict)
+    """Sample id → the templates of its last assignment."""
+    graduated: set[str] = field(default_factory=set)
+    """Those that were solved bare after having needed one."""
+    over_time: list[dict[str, Any]] = field(default_factory=list)
+    """By epoch: bare and templated success of the samples that were rolled out both ways, and the difference."""
+
+
+def history(epochs: Sequence[Mapping[str, Any]]) -> History:
+    """Reads a run's ``epoch-EEE.json`` files, in order."""
+    found = History()
+    for epoch in epochs:
+        for i, tally in epoch["tallies"].items():
+            # Templates seen so far are those of earlier epochs: this epoch's file holds the next one's.
+            if i in found.templates and tally["bare_solved"]:
+                found.graduated.add(i)
+        bare = epoch["summary"].get("paired_bare_success")
+        templated = epoch["summary"].get("paired_templated_success")
+        if bare is not None and templated is not None:
+            found.over_time.append(
+                {
+                    "epoch": epoch["summary"]["epoch"] + 1,
+                    "bare": bare,
+                    "templated": templated,
+                    "difference": templated - bare,
+                }
+            )
+        found.templates.update({i: list(templates) for i, templates in epoch["assignment"].items()})
+    return found

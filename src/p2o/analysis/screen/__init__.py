@@ -1,0 +1,1 @@
+"""Is P²O worth its cost on this data?"""

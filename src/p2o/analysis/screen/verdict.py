@@ -1,0 +1,92 @@
+"""The screen's plain verdict, with the numbers behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ...base.terminal import percent
+from .measure import LEAST_HARD, Screen
+
+Worth = Literal["worth it", "not worth it", "not clear"]
+
+LEAST_GAP = 0.05
+"""A smaller gain under templates is not worth an evolution."""
+MASKED = 0.2
+"""If less of the gain passes the ratio mask, it cannot be distilled."""
+PASSING = 0.4
+"""If as much passes, it can."""
+FAILING = 0.5
+"""A reflector that fails more often says nothing about prompts."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    worth: Worth
+    reason: str
+    numbers: list[str] = field(default_factory=list)
+
+
+def verdict(s: Screen) -> Verdict:
+    """Judges a screen. Thresholds are this module's constants."""
+    numbers = _numbers(s)
+    expected = s.hard.share * s.total
+    if s.hard.interval[1] * s.total < s.hard_min_count or s.hard.count < LEAST_HARD:
+        return Verdict("not worth it", f"too few hard samples: about {expected:.0f} of {s.total}", numbers)
+    if s.reflector_failures is None or s.reflector_failures > FAILING:
+        failed = "was never asked" if s.reflector_failures is None else f"failed at {percent(s.reflector_failures)}"
+        return Verdict("not clear", f"the reflector {failed}: mend it, or take another, and screen again", numbers)
+    if s.gap is None:
+        return Verdict("not worth it", "prompts do not help: no template solved a hard sample", numbers)
+    low, high = s.gap.interval
+    if high < LEAST_GAP:
+        return Verdict("not worth it", f"prompts do not help: {_points(s.gap.difference)} on held-out samples", numbers)
+    if s.masked is not None and s.masked.gain_passing < MASKED:
+        return Verdict("not worth it", "the gain is masked: its tokens get no gradient from the bare prompt", numbers)
+    if low < LEAST_GAP:
+        reason = f"the gain of {_points(s.gap.difference)} is not sure: between {_points(low)} and {_points(high)}"
+        return Verdict("not clear", reason, numbers)
+    if s.masked is None:
+        return Verdict("not clear", "prompts help, but a served policy cannot say what passes the ratio mask", numbers)
+    if s.masked.gain_passing < PASSING:
+        return Verdict("not clear", f"prompts help, but only {percent(s.masked.gain_passing)} passes the mask", numbers)
+    return Verdict("worth it", f"{_points(s.gap.difference)} on held-out hard samples, most of it distillable", numbers)
+
+
+def _numbers(s: Screen) -> list[str]:
+    hard = f"hard: {percent(s.hard.share)} of the samples {_span(s.hard.interval)}, of {s.total} in all"
+    lines = [f"{hard}; hard_min_count is {s.hard_min_count}"]
+    if s.evolution:
+        best = s.evolution["best_dev_scores"][-1]
+        lines.append(
+            f"evolution: {s.evolution['candidates']} candidates in {s.evolution['rollouts']} rollouts, best dev score "
+            f"{percent(best)}, {len(s.pool)} templates in the pool"
+        )
+        lines.append(f"reflector: {percent(s.reflector_failures)} of its replies were no usable template")
+    if s.gap is not None:
+        lines.append(
+            f"held-out hard samples: bare {percent(s.gap.bare)}, templated {percent(s.gap.templated)}, gap "
+            f"{_points(s.gap.difference)} {_span(s.gap.interval)} on {s.gap.samples} samples"
+        )
+    if s.masked is not None:
+        lines.append(
+            f"ratio mask: drops {percent(s.masked.tokens_below + s.masked.tokens_above)} of the tokens of "
+            f"{s.masked.rollouts} solved templated rollouts; {percent(s.masked.clean_rollouts)} of these lose no token "
+            f"that the bare prompt lacks; {percent(s.masked.passing)} of what it lacks is trained"
+        )
+    if s.projection is not None:
+        p = s.projection
+        lines.append(
+            f"cost of {p.epochs:g} epochs: {p.p2o_rollouts:,.0f} rollouts ({100 * p.extra_rollouts:+.0f} % over GRPO's "
+            f"{p.grpo_rollouts:,.0f}), at most {p.p2o_cost:.3g} forward-equivalent tokens "
+            f"({100 * p.extra_cost:+.0f} % over GRPO's {p.grpo_cost:.3g}, which trains {percent(p.live)} of its groups)"
+        )
+    return lines
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f} points"
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"

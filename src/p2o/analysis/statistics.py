@@ -1,0 +1,67 @@
+"""Intervals over seeds and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .evaluation import Interval, wilson_interval
+
+DRAWS = 4000
+Outcomes = Mapping[str, float]
+"""Sample id → success (0 or 1)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and samples. JSON-able through ``asdict``."""
+
+    mean: float
+    interval: Interval
+    """95 %, by resampling seeds and samples."""
+    seeds: int
+    samples: int
+
+
+def success(runs: Mapping[int, Outcomes]) -> Estimate:
+    """Mean success of one arm; ``runs`` maps a seed to its outcomes."""
+    values_SN = _matrix([runs[s] for s in sorted(runs)])
+    interval = two_way_bootstrap(values_SN)
+    if interval[0] == interval[1]:  # all alike: the bootstrap has no width, and the truth need not be 0 or 1
+        samples = values_SN.shape[1]
+        interval = wilson_interval(round(float(values_SN.mean()) * samples), samples)
+    return Estimate(float(values_SN.mean()), interval, *values_SN.shape)
+
+
+def difference(ours: Mapping[int, Outcomes], theirs: Mapping[int, Outcomes]) -> Estimate | None:
+    """Mean of ours − theirs, paired by seed and sample; None without a common seed."""
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    values_SN = _matrix([ours[s] for s in seeds]) - _matrix([theirs[s] for s in seeds])
+    return Estimate(float(values_SN.mean()), two_way_bootstrap(values_SN), *values_SN.shape)
+
+
+def two_way_bootstrap(values_SN: np.ndarray, seed: int = 0, level: float = 0.95) -> Interval:
+    """Percentile interval of the mean of S seeds × N samples, resampling seeds and samples independently.
+
+    Both are random and crossed (every seed meets every sample), so both are drawn with replacement (the pigeonhole
+    bootstrap; Owen 2007); that is conservative. With one seed only the samples vary.
+    """
+    rng = np.random.default_rng(seed)
+    S, N = values_SN.shape
+    means = np.empty(DRAWS)
+    for draw in range(DRAWS):
+        weights_S = np.bincount(rng.integers(0, S, S), minlength=S)
+        weights_N = np.bincount(rng.integers(0, N, N), minlength=N)
+        means[draw] = weights_S @ values_SN @ weights_N / (S * N)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _matrix(rows: Sequence[Outcomes]) -> np.ndarray:
+    """S runs × N samples, of the samples that all runs have."""
+    ids = sorted(set(rows[0]).intersection(*rows))
+    return np.array([[float(row[i]) for i in ids] for row in rows])

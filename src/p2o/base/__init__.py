@@ -1,0 +1,1 @@
+"""Files, terminal, text: what every room uses."""

@@ -1,0 +1,79 @@
+"""State files: JSON, written atomically, with a schema version."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import StateError
+
+SCHEMA = 1
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes ``content`` so that a reader sees the old file or the new one, never a part (fsync, then rename)."""
+    write_text(path, json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` atomically.
+
+    Raises:
+        StateError: it cannot be written (full disk, no permission); what stood there before is intact.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # what a killed write leaves is overwritten by the next
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Lone surrogates, which a served model may send, stand as JSON's own escapes for them.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise unwritable(path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Waits until a rename in the folder is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unwritable(path: Path, error: OSError) -> StateError:
+    """What to say when a state file cannot be written."""
+    return StateError(
+        f"cannot write {path} ({error.strerror}); make room or take another output_dir, then start again "
+        "(p2o train goes on from the newest checkpoint)"
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_json` wrote.
+
+    Raises:
+        StateError: the file is not there, truncated, foreign or of another schema version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StateError(f"cannot read the state file {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise StateError(f"the state file {path} is truncated or not JSON; use an older checkpoint") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else None
+        raise StateError(
+            f"the state file {path} has schema {found!r}, this version reads {SCHEMA}; "
+            "use the version of p2o that wrote it, or an older checkpoint"
+        )
+    del content["schema"]
+    return content

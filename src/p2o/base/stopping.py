@@ -1,0 +1,96 @@
+"""Stopping a run in good order: on SIGTERM (pre-emptible machines), on Ctrl-C, or because its numbers broke."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ..errors import P2OError
+
+
+class StoppedError(P2OError):
+    """Training was stopped before its end; its state is saved.
+
+    Args:
+        message: why, and how to go on.
+        exit_code: of the command line: 130 after Ctrl-C, 143 after SIGTERM (128 + the signal's number), else 2.
+    """
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+COPY_SECONDS = 5.0
+"""A signal that comes again within these seconds is a launcher's copy: when a machine is taken away, every process is
+told, and torchrun passes on to its workers what it was told itself."""
+
+
+class StopRequest:
+    """Asks a trainer to stop after the running step. The first reason given stands."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.exit_code = 2
+
+    def __bool__(self) -> bool:
+        return self.reason is not None
+
+    def make(self, reason: str, exit_code: int = 2) -> None:
+        if self.reason is None:
+            self.reason, self.exit_code = reason, exit_code
+
+    def agree(self, accelerator: Any) -> None:
+        """Lets a request that one process got hold for all (collective)."""
+        if accelerator.num_processes == 1:
+            return
+        from accelerate.utils import gather_object
+
+        for reason, exit_code in gather_object([(self.reason, self.exit_code)]):
+            if reason is not None:
+                self.make(reason, exit_code)
+
+    def error(self, step: int, checkpoint: str | None) -> StoppedError:
+        """What to raise once the state is saved."""
+        saved = f"its state is in {checkpoint}" if checkpoint else "nothing was saved (save_strategy is no)"
+        how = "; go on with p2o train RECIPE --resume" if checkpoint else ""
+        return StoppedError(f"training stopped at step {step}: {self.reason}; {saved}{how}", self.exit_code)
+
+
+@contextmanager
+def signals_stop(request: StopRequest) -> Iterator[None]:
+    """Inside, the first SIGTERM or Ctrl-C makes the request; a later one ends the process at once."""
+    first_at = 0.0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal first_at
+        if request and time.monotonic() - first_at < COPY_SECONDS:
+            return
+        if request:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise SystemExit(128 + number)
+        name = signal.Signals(number).name
+        request.make(f"{name} was received", 128 + number)
+        first_at = time.monotonic()
+        print(
+            f"p2o: {name}: the running step is finished and saved first (again, later: stop at once)", file=sys.stderr
+        )
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread set handlers
+        yield
+        return
+    try:
+        for which in (signal.SIGTERM, signal.SIGINT):
+            before[which] = signal.signal(which, handle)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

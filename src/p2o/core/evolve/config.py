@@ -1,0 +1,42 @@
+"""Settings of one evolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...errors import ConfigError
+from .leak import LeakConfig
+
+
+@dataclass(frozen=True)
+class EvolveConfig:
+    """Settings of one evolution (P²O's prompt step, GEPA)."""
+
+    budget: str | int = "light"
+    """Metric calls: a name of `p2o.core.evolve.budget`, or a number. Every call is charged; never overshot."""
+    parents: int = 16
+    """W: at most so many proposals in one iteration, each from a parent of its own."""
+    minibatch: int = 3
+    """Train samples on which a parent and its child are compared."""
+    fill_proposals: bool = False
+    """False: the whole front when it is smaller than W (the paper). True: parents are drawn again, each
+    with a fresh minibatch, so that early generation batches stay full."""
+    max_iterations: int | None = None
+    """Stop after so many iterations even if budget is left."""
+    seed: int = 0
+    """All choices follow from the seed and the iteration's number."""
+    max_template_chars: int = 4000
+    """A longer proposal is refused ("too_long")."""
+    max_prompt_chars: int = 12000
+    """Reflection prompts are kept below this by shortening outputs in the middle (counted)."""
+    reflector_patience: int = 3
+    """The evolution ends after so many iterations in a row in which every reflector call failed."""
+    leak: LeakConfig = field(default_factory=LeakConfig)
+    """What makes a template a leak."""
+
+    def __post_init__(self) -> None:
+        for name in ("parents", "minibatch", "max_template_chars", "max_prompt_chars", "reflector_patience"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"evolution: {name} must be at least 1, not {getattr(self, name)}.")
+        if self.max_prompt_chars < 3000:
+            raise ConfigError(f"evolution: max_prompt_chars must be at least 3000, not {self.max_prompt_chars}.")

@@ -1,0 +1,74 @@
+"""Who writes new templates. Here: the protocol, and reflectors around a Python callable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .prompt import Record
+
+
+@dataclass(frozen=True)
+class ReflectionJob:
+    """One proposal to be written."""
+
+    template: str
+    """The parent's text."""
+    records: Sequence[Record]
+    """(question, completion, feedback, reward) of the parent on its minibatch."""
+    seed: int
+    """For a reflector that needs chance."""
+    prompt: str
+    """The whole reflection prompt, for a reflector that is a language model."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: a text (the template stands in its last ``` fence), or an error's kind."""
+
+    text: str | None
+    error: str | None = None
+    """Short, and free of anything the other side sent: "timeout", "auth", "ValueError" …"""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Reflector(Protocol):
+    """Writes all proposals of an iteration in one call: as many replies as jobs, in their order.
+
+    A job that fails gets a `Reply` with an error; it must not raise.
+    """
+
+    def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]: ...
+
+
+class CallableReflector:
+    """Around ``fn(prompt) -> text``, called once per job; what it raises fails that job alone."""
+
+    def __init__(self, fn: Callable[[str], str]) -> None:
+        self.fn = fn
+
+    def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        return [self._one(job) for job in jobs]
+
+    def _one(self, job: ReflectionJob) -> Reply:
+        try:
+            text = self.fn(job.prompt)
+        except Exception as e:  # a user's code: whatever it raises
+            return Reply(None, error=type(e).__name__)
+        return Reply(text) if isinstance(text, str) else Reply(None, error="no_text")
+
+
+class BatchReflector:
+    """Around ``generate(prompts) -> texts``, called once per iteration (a model's batched generation).
+
+    ``generate`` may return `Reply` objects instead of strings, to give its token counts.
+    """
+
+    def __init__(self, generate: Callable[[list[str]], Sequence[str | Reply]]) -> None:
+        self.generate = generate
+
+    def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        texts = self.generate([job.prompt for job in jobs])
+        return [t if isinstance(t, Reply) else Reply(t) for t in texts]

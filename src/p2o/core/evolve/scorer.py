@@ -1,0 +1,105 @@
+"""Scores (template, sample) pairs: each once, all missing ones in one rollout call, every call charged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ...base.journal import Journal, digest
+from ...errors import StateError
+from ..samples import Rollout, RolloutFn, Sample
+from .leak import leaks_answer
+from .prompt import shorten
+from .result import EvolveCost
+
+LEAKED = Rollout(completion="", reward=0.0, solved=False)
+"""Stands for a rollout that is not made, because the template holds the sample's answer."""
+
+Pair = tuple[str, Sample]
+
+
+class Scorer:
+    """The rollout function behind a memory, a journal and an account.
+
+    Calls found in the journal are taken from it in their order, and charged as if they were made; so a
+    killed evolution loses at most the one rollout call that was under way.
+
+    Args:
+        train_ids: samples whose completions a reflector will read; others are kept without their text.
+        keep_chars: completions and feedback are shortened to this (memory and journal stay small).
+    """
+
+    def __init__(
+        self,
+        rollout: RolloutFn,
+        journal: Journal,
+        cost: EvolveCost,
+        budget: int,
+        train_ids: Iterable[str],
+        keep_chars: int,
+    ) -> None:
+        self.rollout = rollout
+        self.journal = journal
+        self.cost = cost
+        self.budget = budget
+        self.train_ids = frozenset(train_ids)
+        self.keep_chars = keep_chars
+        self.known: dict[tuple[str, str], Rollout] = {}
+        self.not_finite = 0
+
+    def missing(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """The distinct pairs that would be rolled out, and charged, if these were scored now."""
+        new = {(t, s.id): (t, s) for t, s in pairs if (t, s.id) not in self.known}
+        return [(t, s) for t, s in new.values() if not leaks_answer(t, s)]
+
+    def score(self, pairs: Sequence[Pair], phase: str) -> list[Rollout]:
+        """One rollout per pair, in order; at most one generation call."""
+        missing = self.missing(pairs)
+        if missing:
+            assert self.cost.metric_calls + len(missing) <= self.budget, "the plan did not keep the budget"
+            for (template, sample), result in zip(missing, self._roll(missing, phase), strict=True):
+                self.known[template, sample.id] = result
+                self.cost.prompt_tokens += result.prompt_tokens
+                self.cost.completion_tokens += result.completion_tokens
+            self.cost.generation_calls += 1
+            self.cost.metric_calls += len(missing)
+            self.cost.rollouts[phase] += len(missing)
+        out = [self.known.get((t, s.id), LEAKED) for t, s in pairs]
+        leaked = sum(r is LEAKED for r in out)
+        self.cost.leaked_scores += leaked
+        self.cost.reused_scores += len(out) - leaked - len(missing)
+        return out
+
+    def _roll(self, pairs: list[Pair], phase: str) -> list[Rollout]:
+        key = digest(phase, [(t, s.id) for t, s in pairs])
+        call = self.cost.generation_calls
+        if call < len(self.journal.events):
+            event = self.journal.events[call]
+            if event["key"] != key:
+                raise StateError(
+                    f"{self.journal.path}, line {call + 1} belongs to another evolution: use a new folder."
+                )
+            self.not_finite += event["not_finite"]
+            return [Rollout(*row) for row in event["rows"]]
+        results = self.rollout(pairs)
+        if len(results) != len(pairs):
+            raise ValueError(f"the rollout function gave {len(results)} rollouts for {len(pairs)} pairs")
+        bad = sum(not math.isfinite(r.reward) for r in results)
+        self.not_finite += bad
+        results = [self._trim(r, s) for r, (_, s) in zip(results, pairs, strict=True)]
+        rows = [[r.completion, r.reward, r.solved, r.feedback, r.prompt_tokens, r.completion_tokens] for r in results]
+        self.journal.append({"key": key, "phase": phase, "not_finite": bad, "rows": rows})
+        return results
+
+    def _trim(self, r: Rollout, sample: Sample) -> Rollout:
+        read = sample.id in self.train_ids
+        return replace(
+            r,
+            completion=shorten(r.completion, self.keep_chars) if read else "",
+            feedback=shorten(r.feedback, self.keep_chars) if read else "",
+            reward=float(r.reward) if math.isfinite(r.reward) else 0.0,
+            solved=bool(r.solved),
+            prompt_tokens=int(r.prompt_tokens),
+            completion_tokens=int(r.completion_tokens),
+        )

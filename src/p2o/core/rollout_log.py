@@ -1,0 +1,113 @@
+"""What a run keeps of its rollouts, for a person to read: one bounded file per epoch, `rollouts-EEE.json`.
+
+Samples stand under their id and ratio counts under their step, so that steps which are replayed after a resume
+overwrite what they wrote before, and nothing stands twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..base.files import read_json, write_json
+from .evolve.prompt import shorten
+
+MAX_SAMPLES = 128
+"""Samples kept per epoch. Always those whose ids have the lowest digests, so that one can follow them over epochs."""
+MAX_CHARS = 1200
+"""Longer prompts and completions lose their middle."""
+LOG10_EDGES = [round(-6 + 0.25 * n, 2) for n in range(37)]
+"""Edges of the ratio histogram, log10 from -6 to 3; its first and last count are what lies outside."""
+
+
+@dataclass(frozen=True)
+class RecordedRollout:
+    template: str
+    completion: str
+    reward: float
+    solved: bool
+
+
+class EpochRecord:
+    """The running epoch's rollouts of the samples that are, or once were, hard; and its ratios.
+
+    Args:
+        folder: where the files go.
+        max_samples: bound of one epoch's file.
+    """
+
+    def __init__(self, folder: Path, max_samples: int = MAX_SAMPLES) -> None:
+        self.folder = folder
+        self.max_samples = max_samples
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Starts the record of an epoch."""
+        self.epoch = epoch
+        self.templates: list[str] = []
+        self.samples: dict[str, dict[str, Any]] = {}
+        self.ratio_counts: dict[str, list[int]] = {}
+
+    def resume(self, epoch: int) -> None:
+        """Goes on with an epoch that was interrupted; what its file holds of later steps will be overwritten."""
+        self.begin(epoch)
+        if self.path.exists():
+            kept = read_json(self.path)
+            self.templates, self.samples = kept["templates"], kept["samples"]
+            self.ratio_counts = kept["ratio_counts"]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"rollouts-{self.epoch:03d}.json"
+
+    def add_group(self, sample_id: str, prompt: str, answer: str | None, rollouts: Sequence[RecordedRollout]) -> None:
+        """Keeps one group. ``prompt`` is the bare prompt."""
+        self.samples[sample_id] = {
+            "prompt": shorten(prompt, MAX_CHARS),
+            "answer": answer,
+            "rollouts": [
+                [self._template(r.template), shorten(r.completion, MAX_CHARS), r.reward, r.solved] for r in rollouts
+            ],
+        }
+        if len(self.samples) > self.max_samples:
+            del self.samples[max(self.samples, key=reading_order)]
+
+    def _template(self, template: str) -> int | None:
+        if not template:
+            return None
+        if template not in self.templates:
+            self.templates.append(template)
+        return self.templates.index(template)
+
+    def add_ratios(self, step: int, counts: Sequence[int]) -> None:
+        """Adds the counts of one generation batch (see `count_ratios`) under its step."""
+        self.ratio_counts[str(step)] = list(counts)
+
+    def write(self) -> None:
+        write_json(
+            self.path,
+            {
+                "epoch": self.epoch,
+                "templates": self.templates,
+                "samples": self.samples,
+                "ratio_log10_edges": LOG10_EDGES,
+                "ratio_counts": self.ratio_counts,
+            },
+        )
+
+
+def reading_order(sample_id: str) -> str:
+    """A fixed random order of the samples."""
+    return hashlib.sha256(sample_id.encode()).hexdigest()
+
+
+def count_ratios(log_ratios: torch.Tensor) -> list[int]:
+    """Counts of natural log-ratios in the bins of `LOG10_EDGES`, below the first and above the last edge too."""
+    edges = torch.tensor(LOG10_EDGES, dtype=torch.float64) * torch.log(torch.tensor(10.0, dtype=torch.float64))
+    bins = torch.bucketize(log_ratios.double().cpu(), edges, right=True)
+    return torch.bincount(bins, minlength=len(LOG10_EDGES) + 1).tolist()

@@ -1,0 +1,116 @@
+"""Text that a tokenizer reads as the structure of a chat.
+
+Templates and completions are data. A template that holds such text could end the user's turn, forge an assistant's
+turn or a system message, so it is refused; in what a reflector is asked, such text is broken up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ..core.templates import control_tokens_in
+
+COMMON = (
+    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>",
+    "<|end_header_id|>", "<|eot_id|>", "<|start|>", "<|message|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>",
+    "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<bos>", "<eos>", "<s>", "</s>",
+)  # fmt: skip
+"""Control tokens of common chat formats, for a policy that is served and shows no tokenizer."""
+
+_WORDS = ("q7wxk", "q8wxk", "q9wxk")  # stand for the contents when a chat template is looked at
+_CONVERSATIONS = (
+    ("user",),
+    ("user", "assistant", "user"),
+    ("system", "user", "assistant"),
+)
+_REASONING = re.compile(r"</?think(?:ing)?>")
+"""Neither ends a turn nor opens one; instructions may well speak of it."""
+_MARKED = re.compile(r"[<>\[\]|#{}:]")
+_TRIES = 5
+
+
+class ControlGuard:
+    """Finds and breaks up chat control text of one tokenizer.
+
+    Three things count: its special tokens, also where they are written differently but read the same (white space
+    around, another case, other Unicode forms); added tokens that its chat template writes; and turn markers that its
+    chat template writes as plain text ("[INST]", "### Response:").
+
+    Args:
+        tokenizer: a transformers tokenizer; None for a policy that shows none (`COMMON` is looked for).
+        chat_template: in place of the tokenizer's own.
+    """
+
+    def __init__(self, tokenizer: Any, chat_template: str | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.ids: frozenset[int] = frozenset()
+        self.strings: frozenset[str] = frozenset(COMMON)
+        if tokenizer is None:
+            return
+        added = tokenizer.added_tokens_decoder
+        special = {str(t) for t in tokenizer.all_special_tokens} | {t.content for t in added.values() if t.special}
+        scaffold = list(_scaffold(tokenizer, chat_template))
+        special |= {
+            t.content
+            for t in added.values()
+            if not _REASONING.fullmatch(t.content) and any(t.content in piece for piece in scaffold)
+        }
+        special = {t for t in special if t.strip()}
+        self.strings = frozenset(special | set(_markers(scaffold, special)))
+        # Any unknown character reads as the unknown token: that one is known by its name alone.
+        ids = {i for i, t in added.items() if t.content in special} | set(tokenizer.all_special_ids)
+        blank = {i for i, t in added.items() if not t.content.strip()}
+        self.ids = frozenset(ids - blank - {tokenizer.unk_token_id})
+
+    def found(self, text: str) -> list[str]:
+        """The pieces of a text that are control text, as they stand in it."""
+        return sorted({*control_tokens_in(text, self.strings), *self._read_as_control(text)})
+
+    def _read_as_control(self, text: str) -> Iterator[str]:
+        if not self.ids:
+            return
+        fast = bool(getattr(self.tokenizer, "is_fast", False))
+        read = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast, verbose=False)
+        for place, token_id in enumerate(read["input_ids"]):
+            if token_id in self.ids:
+                start, end = read["offset_mapping"][place] if fast else (0, 0)
+                piece = text[start:end].strip()
+                yield piece or self.tokenizer.convert_ids_to_tokens(token_id)
+
+    def neutralise(self, text: str) -> str:
+        """The text with a space inside every piece of control text; what resists that is taken out."""
+        for attempt in range(_TRIES):
+            pieces = self.found(text)
+            if not pieces:
+                return text
+            for piece in sorted(pieces, key=len, reverse=True):
+                text = text.replace(piece, f"{piece[0]} {piece[1:]}" if attempt < 2 and len(piece) > 1 else " ")
+        return text if not self.found(text) else ""
+
+
+def _scaffold(tokenizer: Any, chat_template: str | None) -> Iterator[str]:
+    """What a chat template writes around the contents."""
+    if not (chat_template or tokenizer.chat_template):
+        return
+    for roles in _CONVERSATIONS:
+        messages = [{"role": r, "content": w} for r, w in zip(roles, _WORDS, strict=False)]
+        try:
+            text = tokenizer.apply_chat_template(
+                messages, chat_template=chat_template, tokenize=False, add_generation_prompt=True
+            )
+        except Exception:  # a chat template may refuse a conversation with whatever error
+            continue
+        yield from re.split("|".join(_WORDS), text)
+
+
+def _markers(scaffold: list[str], special: set[str]) -> Iterator[str]:
+    """Turn markers in plain text: lines with brackets, bars, hashes or colons, without the special tokens in them."""
+    tokens = "|".join(re.escape(t) for t in sorted(special, key=len, reverse=True))
+    for piece in scaffold:
+        for part in re.split(tokens, piece) if tokens else [piece]:
+            for line in part.splitlines():
+                marker = _REASONING.sub("", line).strip()
+                if len(marker) >= 3 and _MARKED.search(marker):
+                    yield marker

@@ -1,0 +1,108 @@
+"""A reward function of the user's own that does not return is named, and stopped.
+
+It runs in the training process and cannot be killed alone. So after a minute its stack is shown, and at a limit the
+call is interrupted: where it sleeps, waits (for an answer from the network, a lock, a subprocess) or runs Python code,
+by a signal. Code that lets no signal through has ten seconds more; then the process ends with the stack on stderr,
+which is better than machines that wait for nothing.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import inspect
+import logging
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ..errors import RewardError
+
+logger = logging.getLogger(__name__)
+
+WARN_SECONDS = 60.0
+GRACE_SECONDS = 10.0
+STOP_SIGNAL = signal.SIGURG  # ignored by default, and used by nobody's reward function, unlike SIGALRM
+FRAMES = 8
+
+
+class _InterruptedCall(BaseException):
+    """Not an Exception: a function that catches those for each of its completions would go on to the next."""
+
+
+@contextmanager
+def watched(name: str, limit: float) -> Iterator[None]:
+    """Raises RewardError when what is inside takes more than ``limit`` seconds (0: no limit); warns after a minute."""
+    caller = threading.get_ident()
+    main = threading.current_thread() is threading.main_thread()
+    state = "running"
+
+    def warn() -> None:
+        until = f"; it is stopped after {limit:g} s (reward_timeout)" if limit else ""
+        logger.warning("reward %r has been running for %g s%s, now in\n%s", name, WARN_SECONDS, until, _stack(caller))
+
+    def stop() -> None:
+        nonlocal state
+        if state == "running":
+            state = "late"
+            logger.warning("reward %r is stopped after %g s, in\n%s", name, limit, _stack(caller))
+            if main:  # Python delivers signals to the main thread alone
+                signal.pthread_kill(caller, STOP_SIGNAL)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if state == "late":
+            raise _InterruptedCall
+
+    timers = [threading.Timer(WARN_SECONDS, warn), *([threading.Timer(limit, stop)] if limit else [])]
+    before = signal.signal(STOP_SIGNAL, interrupt) if main else None
+    if limit:
+        faulthandler.dump_traceback_later(limit + GRACE_SECONDS, exit=True, file=2)
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    except _InterruptedCall:
+        raise RewardError(
+            f"reward function {name!r} did not return within {limit:g} s; give what it waits for a time-out of its "
+            "own, or raise reward_timeout"
+        ) from None
+    finally:
+        state = "done"
+        for timer in timers:
+            timer.cancel()
+        if limit:
+            faulthandler.cancel_dump_traceback_later()
+        if main:
+            signal.signal(STOP_SIGNAL, before)
+
+
+def _stack(thread: int) -> str:
+    """Where a thread is, innermost frame last."""
+    frame = sys._current_frames().get(thread)
+    return "".join(traceback.format_stack(frame)[-FRAMES:]).rstrip()
+
+
+def watch(function: Any, limit: float) -> Any:
+    """A reward function as TRL takes it, watched. Models, coroutine functions and those with a deadline of their own
+    (``has_deadline``) are left as they are."""
+    if hasattr(function, "forward") or isinstance(function, str) or not callable(function):
+        return function
+    asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    if asynchronous or getattr(function, "has_deadline", False):
+        return function
+    name = getattr(function, "__name__", type(function).__name__)
+    call: Callable[..., Any] = function
+
+    def watching(*args: Any, **kwargs: Any) -> Any:
+        with watched(name, limit):
+            return call(*args, **kwargs)
+
+    functools.update_wrapper(watching, function)
+    watching.__name__ = name
+    return watching

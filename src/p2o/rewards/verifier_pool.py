@@ -1,0 +1,255 @@
+"""Checks of answers in worker processes that are killed at a deadline.
+
+math-verify can hang for ever in C code that no Python timeout interrupts, and some reasoning-gym scorers
+evaluate the text that a model wrote. So both run in small worker processes (`verifier_worker`), and only the check
+that hangs is lost.
+
+A *source* process imports math-verify or reasoning-gym once and forks the workers, so that a new worker costs
+milliseconds. They talk JSON over sockets; nothing they send is unpickled. Pools on top of ``multiprocessing``
+(pebble and others) would run the user's main script again in every worker, and that script imports torch, or has no
+``__main__`` guard.
+
+Deadlines are seconds of CPU time, so that a reward does not depend on how crowded the machine is; four times as many
+seconds on the clock are the limit for checks that sleep.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any
+
+from ..base import packed
+from . import verifier_worker
+from .verifier_worker import READY, Kind, Outcome, Task
+
+START_SECONDS = 120.0  # importing sympy or reasoning-gym on a crowded machine
+FIRST_TRY = 0.1
+"""Share of the deadline that a check gets at first. What needs more is tried again after all others, with the rest."""
+BATCH = 16  # checks given to a worker at a time, so that it need not wait for this process in between
+KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found; every outcome but ``checked`` has score 0."""
+
+    score: float
+    outcome: Outcome
+    """``unreadable``: no mathematics in the text; ``failed``: the checker raised an error on this text;
+    ``timeout``: killed at the deadline; ``crash``: the process died (out of memory, a fault in C code)."""
+
+
+class _Source:
+    """The process that has imported the checker and forks the workers."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.door, theirs = socket.socketpair()
+        # No secrets (API keys) in the environment of a process that evaluates text; no threads, no GPU.
+        environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-B", *map(str, (verifier_worker.__file__, kind, theirs.fileno(), packed.__file__))],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self.door.settimeout(START_SECONDS)
+        try:
+            problem = self.door.recv(10_000).decode()
+        except TimeoutError:
+            problem = f"it did not start within {START_SECONDS:g} s"
+        if problem != READY:
+            self.close()
+            code = self.process.returncode
+            raise _reward_error(f"{kind} answers cannot be checked: {problem or f'the process ended with code {code}'}")
+
+    def fork(self) -> _Worker:
+        ours, theirs = Pipe()
+        socket.send_fds(self.door, [b"f"], [theirs.fileno()])
+        theirs.close()
+        return _Worker(ours, int(self.door.recv(32)))
+
+    def close(self) -> None:
+        self.door.close()
+        try:
+            self.process.wait(timeout=2)  # it ends once its workers have, so that it leaves no zombies
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A forked process and the checks it was given, the running one first."""
+
+    conn: Connection[Any, Any]
+    pid: int
+    checks: deque[int] = field(default_factory=deque)
+    seconds: float = 0.0
+    """CPU seconds for each of them."""
+    since: float = 0.0
+    """When the running one was begun, or a little before (`time.monotonic`)."""
+
+    @property
+    def due_at(self) -> float:
+        """When it is killed for having slept; never while it has nothing to do."""
+        return self.since + 4 * self.seconds if self.checks else math.inf
+
+    def give(self, checks: Sequence[int], tasks: Sequence[Task], seconds: float) -> bool:
+        """Have it check these tasks; False if it died while idle."""
+        self.checks, self.seconds, self.since = deque(checks), seconds, time.monotonic()
+        try:
+            self.conn.send_bytes(json.dumps({"seconds": seconds, "tasks": [tasks[i] for i in checks]}).encode())
+        except OSError:
+            return False
+        return True
+
+
+class VerifyPool:
+    """Worker processes for one kind of check, started when first needed and kept until `close`."""
+
+    def __init__(self, kind: Kind, size: int | None = None) -> None:
+        self.kind = kind
+        self.size = size or default_size()
+        self.counts: Counter[str] = Counter()
+        """How many checks had which outcome, since the start."""
+        self._source: _Source | None = None
+        self._workers: list[_Worker] = []
+        self._lock = threading.Lock()
+
+    def run(self, tasks: Sequence[Task], deadline: float) -> list[Verdict]:
+        """Check all ``tasks``, each within ``deadline`` CPU seconds (equal ones once); verdicts in their order.
+
+        Raises RewardError if the workers cannot be started, or a task names a data set they do not know.
+        """
+        keys = [json.dumps(task) for task in tasks]
+        first = {key: n for n, key in reversed(list(enumerate(keys)))}
+        with self._lock:
+            try:
+                found = self._check(sorted(first.values()), tasks, deadline)
+            finally:  # after an error or Ctrl-C: nobody will ask for what is still being checked
+                for worker in [w for w in self._workers if w.checks]:
+                    self._dismiss(worker)
+        verdicts = [found[first[key]] for key in keys]
+        self.counts.update(verdict.outcome for verdict in verdicts)
+        return verdicts
+
+    def _check(self, numbers: Sequence[int], tasks: Sequence[Task], deadline: float) -> dict[int, Verdict]:
+        """The verdicts of the tasks with these numbers."""
+        fresh, again = deque(numbers), deque[int]()
+        verdicts: dict[int, Verdict] = {}
+        while len(verdicts) < len(numbers):
+            self._hire(len(fresh) + len(again))
+            for worker in [w for w in self._workers if not w.checks]:
+                count = min(len(fresh), BATCH, 1 + len(fresh) // (2 * self.size))
+                batch, seconds = [fresh.popleft() for _ in range(count)], deadline * FIRST_TRY
+                if not batch and again:
+                    batch, seconds = [again.popleft()], deadline * (1 - FIRST_TRY)
+                if batch and not worker.give(batch, tasks, seconds):
+                    fresh.extendleft(reversed(batch))
+                    self._dismiss(worker)
+            for worker in self._until_news():
+                if self._hear(worker, verdicts) and worker.due_at > time.monotonic():
+                    continue
+                self._dismiss(worker)
+                lost = worker.checks.popleft()
+                fresh.extendleft(reversed(worker.checks))
+                if worker.seconds < deadline / 2:
+                    again.append(lost)
+                else:  # a killed one had at least its seconds
+                    late = time.monotonic() - worker.since >= worker.seconds
+                    verdicts[lost] = Verdict(0.0, "timeout" if late else "crash")
+        return verdicts
+
+    def _hire(self, open_checks: int) -> None:
+        """Start as many workers as the open checks can use."""
+        idle = sum(not w.checks for w in self._workers)
+        for _ in range(min(self.size - len(self._workers), open_checks - idle)):
+            if self._source is None or self._source.process.poll() is not None:
+                self._source = _Source(self.kind)
+            self._workers.append(self._source.fork())
+
+    def _until_news(self) -> list[_Worker]:
+        """Wait until some worker has answered, died or is overdue; those workers."""
+        busy = [w for w in self._workers if w.checks]
+        if not busy:
+            return []
+        heard = wait([w.conn for w in busy], max(0.0, min(w.due_at for w in busy) - time.monotonic()))
+        return [w for w in busy if w.conn in heard or w.due_at <= time.monotonic()]
+
+    def _hear(self, worker: _Worker, verdicts: dict[int, Verdict]) -> bool:
+        """Take the worker's answers as they stand in the socket; False if it died before its last."""
+        try:
+            while worker.checks and worker.conn.poll():
+                reply = json.loads(worker.conn.recv_bytes())
+                if "fatal" in reply:
+                    raise _reward_error(reply["fatal"])
+                verdicts[worker.checks.popleft()] = Verdict(reply["score"], reply["outcome"])
+                worker.since = time.monotonic()
+        except (EOFError, OSError):
+            return False
+        return True
+
+    def _dismiss(self, worker: _Worker) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGKILL)
+        worker.conn.close()
+        self._workers.remove(worker)
+
+    def close(self) -> None:
+        """End all workers; a later `run` starts new ones."""
+        for worker in list(self._workers):
+            self._dismiss(worker)
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+
+def default_size() -> int:
+    """One worker per core that this process may use, shared between the ranks of the machine; at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return max(1, min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+_pools: dict[Kind, VerifyPool] = {}
+
+
+def shared_pool(kind: Kind) -> VerifyPool:
+    """The pool of this process for one kind of check."""
+    return _pools.setdefault(kind, VerifyPool(kind))
+
+
+def close_pools() -> None:
+    """End the workers of all shared pools."""
+    for pool in _pools.values():
+        pool.close()
+
+
+atexit.register(close_pools)
+os.register_at_fork(after_in_child=_pools.clear)  # a forked child must not talk on its parent's sockets
+
+
+def _reward_error(message: str) -> Exception:
+    from ..errors import RewardError
+
+    return RewardError(message)
+
+
+__all__ = ["Kind", "Outcome", "Task", "Verdict", "VerifyPool", "close_pools", "shared_pool"]

@@ -1,0 +1,173 @@
+"""From a recipe to objects: samples, rewards, reflector, trainer."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from ..base.terminal import console
+from ..data import DataColumns, load_samples, to_dataset
+from ..errors import ConfigError, DataError
+from ..core.evolve import CallableReflector, OpenAIReflector, PhrasesReflector, Reflector
+from ..base.loading import load_module
+from ..generation.models import resolve_model
+from .recipe import Recipe, RecipeConfig
+from ..reflectors.local import LOCAL
+from ..rewards import RewardSet, resolve_reward
+from ..core.samples import Sample
+
+if TYPE_CHECKING:
+    from ..trl.trainer import P2OTrainer
+
+
+def samples_of(recipe: Recipe, part: str) -> list[Sample]:
+    """The samples of one part ("train", "eval" or "test") of a recipe.
+
+    Raises:
+        ConfigError: the recipe names no data for it.
+    """
+    task = recipe.task
+    source = getattr(task, part)
+    if not source:
+        raise ConfigError(f"the recipe {recipe.name} names no {part} data; set '{part}' to a data source")
+    limit = task.max_train_samples if part == "train" else None
+    samples = load_samples(source, split=getattr(task, f"{part}_split"), columns=_columns(recipe, limit))
+    if source == task.train:  # the training data itself, on purpose
+        return samples
+    return _without_training_data(recipe, samples, source)
+
+
+def ood_samples(recipe: Recipe) -> dict[str, list[Sample]]:
+    """The recipe's samples out of the training distribution, by name."""
+    return {
+        name: _without_training_data(recipe, load_samples(source, columns=_columns(recipe)), source)
+        for name, source in recipe.task.ood.items()
+    }
+
+
+def _columns(recipe: Recipe, limit: int | None = None) -> DataColumns:
+    task = recipe.task
+    return DataColumns(
+        prompt_column=task.prompt_column,
+        answer_column=task.answer_column,
+        id_column=task.id_column,
+        system_prompt=task.system_prompt,
+        prompt_prefix=task.prompt_prefix,
+        prompt_suffix=task.prompt_suffix,
+        limit=limit,
+        seed=recipe.training.seed,
+        require_answer=task.require_answer,
+    )
+
+
+def _without_training_data(recipe: Recipe, samples: list[Sample], source: str) -> list[Sample]:
+    try:
+        train = samples_of(recipe, "train")
+    except DataError:  # an evaluation on a machine without the training data
+        return samples
+    return held_out(samples, train, source)
+
+
+def held_out(samples: list[Sample], train: list[Sample], source: str) -> list[Sample]:
+    """The samples that are not in the training data.
+
+    Raises:
+        DataError: none is left.
+    """
+    known = {s.id for s in train}
+    kept = [s for s in samples if s.id not in known]
+    if len(kept) < len(samples):
+        console.print(f"{source}: {len(samples) - len(kept)} samples are in the training data too; left out")
+    if not kept:
+        raise DataError(f"all samples of {source} are in the training data too; name other data")
+    return kept
+
+
+def rewards_of(recipe: Recipe) -> RewardSet:
+    training = recipe.training
+    return RewardSet(
+        [resolve_reward(spec, timeout=training.reward_timeout) for spec in recipe.task.rewards],
+        weights=training.reward_weights,
+        success_reward_name=training.success_reward,
+        success_threshold=training.success_threshold,
+    )
+
+
+def reflector_of(task: RecipeConfig) -> Reflector | str:
+    """The recipe's reflector; "self" and "policy" are made by the trainer."""
+    if task.reflector in LOCAL:
+        return task.reflector
+    if task.reflector == "phrases":
+        if task.reflector_phrases:
+            return PhrasesReflector(task.reflector_phrases, max_phrases=task.reflector_max_phrases)
+        return PhrasesReflector(max_phrases=task.reflector_max_phrases)
+    if task.reflector == "openai":
+        if not task.reflector_model:
+            raise ConfigError("reflector: openai needs reflector_model, the model's name at the endpoint")
+        return OpenAIReflector(
+            model=task.reflector_model,
+            base_url=task.reflector_base_url,
+            api_key_env=task.reflector_api_key_env,
+            concurrency=task.reflector_concurrency,
+            timeout=task.reflector_timeout,
+            max_tokens=task.reflector_max_tokens,
+            retries=task.reflector_retries,
+        )
+    if ":" in task.reflector:
+        return CallableReflector(load_function(task.reflector, "reflector"))
+    raise ConfigError(f"reflector is {task.reflector!r}; use self, policy, openai, phrases, or module:function")
+
+
+def load_function(spec: str, key: str) -> Any:
+    """``module:function`` or ``file.py:function``.
+
+    Raises:
+        ConfigError: not found.
+    """
+    place, _, name = spec.rpartition(":")
+    try:
+        return getattr(load_module(place), name)
+    except (ImportError, OSError, AttributeError) as error:
+        raise ConfigError(
+            f"{key}: cannot load {spec!r} ({error}); write module:function or file.py:function"
+        ) from error
+
+
+def trainer_of(recipe: Recipe) -> P2OTrainer:
+    """The trainer of a recipe, with its data, rewards, reflector and model."""
+    from trl import get_peft_config
+
+    from ..trl.trainer import P2OTrainer
+
+    recipe.check_machine()
+    model, training = recipe.model, recipe.training
+    if not model.model_name_or_path:
+        raise ConfigError(f"the recipe {recipe.name} names no model; set 'model_name_or_path'")
+    train = samples_of(recipe, "train")
+    rewards = rewards_of(recipe)
+    rewards.check_gold(train)
+    init: dict[str, Any] = dict(training.model_init_kwargs or {})
+    init.setdefault("revision", model.model_revision)
+    init.setdefault("dtype", model.dtype)
+    if model.attn_implementation:
+        init.setdefault("attn_implementation", model.attn_implementation)
+    training = copy.copy(training)
+    training.model_init_kwargs = init
+    source = resolve_model(model.model_name_or_path)
+    try:
+        return P2OTrainer(
+            model=source,
+            reward_funcs=rewards.trl_functions(),
+            args=training,
+            train_dataset=to_dataset(train),
+            eval_dataset=to_dataset(samples_of(recipe, "eval")) if recipe.task.eval else None,
+            peft_config=get_peft_config(model),
+            reflector=reflector_of(recipe.task),
+        )
+    except (ValueError, ImportError) as error:  # TRL and transformers say so when settings do not fit together
+        raise ConfigError(f"the recipe {recipe.name} cannot be run: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"cannot load the model {model.model_name_or_path!r}: give a folder with a checkpoint, or a hub name that "
+            f"this machine can reach ({str(error).splitlines()[0]})"
+        ) from error

@@ -1,0 +1,152 @@
+"""What a user takes home from a finished run: model cards and the pool as JSON and as a page.
+
+run directory ─► facts ─► README.md (run, newest and best checkpoint), p2o/pool.json, p2o/pool.md
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .model_card import CardFacts, model_card, pool_page
+from ..trl.checkpoint import latest_checkpoint
+from ..base.files import read_json, write_json, write_text
+from ..core.templates import PoolTemplate, pool_from_json, pool_to_json
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_name(name: str) -> bool:
+    """``owner/name`` that is no path of this machine, and no file."""
+    return bool(HUB_NAME.fullmatch(name)) and not Path(name).exists() and not name.endswith((".jsonl", ".parquet"))
+
+
+def public_name(name: str) -> str:
+    """A model's or data set's name that may be published: a path keeps its last part alone."""
+    if name.startswith(("builtin:", "reasoning_gym:")) or is_hub_name(name):
+        return name
+    place, _, function = name.partition(".py:")
+    last = Path(place).name
+    return f"{last}.py:{function}" if function else last
+
+
+@dataclass(frozen=True)
+class LastPool:
+    """The newest pool of a run."""
+
+    pool: list[PoolTemplate]
+    epoch: int
+    """The epoch after which it was evolved, from 0."""
+    dev_size: int
+
+
+def epoch_files(run_dir: Path) -> list[dict[str, Any]]:
+    """What the run wrote after each epoch, oldest first."""
+    return [read_json(path) for path in sorted((run_dir / "p2o").glob("epoch-*.json"))]
+
+
+def last_pool(epochs: list[dict[str, Any]]) -> LastPool | None:
+    """The pool of the newest evolution; None if nothing was evolved."""
+    for epoch in reversed(epochs):
+        summary = epoch["summary"]
+        if summary["evolved"]:
+            return LastPool(pool_from_json(epoch["pool"]), summary["epoch"], summary["dev_size"])
+    return None
+
+
+def run_facts(run_dir: Path, recipe: Recipe) -> CardFacts:
+    """What the run directory and its recipe know for the card.
+
+    Raises:
+        StateError: the run has no result yet.
+    """
+    result = read_json(run_dir / "p2o" / "result.json")
+    epochs = epoch_files(run_dir)
+    newest = last_pool(epochs)
+    base = str(recipe.model.model_name_or_path)
+    return CardFacts(
+        name=run_dir.name,
+        method=recipe.training.method,
+        base_model=public_name(base),
+        base_on_hub=is_hub_name(base),
+        adapter=recipe.model.use_peft,
+        settings=_settings(recipe),
+        hub_data=sorted({s for s in (recipe.task.train,) if is_hub_name(s)}),
+        before=result["before"],
+        after=result["after"],
+        epochs=[epoch["summary"] for epoch in epochs],
+        cost=result["cost"],
+        seconds=result.get("seconds"),
+        versions={n: importlib.metadata.version(n) for n in ("trl", "transformers", "torch", "gepa")},
+        pool=newest.pool if newest else (),
+    )
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    task, training = recipe.task, recipe.training
+    rewards = [public_name(r) if isinstance(r, str) else r.get("name", "custom") for r in task.rewards]
+    settings: dict[str, Any] = {
+        "recipe": f"{recipe.name} (all of it: config.yaml in the run directory)",
+        "method": training.method,
+        "training data": public_name(task.train),
+        "test data": public_name(task.test) if task.test else "–",
+        "rewards": ", ".join(rewards),
+        "seed": training.seed,
+        "rollouts per sample": training.num_generations,
+        "temperature": training.temperature,
+        "evaluation temperature": training.eval_temperature,
+        "epochs": f"{training.num_train_epochs:g}",
+        "learning rate": training.learning_rate,
+        "longest completion": training.max_completion_length,
+    }
+    if training.method == "p2o":
+        reflector = task.reflector_model if task.reflector == "openai" else task.reflector
+        settings |= {
+            "reflector": public_name(str(reflector)),
+            "hard": f"fewer than {training.tau} rollouts solved",
+            "withdrawal of templates": training.withdrawal,
+            "distillation": f"{training.distillation}, ratio in [{training.ratio_low:g}, {training.ratio_high:g}]",
+            "evolution budget": f"{training.evolve_budget}, dev part {training.dev_size}",
+        }
+    return settings
+
+
+def export_run(run_dir: Path, recipe: Recipe) -> list[Path]:
+    """Writes the cards, and the pool of a run that evolved one.
+
+    Returns:
+        The files.
+    """
+    card = model_card(run_facts(run_dir, recipe))
+    written = [folder / "README.md" for folder in (run_dir, *model_folders(run_dir))]
+    for path in written:
+        write_text(path, card)
+    newest = last_pool(epoch_files(run_dir))
+    if newest is not None:
+        folder = run_dir / "p2o"
+        facts = {"after_epoch": newest.epoch + 1, "dev_size": newest.dev_size}
+        write_json(folder / "pool.json", {**facts, "pool": pool_to_json(newest.pool)})
+        page = pool_page(newest.pool, newest.dev_size, run_dir.name, f"after epoch {newest.epoch + 1}")
+        write_text(folder / "pool.md", page)
+        written += [folder / "pool.json", folder / "pool.md"]
+    return written
+
+
+def model_folders(run_dir: Path) -> list[Path]:
+    """The newest whole checkpoint, and the best one by the evaluations where HF's trainer kept it."""
+    newest = latest_checkpoint(run_dir)
+    if newest is None:
+        return []
+    folders = [Path(newest)]
+    state = json.loads((folders[0] / "trainer_state.json").read_text(encoding="utf-8"))
+    best = run_dir / Path(state.get("best_model_checkpoint") or "").name
+    if best not in (run_dir, *folders) and best.is_dir():
+        folders.append(best)
+    return folders

@@ -1,0 +1,249 @@
+"""The plan of a run, before anything is loaded (``p2o train RECIPE --dry-run``).
+
+Steps and rollouts are exact where the number of samples is known; tokens are upper bounds (every completion as long as
+it may be), prompts left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.cost import TRAINED_TOKEN_COST
+from ..errors import ConfigError, DataError, ReflectorError
+from ..core.evolve import budget
+from .memory import memory, model_shape
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class PromptSteps:
+    """What the evolutions may spend."""
+
+    count: int
+    """Evolutions: one between two epochs, none after the last."""
+    dev_size: int
+    rollouts: int
+    """Most rollouts of one."""
+
+
+@dataclass
+class Plan:
+    """What a recipe will do. Counts are over all processes."""
+
+    name: str
+    processes: int
+    samples: int | None
+    """None: the data set is not on this machine."""
+    group: int
+    """K, rollouts of a sample."""
+    rollouts_per_generation: int
+    rollouts_per_update: int
+    generations_per_epoch: int | None
+    epochs: float
+    updates: int | None
+    rollouts: int | None
+    """Training rollouts of the whole run."""
+    max_completion: int
+    prompt_steps: PromptSteps | None
+    """None: nothing is evolved."""
+    scores_old: bool
+    """Whether the old log-probs take a pass of their own."""
+    memory_gb: list[tuple[str, float]]
+    engine_share: float | None
+    """Share of a GPU's memory that vLLM takes beside that."""
+    notes: list[str] = field(default_factory=list)
+    """What must be seen to before training."""
+
+    @property
+    def samples_per_generation(self) -> int:
+        return self.rollouts_per_generation // self.group
+
+    @property
+    def evolution_rollouts(self) -> int:
+        return self.prompt_steps.count * self.prompt_steps.rollouts if self.prompt_steps else 0
+
+    @property
+    def generated_tokens(self) -> int | None:
+        """At most so many tokens are generated, evolutions included."""
+        if self.rollouts is None:
+            return None
+        return (self.rollouts + self.evolution_rollouts) * self.max_completion
+
+    @property
+    def cost(self) -> int | None:
+        """At most so many forward-equivalent tokens (see `p2o.core.cost`), without prompts and ratio pass."""
+        if self.rollouts is None:
+            return None
+        per_rollout = 1 + int(self.scores_old) + TRAINED_TOKEN_COST
+        return (self.rollouts * per_rollout + self.evolution_rollouts) * self.max_completion
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Counts a recipe.
+
+    Raises:
+        ConfigError: the settings do not fit together, or the data does not fill one generation.
+        DataError, RewardError: local data or a reward cannot be used.
+    """
+    training, notes = recipe.training, _machine_notes(recipe)
+    processes = recipe.task.processes or training.world_size
+    group = training.num_generations
+    steps, accumulation = training.steps_per_generation, training.gradient_accumulation_steps
+    rollouts = training.per_device_train_batch_size * processes * steps
+    samples = count_samples(recipe, notes)
+    generations = None
+    updates = training.max_steps if training.max_steps > 0 else None
+    if samples is not None:
+        generations = samples * group // rollouts
+        if generations == 0:
+            raise ConfigError(
+                f"{samples} training samples do not fill one generation of {rollouts // group} "
+                f"({rollouts} rollouts in groups of {group}); take more data or a smaller batch"
+            )
+        # As in TRL: a generation feeds steps_per_generation micro-batches, num_iterations times.
+        per_epoch = math.ceil(generations * steps * training.num_iterations / accumulation)
+        updates = updates or math.ceil(training.num_train_epochs * per_epoch)
+    epochs = training.num_train_epochs
+    if generations and training.max_steps > 0:
+        epochs = training.max_steps / per_epoch
+    per_update = accumulation / steps / training.num_iterations * rollouts
+    return Plan(
+        name=recipe.name,
+        processes=processes,
+        samples=samples,
+        group=group,
+        rollouts_per_generation=rollouts,
+        rollouts_per_update=training.per_device_train_batch_size * processes * accumulation,
+        generations_per_epoch=generations,
+        epochs=epochs,
+        updates=updates,
+        rollouts=None if generations is None or updates is None else round(updates * per_update),
+        max_completion=training.max_completion_length or 0,
+        prompt_steps=_prompt_steps(recipe, samples, epochs, notes),
+        scores_old=bool(accumulation % (steps * training.num_iterations)),
+        memory_gb=memory(recipe, processes),
+        engine_share=training.vllm_gpu_memory_utilization if training.use_vllm else None,
+        notes=notes,
+    )
+
+
+def _prompt_steps(recipe: Recipe, samples: int | None, epochs: float, notes: list[str]) -> PromptSteps | None:
+    training = recipe.training
+    count = math.ceil(epochs) - 1
+    if training.method == "grpo" or count < 1:
+        return None
+    if samples is not None and samples < training.hard_min_count:
+        notes.append(f"nothing is ever evolved: {samples} samples, hard_min_count {training.hard_min_count}")
+        return None
+    dev = training.dev_size
+    if samples is not None and samples < 1.5 * dev:
+        dev = samples // 2
+    rollouts = budget(training.evolve_budget, dev)
+    if training.evolve_max_iterations is not None:
+        proposal = 2 * training.evolve_minibatch + dev
+        rollouts = min(rollouts, dev + training.evolve_max_iterations * training.evolve_parents * proposal)
+    if rollouts < dev:
+        raise ConfigError(
+            f"evolve_budget {training.evolve_budget} does not pay for the bare prompt on {dev} dev samples; "
+            "raise it, or lower dev_size"
+        )
+    return PromptSteps(count, dev, rollouts)
+
+
+def is_local(source: str) -> bool:
+    """Whether a data source can be counted without a network."""
+    return source.partition(":")[0] in ("builtin", "reasoning_gym") or Path(source).expanduser().exists()
+
+
+def count_samples(recipe: Recipe, notes: list[str]) -> int | None:
+    """Training samples, read from local data; checks the local eval and test data too, and notes what is not here."""
+    from .building import samples_of
+
+    counts: dict[str, int] = {}
+    for part in ("train", "eval", "test"):
+        source = getattr(recipe.task, part)
+        if not source:
+            continue
+        if not is_local(source):
+            notes.append(f"the {part} data {source} is not on this machine: its size is not known")
+            continue
+        if part != "train" and "train" not in counts:
+            continue  # held-out data is compared with the training data
+        try:
+            counts[part] = len(samples_of(recipe, part))
+        except DataError as error:
+            if "needs reasoning-gym" not in str(error):
+                raise
+            notes.append(f"the {part} data is not counted: {error}")
+    return counts.get("train")
+
+
+def _machine_notes(recipe: Recipe) -> list[str]:
+    """Checks what can be checked here; what this machine lacks becomes a note."""
+    from .building import reflector_of, rewards_of
+    from .recipe import gpu_is_here
+
+    notes = []
+    rewards_of(recipe)
+    try:
+        if recipe.training.method == "p2o":
+            reflector_of(recipe.task)
+    except ReflectorError as error:
+        notes.append(str(error))
+    if not recipe.training.use_cpu and not gpu_is_here():
+        notes.append("no GPU here: the settings were checked without one")
+    if recipe.training.use_vllm and importlib.util.find_spec("vllm") is None:
+        notes.append("vLLM is not installed here: pip install 'p2o-rl[vllm]'")
+    if not recipe.model.model_name_or_path:
+        raise ConfigError(f"the recipe {recipe.name} names no model; set 'model_name_or_path'")
+    shape = model_shape(str(recipe.model.model_name_or_path))
+    if shape is None:
+        notes.append(f"the size of {recipe.model.model_name_or_path} is not known here: no memory estimate")
+    return notes
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan in words, a line for each thing."""
+    made = f"{plan.processes} process{'es' if plan.processes > 1 else ''}"
+    lines = [f"Plan of {plan.name} for {made}: counted, nothing was loaded"]
+
+    def say(what: str, text: str) -> None:
+        lines.append(f"  {what:<12} {text}")
+
+    rollouts = f"{plan.rollouts_per_generation:,} rollouts; {plan.rollouts_per_update:,} an update"
+    say("a generation", f"{plan.samples_per_generation:,} samples x {plan.group} = {rollouts}")
+    if plan.samples is None or plan.generations_per_epoch is None:
+        say("an epoch", f"not known; one generation for each {plan.samples_per_generation:,} samples")
+    else:
+        seen = plan.generations_per_epoch * plan.samples_per_generation
+        total = plan.generations_per_epoch * plan.rollouts_per_generation
+        rest = f" ({plan.samples - seen} fill no generation and wait)" if seen < plan.samples else ""
+        generations = f"{plan.generations_per_epoch:,} generations"
+        say("an epoch", f"{generations}, {total:,} rollouts of {plan.samples:,} samples{rest}")
+    if plan.updates is not None and plan.rollouts is not None:
+        say("the run", f"{plan.epochs:g} epochs, {plan.updates:,} updates, {plan.rollouts:,} rollouts")
+    if plan.prompt_steps is None:
+        say("prompt steps", "none")
+    else:
+        step = plan.prompt_steps
+        about = f"{step.dev_size} dev samples"
+        if plan.generations_per_epoch:
+            share = step.rollouts / (plan.generations_per_epoch * plan.rollouts_per_generation)
+            about += f", {share:.0%} of an epoch's"
+        say("prompt steps", f"{step.count}, each at most {step.rollouts:,} rollouts ({about})")
+    say("completions", f"at most {plan.max_completion:,} tokens")
+    if plan.generated_tokens is not None and plan.cost is not None:
+        say("tokens", f"at most {plan.generated_tokens:,} generated; cost at most {plan.cost:,} (prompts left out)")
+    if plan.memory_gb:
+        parts = ", ".join(f"{name} {gb:.1f}" for name, gb in plan.memory_gb)
+        engine = f", and vLLM's {plan.engine_share:.0%} of the GPU" if plan.engine_share else ""
+        say("memory", f"about {sum(gb for _, gb in plan.memory_gb):.1f} GB a process ({parts}){engine}")
+    for note in plan.notes:
+        say("note", note)
+    return lines

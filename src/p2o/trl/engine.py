@@ -1,0 +1,99 @@
+"""vLLM as TRL runs it: room for an evolution's bursts, and the correction of templated rows for the engine's mismatch.
+
+The engine computes log-probs with other kernels than the trainer, so TRL weighs each rollout by
+π_trainer(y | prompt) / π_engine(y | prompt). For a rollout drawn from T(x, z) both must be taken on T(x, z).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from trl.generation.vllm_generation import VLLMGeneration
+from trl.trainer import grpo_trainer
+
+from ..core.distill import engine_ratio
+
+if TYPE_CHECKING:
+    from .trainer import P2OTrainer
+
+MIN_SEQUENCES = 256
+"""Sequences that a colocated engine runs at once, at least: vLLM's own default on most GPUs."""
+
+EngineLogps = Sequence[float | None]
+"""The engine's log-probs of one completion's tokens; None where it has none."""
+
+
+class RoomyEngine(VLLMGeneration):
+    """TRL sizes a colocated engine for one training batch (``max_num_seqs``); an evolution sends more at once, and
+    would wait in a queue with a small batch per GPU."""
+
+    def __init__(self, *args: Any, max_num_seqs: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, max_num_seqs=max(max_num_seqs or 0, MIN_SEQUENCES), **kwargs)
+
+
+@contextmanager
+def roomy_engine() -> Iterator[None]:
+    """A GRPOTrainer that is made inside makes a `RoomyEngine`."""
+    before = grpo_trainer.VLLMGeneration
+    grpo_trainer.VLLMGeneration = RoomyEngine
+    try:
+        yield
+    finally:
+        grpo_trainer.VLLMGeneration = before
+
+
+def hold_back(logps: list[EngineLogps], templates: Sequence[str]) -> tuple[list[EngineLogps], list[EngineLogps]]:
+    """(for TRL, for us): the log-probs of bare rows and those of templated ones.
+
+    TRL compares with the trainer's log-probs on x. It sees None for templated rows, which gives them a correction of
+    exactly 1, and `correct_templated_rows` puts in the right one.
+    """
+    for_trl = [[None] * len(row) if template else row for row, template in zip(logps, templates, strict=True)]
+    for_us = [row if template else [] for row, template in zip(logps, templates, strict=True)]
+    return for_trl, for_us
+
+
+def correct_templated_rows(
+    trainer: P2OTrainer, output: dict[str, Any], engine_logps: Sequence[EngineLogps], templated_BT: torch.Tensor
+) -> None:
+    """Puts into TRL's batch the correction of rows drawn from T(x, z) (collective).
+
+    Args:
+        output: TRL's batch; its ``importance_sampling_ratio`` ((B, T) or (B, 1)) and ``sampling_per_token_logps``
+            (B, T) are changed in templated rows that have an advantage.
+        engine_logps: B rows, empty for bare rollouts.
+        templated_BT: (B, T) the trainer's log π_old(y_t | T(x, z)).
+    """
+    live = [n for n, row in enumerate(engine_logps) if row and output["advantages"][n].any()]
+    engine_BT = torch.full_like(templated_BT, math.nan)
+    for n in live:
+        engine_BT[n, : len(engine_logps[n])] = torch.tensor([math.nan if p is None else p for p in engine_logps[n]])
+    mask_BT = output["completion_mask"]
+    ratio = output["importance_sampling_ratio"]
+    ratio[live] = engine_ratio(
+        templated_BT[live],
+        engine_BT[live],
+        mask_BT[live],
+        mode=trainer.vllm_importance_sampling_mode,
+        low=trainer.vllm_importance_sampling_clip_min,
+        high=trainer.vllm_importance_sampling_clip_max,
+    ).to(ratio.dtype)
+    # TRL's off-policy mask compares the sampling log-probs with the current ones on x: the engine's, carried over to x.
+    mismatch_BT = templated_BT - engine_BT
+    output["sampling_per_token_logps"][live] = (output["old_per_token_logps"] - mismatch_BT)[live].float()
+    _log_mismatch(trainer, mismatch_BT[mask_BT.bool() & ~mismatch_BT.isnan()].abs())
+
+
+def _log_mismatch(trainer: P2OTrainer, differences: torch.Tensor) -> None:
+    """Mean and largest |log π_trainer − log π_engine| under templates, over the tokens of all ranks."""
+    largest = differences.max() if differences.numel() else differences.new_zeros(())
+    local = torch.stack([differences.sum(), differences.new_tensor(differences.numel()), largest])
+    sums_R, counts_R, largest_R = trainer.accelerator.gather(local).view(-1, 3).T
+    if counts_R.sum():
+        metrics = trainer._metrics["train"]
+        metrics["p2o/engine_logp_difference/mean"].append((sums_R.sum() / counts_R.sum()).item())
+        metrics["p2o/engine_logp_difference/max"].append(largest_R.max().item())

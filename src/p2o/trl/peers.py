@@ -1,0 +1,35 @@
+"""What a process says when another one of its run has died."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.distributed import DistError
+
+from ..errors import P2OError
+from .checkpoint import latest_checkpoint
+
+GLOO_SAYS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
+"""Gloo raises plain runtime errors; NCCL's are of class DistError."""
+
+
+class PeerError(P2OError):
+    """Another process of the run ended, or did not answer in time."""
+
+
+@contextmanager
+def lost_peers_explained(run_dir: Path) -> Iterator[None]:
+    """Turns a collective that fails inside into one sentence that says where to look and how to go on."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, DistError) and not any(words in str(error) for words in GLOO_SAYS):
+            raise
+        good = latest_checkpoint(run_dir)
+        raise PeerError(
+            f"another process of this run ended or did not answer in time ({str(error).splitlines()[0][:200]}); "
+            "the process that ended first says why, then "
+            + (f"go on from {good} with p2o train RECIPE --resume" if good else "start the run again")
+        ) from error

@@ -1,0 +1,79 @@
+"""A small run directory as a run would write it, with hostile texts in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from p2o.base.files import write_json
+from p2o.core.cost import CostMeter
+from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
+from p2o.core.loop import EpochSummary
+from p2o.core.rollout_log import EpochRecord, RecordedRollout
+
+EVIL = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+TEMPLATE = f"Think step by step. {EVIL}"
+
+
+def make_run(folder: Path, epochs: int = 2) -> Path:
+    """Four samples, two epochs, one evolution between them."""
+    own = folder / "p2o"
+    own.mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"ratio_low: 0.01\nratio_high: 10.0\nnote: {json.dumps(EVIL)}\n")
+    cost = CostMeter()
+    cost["rollout"].add(rollouts=48, prompt_tokens=480, generated_tokens=96, seconds=2.0)
+    cost["evolve"].add(rollouts=20, prompt_tokens=300, generated_tokens=60, seconds=1.0)
+    write_json(own / "cost.json", cost.state_dict())
+    log = [{"epoch": e, "eval_bare_success": 0.25 * (e + 1), "p2o/all_failed": 0.5, "p2o/cost": e} for e in range(3)]
+    write_json(own / "metrics.json", {"log": log})
+    for epoch in range(epochs):
+        _write_epoch(own, epoch)
+    if epochs:
+        evolution = own / "evolution-001"
+        evolution.mkdir()
+        write_json(evolution / "evolution.json", _evolution().to_dict())
+    return folder
+
+
+def _tally(bare: int, bare_solved: int, templated: int = 0, templated_solved: int = 0) -> dict[str, int]:
+    return {"bare": bare, "bare_solved": bare_solved, "templated": templated, "templated_solved": templated_solved}
+
+
+def _write_epoch(own: Path, epoch: int) -> None:
+    hard = {"dies": (1, 0, 5, 0), "learns": (1, 1, 5, 4), "leans": (1, 0, 5, 3)}
+    tallies = {i: _tally(*(hard[i] if epoch else (6, 0))) for i in hard} | {"easy": _tally(6, 6)}
+    summary = EpochSummary(epoch, groups=4, all_failed=3 - 2 * epoch, all_solved=1, rescued=2 * epoch)
+    summary.graduated, summary.hard, summary.evolved = epoch, 3 - 2 * epoch, not epoch
+    pool = [] if epoch else [{"text": TEMPLATE, "weight": 0.5, "solves": ["learns"]}]
+    content = {"summary": asdict(summary), "tallies": tallies, "pool": pool, "assignment": {}}
+    write_json(own / f"epoch-{epoch:03d}.json", content)
+    record = EpochRecord(own)
+    record.begin(epoch)
+    for i in hard:
+        rollouts = [RecordedRollout(TEMPLATE if epoch else "", f"{EVIL} {n}", 0.0, False) for n in range(6)]
+        record.add_group(i, f"What is {i}? {EVIL}", "7", rollouts)
+    record.add_ratios(epoch, [1, *[0] * 20, 5, 9, *[0] * 14, 1])
+    record.write()
+
+
+def _evolution() -> Evolution:
+    candidates = [
+        Candidate(0, "", None, 0, "seed", dev_mean=0.0),
+        Candidate(1, "Think.", 0, 1, "rejected", "0 → 0", ["dies"], [0.0], [0.0]),
+        Candidate(2, TEMPLATE, 0, 1, "accepted", "0 → 1", ["leans"], [0.0], [1.0], dev_mean=0.5),
+        Candidate(3, "Think, and say 7.", 2, 2, "leak", "an answer"),
+    ]
+    return Evolution(
+        candidates=candidates,
+        templates=["", TEMPLATE],
+        parents=[None, 0],
+        scores_CV=[[0.0, 0.0], [1.0, 0.0]],
+        solved_CV=[[False, False], [True, False]],
+        dev_ids=["learns", "dies"],
+        train_ids=["leans"],
+        budget=50,
+        cost=EvolveCost(metric_calls=20),
+        best_scores=[0.0, 0.5, 0.5],
+        stopped="budget",
+    )
