@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from ..base.loading import load_module
 from ..base.terminal import console
+from ..core.evolve import CallableReflector, OpenAIReflector, PhrasesReflector, Reflector
+from ..core.samples import Sample
 from ..data import DataColumns, load_samples, to_dataset
 from ..errors import ConfigError, DataError
-from ..core.evolve import CallableReflector, OpenAIReflector, PhrasesReflector, Reflector
-from ..base.loading import load_module
 from ..generation.models import resolve_model
-from .recipe import Recipe, RecipeConfig
 from ..reflectors.local import LOCAL
 from ..rewards import RewardSet, resolve_reward
-from ..core.samples import Sample
+from .recipe import Recipe, RecipeConfig
 
 if TYPE_CHECKING:
     from ..trl.trainer import P2OTrainer

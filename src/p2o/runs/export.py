@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .model_card import CardFacts, model_card, pool_page
-from ..trl.checkpoint import latest_checkpoint
 from ..base.files import read_json, write_json, write_text
 from ..core.templates import PoolTemplate, pool_from_json, pool_to_json
+from ..trl.checkpoint import latest_checkpoint
+from .model_card import CardFacts, model_card, pool_page
 
 if TYPE_CHECKING:
     from .recipe import Recipe

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .building import ood_samples, samples_of
 from ..data import to_dataset
+from .building import ood_samples, samples_of
 
 if TYPE_CHECKING:
-    from .recipe import Recipe
     from ..trl.trainer import P2OTrainer
+    from .recipe import Recipe
 
 Outcomes = dict[str, dict[str, bool]]
 """Part ("test", "ood_NAME") → sample id → whether its bare completion was right."""

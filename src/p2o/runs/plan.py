@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.cost import TRAINED_TOKEN_COST
-from ..errors import ConfigError, DataError, ReflectorError
 from ..core.evolve import budget
+from ..errors import ConfigError, DataError, ReflectorError
 from .memory import memory, model_shape
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""A run from recipe to result: recipes, building, the run directory, plan and model card."""
