@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from p2o.core.evolve import GENERAL_BANK, LeakGuard, leaks_answer
+from p2o.core.evolve import LeakGuard, leaks_answer
 from p2o.core.evolve.number_words import spell
 from p2o.core.samples import Sample
+from p2o.reflectors import GENERAL_BANK
 
 BOX = " Let's think step by step and output the final answer within \\boxed{}."
 NAMES = "Ada Ben Cleo Dan Eva Finn Gus Hana Ivo Jo Kim Lea Max Nora Omar Pia".split()  # noqa: SIM905

@@ -169,9 +169,10 @@ def templated(o: argparse.Namespace) -> dict[str, Any]:
 def evolution(o: argparse.Namespace) -> dict[str, Any]:
     """W = 16, dev 40, 6 iterations: generation calls, and time against gepa's default, which evaluates each parent,
     each child and each accepted candidate by itself."""
-    from p2o.core.evolve import EvolveConfig, PhrasesReflector, evolve, pipeline
+    from p2o.core.evolve import EvolveConfig, evolve, pipeline
     from p2o.data import load_samples
     from p2o.generation.policies import LocalPolicy, rollout_fn
+    from p2o.reflectors import PhrasesReflector
     from p2o.rewards import RewardSet, resolve_reward
     from p2o.runs.recipe import load_recipe
 

@@ -72,7 +72,7 @@ def log_prob_contract(trainer: Any) -> dict[str, Any]:
 
 def trainer_with(out: str, **changes: Any) -> Any:
     from helpers import make_trainer
-    from p2o.core.evolve import PhrasesReflector
+    from p2o.reflectors import PhrasesReflector
 
     return make_trainer(
         Path(out),

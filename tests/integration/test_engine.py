@@ -6,8 +6,8 @@ import torch
 import fake_vllm
 from fake_vllm import MISMATCH
 from helpers import ALL_FOUR, hard_rows, last_number, log_probs, make_trainer, rollout_batch
-from p2o.core.evolve import PhrasesReflector
 from p2o.generation.models import resolve_model
+from p2o.reflectors import PhrasesReflector
 from p2o.trl.engine import MIN_SEQUENCES
 
 BANK = ["Show your work.", "Go from right to left.", "Carry the ones.", "State the total at the end."]

@@ -12,7 +12,7 @@ import yaml
 
 from helpers import ALL_FOUR, letters, make_trainer
 from p2o.cli.main import main
-from p2o.core.evolve import OpenAIReflector
+from p2o.reflectors import OpenAIReflector
 from servers import Answer, ScriptedServer, closed_port_url
 
 KEY = "sk-very-secret-0123456789"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers import make_trainer
 from p2o.base.stopping import signals_stop
-from p2o.core.evolve import PhrasesReflector
+from p2o.reflectors import PhrasesReflector
 
 BANK = ["Show your work.", "Go from right to left.", "Carry the ones.", "State the total at the end."]
 

@@ -8,7 +8,7 @@ import cpu_deepspeed
 import cpu_fsdp
 from cpu_deepspeed import whole
 from helpers import make_trainer
-from p2o.core.evolve import PhrasesReflector
+from p2o.reflectors import PhrasesReflector
 
 BANK = ["Show your work.", "Go from right to left.", "Carry the ones.", "State the total at the end."]
 

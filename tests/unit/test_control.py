@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2o.core.evolve import GENERAL_BANK, ReflectionJob, Reply
+from p2o.core.evolve import ReflectionJob, Reply
 from p2o.core.templates import apply_template
+from p2o.reflectors import GENERAL_BANK
 from p2o.reflectors.control_tokens import COMMON, ControlGuard
-from p2o.reflectors.local import guard_control_tokens
+from p2o.reflectors.guard import guard_control_tokens
 from tokenizers_built import NAMES, built
 
 QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]

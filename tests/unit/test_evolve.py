@@ -15,8 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2o.core.evolve import (
-    BatchReflector,
-    CallableReflector,
     Evolution,
     EvolveConfig,
     EvolveProgress,
@@ -26,6 +24,7 @@ from p2o.core.evolve import (
 )
 from p2o.core.samples import Rollout, RolloutFn, Sample
 from p2o.errors import ConfigError, DataError, StateError
+from p2o.reflectors import BatchReflector, CallableReflector
 
 
 def make(n: int, start: int = 0) -> list[Sample]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from p2o.core.evolve import Evolution, EvolveConfig, OpenAIReflector, ReflectionJob, Reply, evolve
+from p2o.core.evolve import Evolution, EvolveConfig, ReflectionJob, Reply, evolve
 from p2o.core.samples import Rollout, Sample
 from p2o.errors import ReflectorError
+from p2o.reflectors import OpenAIReflector
 from servers import Answer, ScriptedServer, closed_port_url  # type: ignore[import-not-found]
 
 KEY = "sk-very-secret-0123456789"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..base.terminal import progress_bar
-from ..core.evolve import BatchReflector, Reflector, Reply
+from ..core.evolve import Reflector, Reply
 from ..core.samples import Message, Rollout, RolloutFn, Sample
 from ..core.templates import apply_template
 from ..errors import ConfigError
@@ -180,8 +180,9 @@ def policy_of(recipe: Recipe, model: str) -> Policy:
 
 def reflector_with(recipe: Recipe, policy: Policy) -> Reflector:
     """The recipe's reflector beside a fixed policy, which is itself the reflector for "self" and "policy"."""
+    from ..reflectors import BatchReflector
     from ..reflectors.control_tokens import ControlGuard
-    from ..reflectors.local import guard_control_tokens
+    from ..reflectors.guard import guard_control_tokens
     from ..runs.building import reflector_of
 
     training, reflector = recipe.training, reflector_of(recipe.task)

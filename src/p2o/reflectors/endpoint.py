@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ..core.evolve.reflector import ReflectionJob, Reply
+from ..core.evolve import ReflectionJob, Reply
 from ..errors import ReflectorError
 
 _NO_KEY = "none"  # local servers ask for no key, the client wants one

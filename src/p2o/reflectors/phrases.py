@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from ..core.evolve.reflector import ReflectionJob, Reply
+from ..core.evolve import ReflectionJob, Reply
 
 GENERAL_BANK = (
     "Think step by step.",

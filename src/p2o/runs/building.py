@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.loading import load_module
 from ..base.terminal import console
-from ..core.evolve import CallableReflector, OpenAIReflector, PhrasesReflector, Reflector
+from ..core.evolve import Reflector
 from ..core.samples import Sample
 from ..data import DataColumns, load_samples, to_dataset
 from ..errors import ConfigError, DataError
 from ..generation.models import resolve_model
+from ..reflectors import CallableReflector, OpenAIReflector, PhrasesReflector
 from ..reflectors.local import LOCAL
 from ..rewards import RewardSet, resolve_reward
 from .recipe import Recipe, RecipeConfig

@@ -34,7 +34,8 @@ from ..core.templates import apply_to_prompt
 from ..data import sample_of
 from ..errors import ConfigError
 from ..reflectors.control_tokens import ControlGuard
-from ..reflectors.local import LocalReflector, guard_control_tokens
+from ..reflectors.guard import guard_control_tokens
+from ..reflectors.local import LocalReflector
 from ..rewards import text_of
 from ..rewards.deadline import watch
 from .batch_sizes import coverage_warning

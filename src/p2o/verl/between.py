@@ -18,7 +18,7 @@ from ..core.evolve import ReflectionJob, Reply
 from ..core.loop import EpochSummary
 from ..core.samples import Rollout, Sample
 from ..reflectors.control_tokens import ControlGuard
-from ..reflectors.local import guard_control_tokens
+from ..reflectors.guard import guard_control_tokens
 from ..runs.building import reflector_of
 from .agent_loop import OVERFLOW, PROMPT_IDS, TEMPLATES
 
