@@ -14,7 +14,7 @@ from p2o.analysis.compare.figure import mean_curve
 from p2o.analysis.compare.results import RunResult
 from p2o.analysis.compare.summary import summarize
 from p2o.analysis.compare.table import markdown, rows_of
-from p2o.analysis.statistics import difference, success, two_way_bootstrap
+from p2o.analysis.statistics import mean_success, paired_difference, two_way_bootstrap
 from p2o.cli.main import main
 from p2o.errors import ConfigError
 from p2o.runs.recipe import load_recipe
@@ -88,7 +88,7 @@ def test_differences_are_paired_means_within_their_intervals_and_change_sign(our
     a, b = as_runs(ours), as_runs(theirs)
     shared = range(min(len(ours), len(theirs)))
     expected = np.mean([float(ours[s][n]) - float(theirs[s][n]) for s in shared for n in range(3)])
-    there, back = difference(a, b), difference(b, a)
+    there, back = paired_difference(a, b), paired_difference(b, a)
     assert there.mean == pytest.approx(expected)
     assert there.interval[0] - 1e-9 <= there.mean <= there.interval[1] + 1e-9
     assert back.interval == pytest.approx((-there.interval[1], -there.interval[0]), abs=1e-9)
@@ -113,7 +113,7 @@ def test_more_spread_between_seeds_makes_a_wider_interval():
 
 
 def test_an_arm_that_never_succeeds_has_an_interval_of_some_width():
-    estimate = success({0: {f"s{n}": 0.0 for n in range(160)}, 1: {f"s{n}": 0.0 for n in range(160)}})
+    estimate = mean_success({0: {f"s{n}": 0.0 for n in range(160)}, 1: {f"s{n}": 0.0 for n in range(160)}})
     assert estimate.mean == 0.0
     assert estimate.interval[0] == 0.0
     assert 0.01 < estimate.interval[1] < 0.05

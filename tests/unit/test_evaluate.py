@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from p2o.analysis.evaluation import bootstrap_interval, difference, evaluate, history, pass_at_k, wilson_interval
+from p2o.analysis.evaluation import evaluate_policy, pass_at_k, template_effect, template_history
+from p2o.analysis.statistics import bootstrap_interval, wilson_interval
 from p2o.core.samples import Rollout, Sample
 
 
@@ -43,7 +44,7 @@ def roll_out(pairs):
 
 
 def test_evaluation_bare():
-    result = evaluate(roll_out, SAMPLES, 4, 1.0, group_column="level", greedy=lambda pairs: roll_out(pairs))
+    result = evaluate_policy(roll_out, SAMPLES, 4, 1.0, group_column="level", greedy=lambda pairs: roll_out(pairs))
     assert result.mean == 0.5 / 4
     assert result.per_sample == {"s0": 0.5, "s1": 0.0, "s2": 0.0, "s3": 0.0}
     assert result.pass_at == {1: pytest.approx(0.125), 2: pytest.approx((1 - 1 / 6) / 4), 4: 0.25}
@@ -53,18 +54,18 @@ def test_evaluation_bare():
 
 
 def test_evaluation_under_templates():
-    result = evaluate(roll_out, SAMPLES, 2, 1.0, {"s1": ["z"], "s2": ["z", ""]})
+    result = evaluate_policy(roll_out, SAMPLES, 2, 1.0, {"s1": ["z"], "s2": ["z", ""]})
     assert result.per_sample == {"s0": 0.5, "s1": 1.0, "s2": 0.5, "s3": 0.0}
     assert result.greedy is None
-    assert evaluate(roll_out, SAMPLES, 3).pass_at.keys() == {1, 2, 3}
+    assert evaluate_policy(roll_out, SAMPLES, 3).pass_at.keys() == {1, 2, 3}
 
 
 def test_difference_is_paired():
-    change = difference({"a": 0.0, "b": 0.5, "c": 1.0}, {"a": 1.0, "b": 1.0, "d": 0.0})
+    change = template_effect({"a": 0.0, "b": 0.5, "c": 1.0}, {"a": 1.0, "b": 1.0, "d": 0.0})
     assert change is not None
     assert (change.samples, change.bare, change.templated, change.difference) == (2, 0.25, 1.0, 0.75)
     assert change.interval == (0.5, 1.0)
-    assert difference({"a": 0.0}, {"a": 1.0}, ids={"b"}) is None
+    assert template_effect({"a": 0.0}, {"a": 1.0}, ids={"b"}) is None
 
 
 def test_history_of_a_run():
@@ -72,8 +73,8 @@ def test_history_of_a_run():
         summary = {"epoch": number, "paired_bare_success": bare, "paired_templated_success": templated}
         return {"summary": summary, "tallies": {"a": {"bare_solved": bare_solved}}, "assignment": {"a": templates}}
 
-    past = history([epoch(0, 1, ["t"]), epoch(1, 0, ["u"], 0.25, 0.75), epoch(2, 1, ["v"], 0.5, 0.5)])
+    past = template_history([epoch(0, 1, ["t"]), epoch(1, 0, ["u"], 0.25, 0.75), epoch(2, 1, ["v"], 0.5, 0.5)])
     assert past.templates == {"a": ["v"]}
     assert past.graduated == {"a"}
     assert [p["difference"] for p in past.over_time] == [0.5, 0.0]
-    assert history([epoch(0, 1, ["t"])]).graduated == set()
+    assert template_history([epoch(0, 1, ["t"])]).graduated == set()

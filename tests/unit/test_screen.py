@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from p2o.analysis.evaluation import Difference
+from p2o.analysis.evaluation import TemplateEffect
 from p2o.analysis.screen.measure import Masked, Screen, Share, failure_rate, group_shares, what_passes
-from p2o.analysis.screen.verdict import verdict
+from p2o.analysis.screen.verdict import judge_screen
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
 from p2o.runs.projection import Tokens, project
 
@@ -74,7 +74,7 @@ GOOD = Screen(
     pool=[{"text": "t", "weight": 0.5, "solves": []}],
     evolution={"candidates": 9, "rollouts": 300, "best_dev_scores": [0.0, 0.5]},
     reflector_failures=0.1,
-    gap=Difference(13, 0.01, 0.41, 0.4, (0.3, 0.5)),
+    gap=TemplateEffect(13, 0.01, 0.41, 0.4, (0.3, 0.5)),
     masked=Masked(60, 1000, 0.02, 0.0, 0.6, 0.5),
 )
 
@@ -85,17 +85,17 @@ GOOD = Screen(
         ({}, "worth it", "+40.0 points"),
         ({"hard": Share(2, 0.02, (0.005, 0.07))}, "not worth it", "too few hard samples"),
         ({"gap": None, "pool": []}, "not worth it", "prompts do not help"),
-        ({"gap": Difference(13, 0.0, 0.01, 0.01, (0.0, 0.03))}, "not worth it", "prompts do not help"),
+        ({"gap": TemplateEffect(13, 0.0, 0.01, 0.01, (0.0, 0.03))}, "not worth it", "prompts do not help"),
         ({"masked": Masked(60, 1000, 0.1, 0.0, 0.0, 0.1)}, "not worth it", "masked"),
         ({"masked": Masked(60, 1000, 0.1, 0.0, 0.3, 0.2)}, "not clear", "passes the mask"),
-        ({"gap": Difference(13, 0.0, 0.1, 0.1, (-0.02, 0.22))}, "not clear", "not sure"),
+        ({"gap": TemplateEffect(13, 0.0, 0.1, 0.1, (-0.02, 0.22))}, "not clear", "not sure"),
         ({"reflector_failures": 0.9}, "not clear", "reflector failed"),
         ({"reflector_failures": None}, "not clear", "never asked"),
         ({"masked": None}, "not clear", "served policy"),
     ],
 )
 def test_verdicts(change, worth, reason):
-    judged = verdict(replace(GOOD, **change))
+    judged = judge_screen(replace(GOOD, **change))
     assert judged.worth == worth
     assert reason in judged.reason
     assert judged.numbers

@@ -8,18 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ..core.evolve import leaks_answer
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.templates import PoolTemplate, assign
-
-BOOTSTRAP_DRAWS = 2000
-BOOTSTRAP_CELLS = 4_000_000
-"""Indices drawn at a time, which bounds the memory."""
-
-Interval = tuple[float, float]
-
+from .statistics import Interval, bootstrap_interval
 
 def pass_at_k(draws: int, solved: int, k: int) -> float:
     """Unbiased estimate of the chance that one of k rollouts is solved (Chen et al., 2107.03374).
@@ -29,29 +21,6 @@ def pass_at_k(draws: int, solved: int, k: int) -> float:
         solved: how many of them were solved.
     """
     return 1.0 - math.comb(draws - solved, k) / math.comb(draws, k)
-
-
-def bootstrap_interval(values: Sequence[float], seed: int = 0, level: float = 0.95) -> Interval:
-    """Percentile interval of the mean, by resampling the samples."""
-    rng = np.random.default_rng(seed)
-    values_S = np.asarray(values, dtype=float)
-    rows = max(1, BOOTSTRAP_CELLS // len(values_S))
-    means: list[np.ndarray] = []
-    for start in range(0, BOOTSTRAP_DRAWS, rows):
-        count = min(rows, BOOTSTRAP_DRAWS - start)
-        means.append(values_S[rng.integers(0, len(values_S), (count, len(values_S)))].mean(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def wilson_interval(hits: int, total: int, z: float = 1.96) -> Interval:
-    """95 % interval of a share; sensible at 0 and 1 too, where the bootstrap has no width."""
-    if not total:
-        return 0.0, 1.0
-    share, spread = hits / total, z * z / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True)
@@ -78,7 +47,7 @@ class Evaluation:
     greedy_interval: Interval | None = None
 
 
-def evaluate(
+def evaluate_policy(
     roll_out: RolloutFn,
     samples: Sequence[Sample],
     draws: int = 1,
@@ -149,7 +118,7 @@ def best_slots(samples: Sequence[Sample], pool: Sequence[PoolTemplate], draws: i
 
 
 @dataclass(frozen=True)
-class Difference:
+class TemplateEffect:
     """Success under templates minus bare success, on the same samples."""
 
     samples: int
@@ -160,9 +129,9 @@ class Difference:
     """95 % paired bootstrap interval of the difference."""
 
 
-def difference(
+def template_effect(
     bare: Mapping[str, float], templated: Mapping[str, float], ids: Collection[str] | None = None
-) -> Difference | None:
+) -> TemplateEffect | None:
     """Compares two evaluations sample by sample; None without samples.
 
     On the samples that needed a template this is the *hint reliance*: what the policy can do only with the hint. On
@@ -176,7 +145,7 @@ def difference(
     if not shared:
         return None
     differences = [templated[i] - bare[i] for i in shared]
-    return Difference(
+    return TemplateEffect(
         samples=len(shared),
         bare=mean([bare[i] for i in shared]),
         templated=mean([templated[i] for i in shared]),
@@ -186,7 +155,7 @@ def difference(
 
 
 @dataclass
-class History:
+class TemplateHistory:
     """What a run says about the samples that needed a template."""
 
     templates: dict[str, list[str]] = field(default_factory=dict)
@@ -197,9 +166,9 @@ class History:
     """By epoch: bare and templated success of the samples that were rolled out both ways, and the difference."""
 
 
-def history(epochs: Sequence[Mapping[str, Any]]) -> History:
+def template_history(epochs: Sequence[Mapping[str, Any]]) -> TemplateHistory:
     """Reads a run's ``epoch-EEE.json`` files, in order."""
-    found = History()
+    found = TemplateHistory()
     for epoch in epochs:
         for i, tally in epoch["tallies"].items():
             # Templates seen so far are those of earlier epochs: this epoch's file holds the next one's.

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .evaluation import Interval, wilson_interval
+BOOTSTRAP_DRAWS = 2000
+BOOTSTRAP_CELLS = 4_000_000
+"""Indices drawn at a time, which bounds the memory."""
+TWO_WAY_DRAWS = 4000
 
-DRAWS = 4000
+Interval = tuple[float, float]
+"""(low, high), 95 % unless a function says otherwise."""
 Outcomes = Mapping[str, float]
 """Sample id → success (0 or 1)."""
+
+
+def bootstrap_interval(values: Sequence[float], seed: int = 0, level: float = 0.95) -> Interval:
+    """Percentile interval of the mean, by resampling the samples."""
+    rng = np.random.default_rng(seed)
+    values_S = np.asarray(values, dtype=float)
+    rows = max(1, BOOTSTRAP_CELLS // len(values_S))
+    means: list[np.ndarray] = []
+    for start in range(0, BOOTSTRAP_DRAWS, rows):
+        count = min(rows, BOOTSTRAP_DRAWS - start)
+        means.append(values_S[rng.integers(0, len(values_S), (count, len(values_S)))].mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def wilson_interval(hits: int, total: int, z: float = 1.96) -> Interval:
+    """95 % interval of a share; sensible at 0 and 1 too, where the bootstrap has no width."""
+    if not total:
+        return 0.0, 1.0
+    share, spread = hits / total, z * z / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True)
@@ -25,7 +53,7 @@ class Estimate:
     samples: int
 
 
-def success(runs: Mapping[int, Outcomes]) -> Estimate:
+def mean_success(runs: Mapping[int, Outcomes]) -> Estimate:
     """Mean success of one arm; ``runs`` maps a seed to its outcomes."""
     values_SN = _matrix([runs[s] for s in sorted(runs)])
     interval = two_way_bootstrap(values_SN)
@@ -35,7 +63,7 @@ def success(runs: Mapping[int, Outcomes]) -> Estimate:
     return Estimate(float(values_SN.mean()), interval, *values_SN.shape)
 
 
-def difference(ours: Mapping[int, Outcomes], theirs: Mapping[int, Outcomes]) -> Estimate | None:
+def paired_difference(ours: Mapping[int, Outcomes], theirs: Mapping[int, Outcomes]) -> Estimate | None:
     """Mean of ours − theirs, paired by seed and sample; None without a common seed."""
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
@@ -52,8 +80,8 @@ def two_way_bootstrap(values_SN: np.ndarray, seed: int = 0, level: float = 0.95)
     """
     rng = np.random.default_rng(seed)
     S, N = values_SN.shape
-    means = np.empty(DRAWS)
-    for draw in range(DRAWS):
+    means = np.empty(TWO_WAY_DRAWS)
+    for draw in range(TWO_WAY_DRAWS):
         weights_S = np.bincount(rng.integers(0, S, S), minlength=S)
         weights_N = np.bincount(rng.integers(0, N, N), minlength=N)
         means[draw] = weights_S @ values_SN @ weights_N / (S * N)

@@ -21,7 +21,8 @@ from ..errors import ConfigError
 from ..runs.recipe import load_recipe
 
 if TYPE_CHECKING:
-    from ..analysis.evaluation import Difference, Evaluation, Interval
+    from ..analysis.evaluation import Evaluation, TemplateEffect
+    from ..analysis.statistics import Interval
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,7 @@ def evaluate(
         temperature = 0.0 if draws == 1 else recipe.training.temperature
     if temperature < 0:
         raise ConfigError(f"--temp is {temperature}; it must be at least 0")
-    from ..analysis.evaluation import best_slots, difference, history
-    from ..analysis.evaluation import evaluate as run_evaluation
+    from ..analysis.evaluation import best_slots, evaluate_policy, template_effect, template_history
     from ..generation.policies import policy_of, rollout_fn, seed_everything
     from ..runs.building import rewards_of, samples_of
 
@@ -80,22 +80,22 @@ def evaluate(
 
     def run(part: Sequence[Sample], slots: Mapping[str, Sequence[str]] | None = None) -> Evaluation:
         greedy = at(0.0) if temperature else None
-        return run_evaluation(at(temperature), part, draws, temperature, slots, training.eval_group_column, greedy)
+        return evaluate_policy(at(temperature), part, draws, temperature, slots, training.eval_group_column, greedy)
 
     rows = [("bare", run(samples))]
     figures: dict[str, Any] = {"model": model, "recipe": recipe.name, "data": recipe.task.test}
     lines = []
     if templates:
         rows.append(("with templates", run(samples, best_slots(samples, templates, draws, training.seed))))
-        change = difference(rows[0][1].per_sample, rows[1][1].per_sample)
+        change = template_effect(rows[0][1].per_sample, rows[1][1].per_sample)
         figures["templated_minus_bare"] = asdict(change) if change else None
         lines.append(_difference_line("with templates, minus bare", change))
-    past = history(epochs)
+    past = template_history(epochs)
     needed = [s for s in samples_of(recipe, "train") if s.id in past.templates] if past.templates else []
     if needed:
         rows += [("once hard: bare", run(needed)), ("  with templates", run(needed, past.templates))]
         pair = rows[-2][1].per_sample, rows[-1][1].per_sample
-        reliance, change = difference(*pair), difference(*pair, past.graduated)
+        reliance, change = template_effect(*pair), template_effect(*pair, past.graduated)
         figures["needed"] = {
             "bare": asdict(rows[-2][1]),
             "templated": asdict(rows[-1][1]),
@@ -122,8 +122,8 @@ def screen(name: str, overrides: Sequence[str], size: int, out: str | None) -> i
     recipe = load_recipe(name, overrides)
     if size < 1:
         raise ConfigError(f"--samples is {size}; it must be at least 1")
-    from ..analysis.screen.measure import screen as run_screen
-    from ..analysis.screen.verdict import verdict
+    from ..analysis.screen.measure import measure_screen
+    from ..analysis.screen.verdict import judge_screen
     from ..generation.policies import policy_of, seed_everything
     from ..runs.building import rewards_of, samples_of
 
@@ -132,8 +132,8 @@ def screen(name: str, overrides: Sequence[str], size: int, out: str | None) -> i
     model = str(recipe.model.model_name_or_path)
     seed_everything(recipe.training.seed)
     started = time.perf_counter()
-    result = run_screen(recipe, policy_of(recipe, model), samples, rewards, size)
-    judged = verdict(result)
+    result = measure_screen(recipe, policy_of(recipe, model), samples, rewards, size)
+    judged = judge_screen(result)
     table = Table(title=f"{model}: {result.draws} bare rollouts of {result.samples} samples", title_justify="left")
     for column in ("groups", "count", "share", "95 %"):
         table.add_column(column, no_wrap=True)
@@ -186,7 +186,7 @@ def _span(interval: Interval) -> str:
     return f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
-def _difference_line(label: str, d: Difference | None) -> str:
+def _difference_line(label: str, d: TemplateEffect | None) -> str:
     if d is None:
         return ""
     low, high = d.interval

@@ -22,7 +22,7 @@ from ...runs.building import rewards_of, samples_of
 from ...runs.recipe import Recipe, changed_keys, load_recipe
 from .arms import COMMON, DEFAULT, P2O_IN_ALL, Arm, arms_of, settings_of
 from .figure import draw
-from .runs import Launcher, Runner, Task
+from .runs import ComparisonRun, Launcher, Runner
 from .summary import ArmSummary, reference_of, summarize
 from .table import markdown, rows_of, terminal_table
 
@@ -69,17 +69,17 @@ def compare(
         model=str(recipe.model.model_name_or_path),
     )
     runner = Runner(launcher, jobs)
-    tasks = [
-        Task(arm, seed, folder, {**settings_of(arm, recipe), **spend})
+    runs = [
+        ComparisonRun(arm, seed, folder, {**settings_of(arm, recipe), **spend})
         for seed in range(seeds)
         for arm in chosen
         if arm.kind != "equal_cost"
     ]
     equal = [arm for arm in chosen if arm.kind == "equal_cost"]
-    runner.make(tasks, waiting=len(equal) * seeds)
-    made = [task for task in tasks if task.finished]
-    runner.make([task for arm in equal for seed in range(seeds) for task in _equal(arm, seed, recipe, folder, made)])
-    results = {arm.name: [task.result(group) for task in finished(arm, folder)] for arm in chosen}
+    runner.make(runs, waiting=len(equal) * seeds)
+    made = [run for run in runs if run.finished]
+    runner.make([run for arm in equal for seed in range(seeds) for run in _equal(arm, seed, recipe, folder, made)])
+    results = {arm.name: [run.result(group) for run in finished(arm, folder)] for arm in chosen}
     if any(results.values()):
         summaries = summarize(_shown(chosen, arms), results, groups, group)
         _write(folder, summaries, recipe, overrides, budget, group)
@@ -108,20 +108,20 @@ def budget_settings(budget: str | None) -> dict[str, Any]:
     return {BUDGETS[kind]: int(amount), "num_train_epochs": UNTIL_SPENT}
 
 
-def _equal(arm: Arm, seed: int, recipe: Recipe, folder: Path, made: Sequence[Task]) -> list[Task]:
+def _equal(arm: Arm, seed: int, recipe: Recipe, folder: Path, made: Sequence[ComparisonRun]) -> list[ComparisonRun]:
     """The run that is given what the dearest P²O arm of its seed cost; none if that run failed."""
-    costs = [task.result(None).cost for task in made if task.seed == seed and task.arm.name in P2O_IN_ALL]
+    costs = [run.result(None).cost for run in made if run.seed == seed and run.arm.name in P2O_IN_ALL]
     if not costs:
         return []
     spend = {"max_cost": max(costs), "max_rollouts": None, "max_steps": -1, "num_train_epochs": UNTIL_SPENT}
-    return [Task(arm, seed, folder, {**settings_of(arm, recipe), **spend})]
+    return [ComparisonRun(arm, seed, folder, {**settings_of(arm, recipe), **spend})]
 
 
-def finished(arm: Arm, folder: Path) -> list[Task]:
+def finished(arm: Arm, folder: Path) -> list[ComparisonRun]:
     """The arm's finished runs in a comparison's folder, by seed."""
     seeds = sorted(int(path.name.removeprefix("seed-")) for path in (folder / arm.name).glob("seed-*") if path.is_dir())
-    tasks = [Task(arm, seed, folder, {}) for seed in seeds]
-    return [task for task in tasks if task.finished]
+    runs = [ComparisonRun(arm, seed, folder, {}) for seed in seeds]
+    return [run for run in runs if run.finished]
 
 
 def _shown(chosen: Sequence[Arm], arms: str | None) -> list[Arm]:

@@ -25,7 +25,7 @@ Command = list[str]
 
 
 @dataclass(frozen=True)
-class Task:
+class ComparisonRun:
     """One run to be made."""
 
     arm: Arm
@@ -72,7 +72,7 @@ class Launcher:
     parts: Mapping[str, str]
     model: str
 
-    def run(self, task: Task, start: Callable[[Command, TextIO, TextIO], int]) -> None:
+    def make(self, run: ComparisonRun, start: Callable[[Command, TextIO, TextIO], int]) -> None:
         """Makes a run; what it prints goes to a log file beside its folder.
 
         Args:
@@ -81,46 +81,46 @@ class Launcher:
         Raises:
             ConfigError: it failed, or an earlier comparison is still at it.
         """
-        task.folder.mkdir(parents=True, exist_ok=True)
-        log_path = task.folder.parent / f"{task.folder.name}.log"
-        with log_path.open("a", encoding="utf-8") as log, _alone(task) as lock:
-            make = self._prompt_only if task.arm.kind == "prompt_only" else self._train
-            for command in make(task):
+        run.folder.mkdir(parents=True, exist_ok=True)
+        log_path = run.folder.parent / f"{run.folder.name}.log"
+        with log_path.open("a", encoding="utf-8") as log, _alone(run) as lock:
+            commands = self._prompt_only if run.arm.kind == "prompt_only" else self._train
+            for command in commands(run):
                 if start(command, log, lock):
-                    raise ConfigError(f"{task.label} failed: {_last_line(log_path)} (see {log_path})")
+                    raise ConfigError(f"{run.label} failed: {_last_line(log_path)} (see {log_path})")
 
-    def _train(self, task: Task) -> Iterator[Command]:
-        yield [*self.prefix, "-m", "p2o", "train", self.recipe, *self._keys(task)]
+    def _train(self, run: ComparisonRun) -> Iterator[Command]:
+        yield [*self.prefix, "-m", "p2o", "train", self.recipe, *self._keys(run)]
 
-    def _prompt_only(self, task: Task) -> Iterator[Command]:
+    def _prompt_only(self, run: ComparisonRun) -> Iterator[Command]:
         """Evolves on the starting policy, and evaluates it under the best template."""
-        own, pool = task.folder / "p2o", task.folder / "p2o" / "pool.json"
+        own, pool = run.folder / "p2o", run.folder / "p2o" / "pool.json"
         if not pool.exists():
-            yield [sys.executable, "-m", "p2o", "evolve", self.recipe, *self._keys(task)]
+            yield [sys.executable, "-m", "p2o", "evolve", self.recipe, *self._keys(run)]
         found = any(template["text"] for template in read_json(pool)["pool"])
         files = {part: f"eval_{part}.json" for part in self.parts}
         for part, source in self.parts.items():
             with_pool = ["--pool", str(pool)] if found else []
             yield [
                 sys.executable, "-m", "p2o", "eval", self.model, self.recipe, *with_pool,
-                "--out", str(own / files[part]), *self._keys(task), f"--test={json.dumps(source)}",
+                "--out", str(own / files[part]), *self._keys(run), f"--test={json.dumps(source)}",
             ]  # fmt: skip
-        write_json(result_file(task.folder, trained=False), {"parts": files})
+        write_json(result_file(run.folder, trained=False), {"parts": files})
 
-    def _keys(self, task: Task) -> list[str]:
-        settings = {**task.settings, "seed": task.seed, "output_dir": str(task.folder), "disable_tqdm": True}
+    def _keys(self, run: ComparisonRun) -> list[str]:
+        settings = {**run.settings, "seed": run.seed, "output_dir": str(run.folder), "disable_tqdm": True}
         return [*self.overrides, *(f"--{key}={json.dumps(value)}" for key, value in settings.items())]
 
 
 @contextmanager
-def _alone(task: Task) -> Iterator[TextIO]:
+def _alone(run: ComparisonRun) -> Iterator[TextIO]:
     """Holds the run's lock, which its process inherits: it may outlive a comparison that was killed."""
-    with (task.folder.parent / f"{task.folder.name}.lock").open("w") as lock:
+    with (run.folder.parent / f"{run.folder.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"{task.label} is still being made in {task.folder} by an earlier comparison; wait for it, or stop it"
+                f"{run.label} is still being made in {run.folder} by an earlier comparison; wait for it, or stop it"
             ) from None
         yield lock
 
@@ -135,19 +135,19 @@ class Runner:
         self.seconds: dict[str, list[float]] = {}
         self.failures: list[str] = []
 
-    def make(self, tasks: Sequence[Task], waiting: int = 0) -> None:
-        """Makes the tasks that are not finished. A run that fails is noted, and the others go on.
+    def make(self, runs: Sequence[ComparisonRun], waiting: int = 0) -> None:
+        """Makes the runs that are not finished. A run that fails is noted, and the others go on.
 
         Args:
             waiting: runs that come after these, for the time left.
         """
-        open_tasks = [task for task in tasks if not task.finished]
+        open_runs = [run for run in runs if not run.finished]
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        bar = progress_bar(len(tasks), "runs", unit="run")
-        bar.update(len(tasks) - len(open_tasks))
+        bar = progress_bar(len(runs), "runs", unit="run")
+        bar.update(len(runs) - len(open_runs))
         pool = ThreadPoolExecutor(self.jobs)
         try:
-            futures = {pool.submit(self._one, task): task for task in open_tasks}
+            futures = {pool.submit(self._one, run): run for run in open_runs}
             for future in as_completed(futures):
                 error = future.exception()
                 if isinstance(error, ConfigError):
@@ -155,7 +155,7 @@ class Runner:
                 elif error is not None:
                     raise error
                 bar.update(1)
-                left = [t for f, t in futures.items() if not f.done()]
+                left = [r for f, r in futures.items() if not f.done()]
                 bar.set_postfix_str(f"{futures[future].label} done; {self._left(left, waiting)}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -167,10 +167,10 @@ class Runner:
             bar.close()
             signal.signal(signal.SIGTERM, previous)
 
-    def _one(self, task: Task) -> None:
+    def _one(self, run: ComparisonRun) -> None:
         started = time.perf_counter()
-        self.launcher.run(task, self._start)
-        self.seconds.setdefault(task.arm.name, []).append(time.perf_counter() - started)
+        self.launcher.make(run, self._start)
+        self.seconds.setdefault(run.arm.name, []).append(time.perf_counter() - started)
 
     def _start(self, command: Command, log: TextIO, lock: TextIO) -> int:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()])
@@ -180,12 +180,12 @@ class Runner:
         finally:
             self.running.discard(process)
 
-    def _left(self, tasks: Sequence[Task], waiting: int) -> str:
+    def _left(self, runs: Sequence[ComparisonRun], waiting: int) -> str:
         known = [s for row in self.seconds.values() for s in row]
         if not known:
             return ""
         mean = sum(known) / len(known)
-        rows = [self.seconds.get(task.arm.name, [mean]) for task in tasks]
+        rows = [self.seconds.get(run.arm.name, [mean]) for run in runs]
         total = sum(sum(row) / len(row) for row in rows) + waiting * mean
         return f"about {total / self.jobs / 60:.0f} min left"
 

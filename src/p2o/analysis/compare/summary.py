@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..statistics import Estimate, difference, success
+from ..statistics import Estimate, mean_success, paired_difference
 from .arms import Arm
 from .results import RunResult
 
@@ -77,11 +77,11 @@ def _summary(
         name=arm.name,
         what=arm.what,
         settings=dict(arm.settings),
-        success=success(test[arm.name]),
+        success=mean_success(test[arm.name]),
         before=sum(before) / len(before) if before else None,
-        groups={g: success(_outcomes(rows, "test", groups, g)) for g in others},
-        ood={part.removeprefix("ood_"): success(_outcomes(rows, part)) for part in parts},
-        difference=difference(test[arm.name], test[reference]) if compared and reference else None,
+        groups={g: mean_success(_outcomes(rows, "test", groups, g)) for g in others},
+        ood={part.removeprefix("ood_"): mean_success(_outcomes(rows, part)) for part in parts},
+        difference=paired_difference(test[arm.name], test[reference]) if compared and reference else None,
         cost=_mean([row.cost for row in rows]),
         rollouts=_mean([row.rollouts for row in rows]),
         teacher_tokens=_mean([row.teacher_tokens for row in rows]),

@@ -38,7 +38,7 @@ function percent(share) {
 // --- templates ---
 
 // Words of a and b as [operation, text], by their longest common subsequence.
-function difference(a, b) {
+function wordDifference(a, b) {
   const words = (text) => text.match(/\s*\S+\s*/g) || [];
   const left = words(a), right = words(b), same = (i, j) => left[i].trim() === right[j].trim();
   const n = left.length, m = right.length;
@@ -71,7 +71,7 @@ function showCandidate(source) {
   if (c.parent !== undefined) {
     const parent = all[c.parent];
     const box = el("div", "box diff");
-    for (const [operation, text] of difference(parent.template, c.template || "")) box.append(el(operation, "", text));
+    for (const [operation, text] of wordDifference(parent.template, c.template || "")) box.append(el(operation, "", text));
     parts.push(el("h5", "", `Difference to its parent, template ${parent.id}`), box);
     const go = el("button", "step", `parent: template ${parent.id}`);
     go.addEventListener("click", () => {

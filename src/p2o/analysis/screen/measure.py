@@ -23,7 +23,8 @@ from ...core.samples import Sample
 from ...core.templates import apply_template, make_pool, pool_to_json
 from ...generation.policies import LocalPolicy, Policy, reflector_with, rollout_fn, successes
 from ...runs.projection import Projection, Tokens, project
-from ..evaluation import Difference, Interval, best_slots, difference, wilson_interval
+from ..evaluation import TemplateEffect, best_slots, template_effect
+from ..statistics import Interval, wilson_interval
 
 if TYPE_CHECKING:
     from ...rewards import RewardSet
@@ -86,7 +87,7 @@ class Screen:
     evolution: dict[str, Any] = field(default_factory=dict)
     reflector_failures: float | None = None
     """Share of the reflector's replies that were no usable template (errors, no text, leaks); None if not asked."""
-    gap: Difference | None = None
+    gap: TemplateEffect | None = None
     masked: Masked | None = None
     projection: Projection | None = None
 
@@ -106,7 +107,7 @@ def _share(count: int, total: int) -> Share:
     return Share(count, count / max(1, total), wilson_interval(count, total))
 
 
-def screen(recipe: Recipe, policy: Policy, samples: Sequence[Sample], rewards: RewardSet, size: int) -> Screen:
+def measure_screen(recipe: Recipe, policy: Policy, samples: Sequence[Sample], rewards: RewardSet, size: int) -> Screen:
     """Runs the whole test.
 
     Args:
@@ -191,7 +192,7 @@ def _held_out(
     rewards: RewardSet,
     held: Sequence[Sample],
     templates: Mapping[str, Sequence[str]],
-) -> tuple[Difference | None, Masked | None, tuple[float, float]]:
+) -> tuple[TemplateEffect | None, Masked | None, tuple[float, float]]:
     """(prompted minus bare, what passes the mask, mean tokens of a templated prompt and completion).
 
     The bare side is drawn anew: the first draw is what made these samples hard, so it is biased towards failure.
@@ -205,7 +206,7 @@ def _held_out(
     templated: dict[str, list[bool]] = {}
     for (_, s), score in zip(rows, scored, strict=True):
         templated.setdefault(s.id, []).append(score.solved)
-    gap = difference(
+    gap = template_effect(
         {i: sum(r.solved for r in found) / K for i, found in bare.items()},
         {i: sum(found) / K for i, found in templated.items()},
     )

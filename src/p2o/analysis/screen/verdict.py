@@ -21,36 +21,43 @@ FAILING = 0.5
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ScreenVerdict:
     worth: Worth
     reason: str
     numbers: list[str] = field(default_factory=list)
 
 
-def verdict(s: Screen) -> Verdict:
+def judge_screen(s: Screen) -> ScreenVerdict:
     """Judges a screen. Thresholds are this module's constants."""
-    numbers = _numbers(s)
+    worth, reason = _judge(s)
+    return ScreenVerdict(worth, reason, _numbers(s))
+
+
+def _judge(s: Screen) -> tuple[Worth, str]:
     expected = s.hard.share * s.total
     if s.hard.interval[1] * s.total < s.hard_min_count or s.hard.count < LEAST_HARD:
-        return Verdict("not worth it", f"too few hard samples: about {expected:.0f} of {s.total}", numbers)
-    if s.reflector_failures is None or s.reflector_failures > FAILING:
-        failed = "was never asked" if s.reflector_failures is None else f"failed at {percent(s.reflector_failures)}"
-        return Verdict("not clear", f"the reflector {failed}: mend it, or take another, and screen again", numbers)
+        return "not worth it", f"too few hard samples: about {expected:.0f} of {s.total}"
+    if s.reflector_failures is None:
+        return "not clear", "the reflector was never asked: lower hard_min_count or take more samples, and screen again"
+    if s.reflector_failures > FAILING:
+        failed = percent(s.reflector_failures)
+        return "not clear", f"the reflector failed at {failed}: fix it or take another one, and screen again"
     if s.gap is None:
-        return Verdict("not worth it", "prompts do not help: no template solved a hard sample", numbers)
+        return "not worth it", "prompts do not help: no template solved a hard sample"
     low, high = s.gap.interval
     if high < LEAST_GAP:
-        return Verdict("not worth it", f"prompts do not help: {_points(s.gap.difference)} on held-out samples", numbers)
+        return "not worth it", f"prompts do not help: {_points(s.gap.difference)} on held-out samples"
     if s.masked is not None and s.masked.gain_passing < MASKED:
-        return Verdict("not worth it", "the gain is masked: its tokens get no gradient from the bare prompt", numbers)
+        return "not worth it", "the gain is masked: its tokens get no gradient from the bare prompt"
     if low < LEAST_GAP:
-        reason = f"the gain of {_points(s.gap.difference)} is not sure: between {_points(low)} and {_points(high)}"
-        return Verdict("not clear", reason, numbers)
+        return "not clear", (
+            f"the gain of {_points(s.gap.difference)} is not sure: it lies between {_points(low)} and {_points(high)}"
+        )
     if s.masked is None:
-        return Verdict("not clear", "prompts help, but a served policy cannot say what passes the ratio mask", numbers)
+        return "not clear", "prompts help, but a served policy cannot say what passes the ratio mask"
     if s.masked.gain_passing < PASSING:
-        return Verdict("not clear", f"prompts help, but only {percent(s.masked.gain_passing)} passes the mask", numbers)
-    return Verdict("worth it", f"{_points(s.gap.difference)} on held-out hard samples, most of it distillable", numbers)
+        return "not clear", f"prompts help, but only {percent(s.masked.gain_passing)} passes the mask"
+    return "worth it", f"{_points(s.gap.difference)} on held-out hard samples, most of it distillable"
 
 
 def _numbers(s: Screen) -> list[str]:
