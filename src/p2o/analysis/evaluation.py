@@ -13,6 +13,7 @@ from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.templates import PoolTemplate, assign
 from .statistics import Interval, bootstrap_interval
 
+
 def pass_at_k(draws: int, solved: int, k: int) -> float:
     """Unbiased estimate of the chance that one of k rollouts is solved (Chen et al., 2107.03374).
 

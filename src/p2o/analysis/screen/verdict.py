@@ -38,7 +38,10 @@ def _judge(s: Screen) -> tuple[Worth, str]:
     if s.hard.interval[1] * s.total < s.hard_min_count or s.hard.count < LEAST_HARD:
         return "not worth it", f"too few hard samples: about {expected:.0f} of {s.total}"
     if s.reflector_failures is None:
-        return "not clear", "the reflector was never asked: lower hard_min_count or take more samples, and screen again"
+        return (
+            "not clear",
+            "the reflector was never asked, so nothing is known about prompts; screen again with more --samples",
+        )
     if s.reflector_failures > FAILING:
         failed = percent(s.reflector_failures)
         return "not clear", f"the reflector failed at {failed}: fix it or take another one, and screen again"
