@@ -91,7 +91,7 @@ def test_dead_groups_have_no_spread():
 
 @pytest.mark.parametrize(
     ("hard", "dev_size", "train", "dev"),
-    [(1000, 300, 700, 300), (450, 300, 150, 300), (449, 300, 225, 224), (100, 300, 50, 50), (3, 300, 2, 1)],
+    [(1000, 300, 700, 300), (450, 300, 225, 225), (449, 300, 225, 224), (100, 300, 50, 50), (3, 300, 2, 1)],
 )
 def test_split_sizes(hard, dev_size, train, dev):
     ids = [str(n) for n in range(hard)]

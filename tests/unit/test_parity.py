@@ -71,12 +71,18 @@ def test_a_sample_solved_under_templates_is_hard_no_more() -> None:
 # --- Prompt step: split, budget, Pareto front, parents ---------------------------------------------------------------
 
 
-@given(st.integers(2, 3000))
-def test_split_of_the_hard_set(count: int) -> None:
-    train, dev = split_hard([str(i) for i in range(count)], 300)
-    expected = 300 if count >= 450 else count // 2
-    assert (len(dev), len(train)) == (expected, count - expected)
-    assert not set(train) & set(dev)
+@given(st.integers(2, 1500), st.integers(1, 800))
+def test_split_of_the_hard_set(count: int, dev_size: int) -> None:
+    ids = [str(i) for i in range(count)]
+    train, dev = split_hard(ids, dev_size)
+    # the largest dev part that is neither larger than asked for nor larger than the train part
+    assert len(dev) == max(d for d in range(count) if d <= dev_size and d <= count - d)
+    assert dev + train == ids
+
+
+@pytest.mark.parametrize(("hard", "dev"), [(100, 50), (449, 224), (450, 225), (599, 299), (600, 300), (5000, 300)])
+def test_split_of_the_hard_set_at_the_papers_dev_size(hard: int, dev: int) -> None:
+    assert len(split_hard([str(i) for i in range(hard)], 300)[1]) == dev
 
 
 @pytest.mark.parametrize("n", [6, 12, 18, 36, 54, 72, 288])

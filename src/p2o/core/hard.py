@@ -118,8 +118,13 @@ def dead_groups(tallies: Iterable[Tally]) -> dict[str, int]:
     return counts
 
 
+def dev_part_size(hard: int, dev_size: int) -> int:
+    """How many of ``hard`` samples go into the dev part: ``dev_size``, but never more than half of them (P²O's
+    reference code)."""
+    return min(dev_size, hard // 2)
+
+
 def split_hard(ids: Sequence[str], dev_size: int) -> tuple[list[str], list[str]]:
-    """(train part, dev part) of shuffled hard ids: ``dev_size`` for the dev part, half and half when the hard
-    set is smaller than 1.5 × ``dev_size`` (P²O, section "prompt step")."""
-    n_dev = dev_size if len(ids) >= 1.5 * dev_size else len(ids) // 2
-    return list(ids[n_dev:]), list(ids[:n_dev])
+    """(train part, dev part) of shuffled hard ids, see `dev_part_size`."""
+    size = dev_part_size(len(ids), dev_size)
+    return list(ids[size:]), list(ids[:size])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..core.cost import TRAINED_TOKEN_COST
 from ..core.evolve import budget
+from ..core.hard import dev_part_size
 from ..errors import ConfigError, DataError, ReflectorError
 from .memory import memory, model_shape
 
@@ -141,9 +142,7 @@ def _prompt_steps(recipe: Recipe, samples: int | None, epochs: float, notes: lis
     if samples is not None and samples < training.hard_min_count:
         notes.append(f"nothing is ever evolved: {samples} samples, hard_min_count {training.hard_min_count}")
         return None
-    dev = training.dev_size
-    if samples is not None and samples < 1.5 * dev:
-        dev = samples // 2
+    dev = training.dev_size if samples is None else dev_part_size(samples, training.dev_size)
     rollouts = budget(training.evolve_budget, dev)
     if training.evolve_max_iterations is not None:
         proposal = 2 * training.evolve_minibatch + dev

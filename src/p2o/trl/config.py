@@ -31,7 +31,7 @@ class P2OConfig(GRPOConfig):
     """The prompt step is left out when fewer samples than this are hard."""
 
     dev_size: int = 300
-    """Size of the dev part of the hard set (half of it when it is smaller than 1.5 times this)."""
+    """Size of the dev part of the hard set; never more than half of the hard set."""
 
     success_reward: str | None = None
     """Name of the reward function that says what *solved* means; the first by default."""
