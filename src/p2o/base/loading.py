@@ -1,12 +1,39 @@
-"""A user's module, by its name or by its file."""
+"""A user's module or function, by its name or by its file."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ..errors import ConfigError, P2OError
+from .spelling import nearest
+
+
+def load_function(spec: str, key: str, error: type[P2OError] = ConfigError) -> Callable[..., Any]:
+    """The function that ``module:function`` or ``file.py:function`` names.
+
+    Args:
+        key: the setting that holds the spec, for the message.
+        error: the class of the error.
+
+    Raises:
+        error: there is no such module or function, or the module cannot be imported.
+    """
+    place, _, name = spec.rpartition(":")
+    try:
+        module = load_module(place)
+    except (Exception, SystemExit) as e:  # whatever a user's module raises while it is imported
+        raise error(
+            f"{key}: {spec!r} cannot be loaded ({type(e).__name__}: {e}); write module:function or file.py:function"
+        ) from e
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise error(f"{key}: {place} has no function {name!r}{nearest(name, dir(module))}")
+    return function  # type: ignore[no-any-return]
 
 
 def load_module(place: str) -> Any:

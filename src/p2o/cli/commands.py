@@ -205,7 +205,7 @@ def evolve(name: str, overrides: Sequence[str]) -> int:
     from ..core.hard import HardLedger, split_hard
     from ..core.loop import evolve_config
     from ..generation.policies import policy_of, reflector_with, rollout_fn, seed_everything, successes
-    from ..reflectors.local import LOCAL
+    from ..reflectors.settings import LOCAL
     from ..runs.building import rewards_of, samples_of
 
     training = recipe.training

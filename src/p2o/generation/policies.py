@@ -181,11 +181,11 @@ def policy_of(recipe: Recipe, model: str) -> Policy:
 def reflector_with(recipe: Recipe, policy: Policy) -> Reflector:
     """The recipe's reflector beside a fixed policy, which is itself the reflector for "self" and "policy"."""
     from ..reflectors import BatchReflector
+    from ..reflectors.building import build_reflector
     from ..reflectors.control_tokens import ControlGuard
     from ..reflectors.guard import guard_control_tokens
-    from ..runs.building import reflector_of
 
-    training, reflector = recipe.training, reflector_of(recipe.task)
+    training, reflector = recipe.training, build_reflector(recipe.task)
     if isinstance(reflector, str):
 
         def reply(prompts: list[str]) -> list[Reply]:

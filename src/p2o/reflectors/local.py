@@ -11,11 +11,10 @@ import torch
 from ..core.evolve import ReflectionJob, Reflector, Reply
 from ..errors import ConfigError
 from ..generation.efficient import efficient
+from .settings import LOCAL
 
 if TYPE_CHECKING:
     from ..trl.trainer import P2OTrainer
-
-LOCAL = ("self", "policy")
 
 
 class LocalReflector:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..base.loading import load_module
+from ..base.loading import load_function
 from ..data import nearest
 from ..errors import RewardError
 from .answer import DEADLINE, AnswerReward, GymReward
@@ -56,7 +56,7 @@ def _named(spec: str, deadline: float) -> Reward:
         )
     if place == "trl":
         return _trl_reward(function)
-    return FunctionReward(_import(place, function), function)
+    return FunctionReward(load_function(spec, "rewards", RewardError), function)
 
 
 def _from_mapping(spec: Mapping[str, Any], deadline: float) -> Reward:
@@ -94,15 +94,3 @@ def _trl_reward(name: str) -> Reward:
         raise RewardError(f"TRL has no reward function {name!r}{nearest(name, names)}; it has {', '.join(names)}")
     # TRL's rewards look for the right answer in a column named "solution".
     return FunctionReward(getattr(trl.rewards, name), name, solution_from_answer=True)
-
-
-def _import(place: str, name: str) -> Callable[..., Any]:
-    """A function of a module or of a Python file."""
-    try:
-        module = load_module(place)
-    except Exception as error:  # whatever the user's module raises while it is imported
-        raise RewardError(f"the reward {place}:{name} cannot be loaded: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise RewardError(f"{place} has no function {name!r}{nearest(name, dir(module))}")
-    return function  # type: ignore[no-any-return]

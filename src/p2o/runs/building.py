@@ -5,17 +5,14 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from ..base.loading import load_module
 from ..base.terminal import console
-from ..core.evolve import Reflector
 from ..core.samples import Sample
 from ..data import DataColumns, load_samples, to_dataset
 from ..errors import ConfigError, DataError
 from ..generation.models import resolve_model
-from ..reflectors import CallableReflector, OpenAIReflector, PhrasesReflector
-from ..reflectors.local import LOCAL
+from ..reflectors.building import build_reflector
 from ..rewards import RewardSet, resolve_reward
-from .recipe import Recipe, RecipeConfig
+from .recipe import Recipe
 
 if TYPE_CHECKING:
     from ..trl.trainer import P2OTrainer
@@ -94,46 +91,6 @@ def rewards_of(recipe: Recipe) -> RewardSet:
     )
 
 
-def reflector_of(task: RecipeConfig) -> Reflector | str:
-    """The recipe's reflector; "self" and "policy" are made by the trainer."""
-    if task.reflector in LOCAL:
-        return task.reflector
-    if task.reflector == "phrases":
-        if task.reflector_phrases:
-            return PhrasesReflector(task.reflector_phrases, max_phrases=task.reflector_max_phrases)
-        return PhrasesReflector(max_phrases=task.reflector_max_phrases)
-    if task.reflector == "openai":
-        if not task.reflector_model:
-            raise ConfigError("reflector: openai needs reflector_model, the model's name at the endpoint")
-        return OpenAIReflector(
-            model=task.reflector_model,
-            base_url=task.reflector_base_url,
-            api_key_env=task.reflector_api_key_env,
-            concurrency=task.reflector_concurrency,
-            timeout=task.reflector_timeout,
-            max_tokens=task.reflector_max_tokens,
-            retries=task.reflector_retries,
-        )
-    if ":" in task.reflector:
-        return CallableReflector(load_function(task.reflector, "reflector"))
-    raise ConfigError(f"reflector is {task.reflector!r}; use self, policy, openai, phrases, or module:function")
-
-
-def load_function(spec: str, key: str) -> Any:
-    """``module:function`` or ``file.py:function``.
-
-    Raises:
-        ConfigError: not found.
-    """
-    place, _, name = spec.rpartition(":")
-    try:
-        return getattr(load_module(place), name)
-    except (ImportError, OSError, AttributeError) as error:
-        raise ConfigError(
-            f"{key}: cannot load {spec!r} ({error}); write module:function or file.py:function"
-        ) from error
-
-
 def trainer_of(recipe: Recipe) -> P2OTrainer:
     """The trainer of a recipe, with its data, rewards, reflector and model."""
     from trl import get_peft_config
@@ -163,7 +120,7 @@ def trainer_of(recipe: Recipe) -> P2OTrainer:
             train_dataset=to_dataset(train),
             eval_dataset=to_dataset(samples_of(recipe, "eval")) if recipe.task.eval else None,
             peft_config=get_peft_config(model),
-            reflector=reflector_of(recipe.task),
+            reflector=build_reflector(recipe.task),
         )
     except (ValueError, ImportError) as error:  # TRL and transformers say so when settings do not fit together
         raise ConfigError(f"the recipe {recipe.name} cannot be run: {' '.join(str(error).split())}") from error

@@ -185,14 +185,15 @@ def count_samples(recipe: Recipe, notes: list[str]) -> int | None:
 
 def _machine_notes(recipe: Recipe) -> list[str]:
     """Checks what can be checked here; what this machine lacks becomes a note."""
-    from .building import reflector_of, rewards_of
+    from ..reflectors.building import build_reflector
+    from .building import rewards_of
     from .recipe import gpu_is_here
 
     notes = []
     rewards_of(recipe)
     try:
         if recipe.training.method == "p2o":
-            reflector_of(recipe.task)
+            build_reflector(recipe.task)
     except ReflectorError as error:
         notes.append(str(error))
     if not recipe.training.use_cpu and not gpu_is_here():

@@ -16,6 +16,7 @@ import yaml
 
 from ..base.coerce import coerce
 from ..errors import ConfigError
+from ..reflectors.settings import ReflectorSettings
 
 if TYPE_CHECKING:
     from trl import ModelConfig
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class RecipeConfig:
+class RecipeConfig(ReflectorSettings):
     """The task of a run: data, rewards, reflector."""
 
     train: str = ""
@@ -77,36 +78,6 @@ class RecipeConfig:
 
     rewards: list[Any] = field(default_factory=lambda: ["math"])
     """Reward functions (see `p2o.rewards`): names, mappings with settings, or ``module:function``."""
-
-    reflector: str = "self"
-    """``self``, ``policy``, ``openai``, ``phrases``, or ``module:function`` of one's own."""
-
-    reflector_model: str | None = None
-    """Model name at the endpoint (``openai``)."""
-
-    reflector_base_url: str | None = None
-    """URL of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."""
-
-    reflector_api_key_env: str | None = None
-    """NAME of the environment variable that holds the key."""
-
-    reflector_concurrency: int = 8
-    """Simultaneous requests to the endpoint."""
-
-    reflector_max_tokens: int = 4096
-    """Longest reply of the endpoint, reasoning included."""
-
-    reflector_timeout: float = 120.0
-    """Seconds before a request is given up."""
-
-    reflector_retries: int = 3
-    """Retries of a request that failed for a passing reason."""
-
-    reflector_phrases: list[str] | None = None
-    """Bank of the ``phrases`` reflector; a general one by default."""
-
-    reflector_max_phrases: int = 8
-    """Most phrases in one template of the ``phrases`` reflector."""
 
     policy_base_url: str | None = None
     """``p2o evolve``: a served policy instead of a local one."""

@@ -17,9 +17,9 @@ from ..core.cost import Made
 from ..core.evolve import ReflectionJob, Reply
 from ..core.loop import EpochSummary
 from ..core.samples import Rollout, Sample
+from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
 from ..reflectors.guard import guard_control_tokens
-from ..runs.building import reflector_of
 from .agent_loop import OVERFLOW, PROMPT_IDS, TEMPLATES
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run_prompt_step(trainer: P2OTrainer) -> EpochSummary:
     that cost."""
     made = Made()
     on_policy = trainer.settings.reflector == "policy"
-    reflector: Any = PolicyReflector(trainer) if on_policy else reflector_of(trainer.settings)  # type: ignore[arg-type]
+    reflector: Any = PolicyReflector(trainer) if on_policy else build_reflector(trainer.settings)
     guarded = guard_control_tokens(reflector, ControlGuard(trainer.tokenizer))
 
     def rollouts(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_type_hints
 
 from ..base.coerce import coerce
@@ -11,12 +11,13 @@ from ..core.distill import Distillation
 from ..core.evolve.budget import budget
 from ..data import nearest
 from ..errors import ConfigError
+from ..reflectors.settings import ReflectorSettings
 
 
-@dataclass
-class VerlSettings:
+@dataclass(kw_only=True)
+class VerlSettings(ReflectorSettings):
     """Settings of the joint loop on verl, given as ``+p2o.NAME=VALUE``. Names, meaning and defaults are those of
-    `p2o.P2OConfig`, except where a docstring stands here."""
+    `p2o.P2OConfig` and of `ReflectorSettings`, except where a docstring stands here."""
 
     num_generations: int
     """verl's ``actor_rollout_ref.rollout.n``; not to be given."""
@@ -57,15 +58,6 @@ class VerlSettings:
     reflect_temperature: float = 1.0
     reflect_max_tokens: int = 512
     reflect_max_prompt_chars: int = 12000
-    reflector_model: str | None = None
-    reflector_base_url: str | None = None
-    reflector_api_key_env: str | None = None
-    reflector_concurrency: int = 8
-    reflector_timeout: float = 120.0
-    reflector_retries: int = 4
-    reflector_max_tokens: int | None = 4096
-    reflector_phrases: list[str] = field(default_factory=list)
-    reflector_max_phrases: int = 4
 
     def __post_init__(self) -> None:
         for name, low in [("tau", 1), ("hard_min_count", 2), ("dev_size", 1), ("num_generations", 2), ("soft_max", 1)]:

@@ -1,0 +1,97 @@
+"""From settings to a reflector, and what is said when that cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from p2o.core.evolve import ReflectionJob, Reply
+from p2o.errors import ConfigError, ReflectorError
+from p2o.reflectors import CallableReflector, OpenAIReflector, PhrasesReflector
+from p2o.reflectors.building import build_reflector
+from p2o.reflectors.settings import ReflectorSettings
+from p2o.runs.recipe import RecipeConfig
+from p2o.verl.settings import VerlSettings
+
+JOB = ReflectionJob("", [], 0, "the prompt")
+
+
+def settings(**values: object) -> ReflectorSettings:
+    return ReflectorSettings(**values)  # type: ignore[arg-type]
+
+
+def test_recipes_and_verl_take_names_and_defaults_from_one_place() -> None:
+    own = {f.name: f.default for f in fields(ReflectorSettings)}
+    for kind in (RecipeConfig, VerlSettings):
+        theirs = {f.name: f.default for f in fields(kind) if f.name.startswith("reflector")}
+        assert theirs.keys() == own.keys()
+        assert {n: v for n, v in theirs.items() if n != "reflector"} == {n: own[n] for n in own if n != "reflector"}
+    assert VerlSettings(num_generations=4).reflector == "policy"  # verl has no generation with the starting weights
+
+
+def test_each_kind_gets_its_settings() -> None:
+    assert build_reflector(settings(reflector="self")) == "self"
+    assert build_reflector(settings(reflector="policy")) == "policy"
+    phrases = build_reflector(settings(reflector="phrases", reflector_phrases=["Be brief."], reflector_max_phrases=3))
+    assert isinstance(phrases, PhrasesReflector)
+    assert (phrases.bank, phrases.max_phrases) == (("Be brief.",), 3)
+    endpoint = build_reflector(settings(
+        reflector="openai", reflector_model="m", reflector_base_url="http://x/v1", reflector_temperature=0.6,
+        reflector_max_tokens=None, reflector_timeout=9.0, reflector_retries=1, reflector_concurrency=2,
+    ))  # fmt: skip
+    assert isinstance(endpoint, OpenAIReflector)
+    assert endpoint.options == {"temperature": 0.6}
+    assert (endpoint.timeout, endpoint.retries, endpoint.concurrency) == (9.0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "spec", "says"),
+    [
+        ("def f(prompt): return 1", "g", "has no function 'g' (did you mean f?)"),
+        ("f = 3", "f", "has no function 'f'"),
+        ("import nothing_of_that_name", "f", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("raise KeyError('private')", "f", "KeyError"),
+        ("raise SystemExit(1)", "f", "SystemExit"),
+        ("def f(", "f", "SyntaxError"),
+    ],
+)
+def test_a_function_that_cannot_be_loaded(tmp_path: Path, source: str, spec: str, says: str) -> None:
+    (tmp_path / "mine.py").write_text(source)
+    with pytest.raises(ConfigError) as caught:
+        build_reflector(settings(reflector=f"{tmp_path}/mine.py:{spec}"))
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("reflector: ")
+
+
+def test_a_name_without_a_meaning() -> None:
+    with pytest.raises(ConfigError, match="use self, policy, openai, phrases, or module:function"):
+        build_reflector(settings(reflector="gpt"))
+    with pytest.raises(ConfigError, match="reflector_model"):
+        build_reflector(settings(reflector="openai"))
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("def f(): return ''", "too many positional arguments"),
+        ("def f(prompt, feedback): return ''", "missing a required argument: 'feedback'"),
+        ("def f(*, prompt): return ''", "too many positional arguments"),
+    ],
+)
+def test_a_function_that_does_not_take_one_text_is_refused_at_once(source: str, why: str) -> None:
+    names: dict[str, object] = {}
+    exec(source, names)
+    with pytest.raises(ReflectorError, match="takes the prompt and returns the reply") as caught:
+        CallableReflector(names["f"])  # type: ignore[arg-type]
+    assert why in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "type_name"), [(None, "NoneType"), (["a", "b"], "list"), (Reply("x"), "Reply"), (b"x", "bytes")]
+)
+def test_a_function_that_returns_no_text_is_told_so(value: object, type_name: str) -> None:
+    reply = CallableReflector(lambda prompt: value)([JOB])[0]  # type: ignore[arg-type, return-value]
+    assert (reply.text, reply.error) == (None, "no_text")
+    assert reply.reason == f"the function returned {type_name}, not text"
