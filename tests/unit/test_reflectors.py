@@ -97,7 +97,8 @@ def test_a_callable_fails_one_job_at_a_time() -> None:
         return {"none": None}.get(prompt, f"re {prompt}")  # type: ignore[return-value]
 
     replies = CallableReflector(fn)([job(prompt=p) for p in ("a", "bad", "none")])
-    assert replies == [Reply("re a"), Reply(None, "ValueError"), Reply(None, "no_text")]
+    assert replies == [Reply("re a"), Reply(None, "ValueError", reason="private"),
+                       Reply(None, "no_text", reason="the function returned NoneType, not text")]  # fmt: skip
 
 
 def test_a_batch_reflector_may_count_tokens() -> None:

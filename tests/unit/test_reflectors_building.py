@@ -49,7 +49,7 @@ def test_each_kind_gets_its_settings() -> None:
 @pytest.mark.parametrize(
     ("source", "spec", "says"),
     [
-        ("def f(prompt): return 1", "g", "has no function 'g' (did you mean f?)"),
+        ("def reflect(prompt): return 1", "reflekt", "has no function 'reflekt' (did you mean reflect?)"),
         ("f = 3", "f", "has no function 'f'"),
         ("import nothing_of_that_name", "f", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
         ("raise KeyError('private')", "f", "KeyError"),

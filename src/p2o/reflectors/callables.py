@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 
 from ..core.evolve import ReflectionJob, Reply
+from ..errors import ReflectorError
 
 
 class CallableReflector:
-    """Around ``fn(prompt) -> text``, called once per job; what it raises fails that job alone."""
+    """A reflector around ``fn(prompt) -> text``, called once for each job; what it raises fails that job alone.
+
+    Raises:
+        ReflectorError: ``fn`` cannot be called with one text.
+    """
 
     def __init__(self, fn: Callable[[str], str]) -> None:
         self.fn = fn
+        _check_takes_one_text(fn)
 
     def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
         return [self._one(job) for job in jobs]
@@ -20,12 +27,15 @@ class CallableReflector:
         try:
             text = self.fn(job.prompt)
         except Exception as e:  # a user's code: whatever it raises
-            return Reply(None, error=type(e).__name__)
-        return Reply(text) if isinstance(text, str) else Reply(None, error="no_text")
+            return Reply(None, error=type(e).__name__, reason=str(e))
+        if not isinstance(text, str):
+            return Reply(None, error="no_text", reason=f"the function returned {type(text).__name__}, not text")
+        return Reply(text)
 
 
 class BatchReflector:
-    """Around ``generate(prompts) -> texts``, called once per iteration (a model's batched generation).
+    """A reflector around ``generate(prompts) -> texts``, called once for each iteration (a model's batched
+    generation).
 
     ``generate`` may return `Reply` objects instead of strings, to give its token counts.
     """
@@ -36,3 +46,18 @@ class BatchReflector:
     def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
         texts = self.generate([job.prompt for job in jobs])
         return [t if isinstance(t, Reply) else Reply(t) for t in texts]
+
+
+def _check_takes_one_text(fn: Callable[..., object]) -> None:
+    try:
+        signature = inspect.signature(fn)
+    except ValueError:  # functions written in C show none
+        return
+    try:
+        signature.bind("prompt")
+    except TypeError as e:
+        name = getattr(fn, "__name__", type(fn).__name__)
+        raise ReflectorError(
+            f"the reflector {name}{signature} cannot be called with one text ({e}): "
+            "it takes the prompt and returns the reply"
+        ) from e

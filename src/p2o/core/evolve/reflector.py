@@ -25,13 +25,15 @@ class ReflectionJob:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: a text (the template stands in its last ``` fence), or an error's kind."""
+    """What came back: a text (the template stands in its last ``` fence), or an error."""
 
     text: str | None
     error: str | None = None
-    """Short, and free of anything the other side sent: "timeout", "auth", "ValueError" …"""
+    """The kind of the error, in a word by which failures are counted: "timeout", "auth", "ValueError" …"""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    reason: str = ""
+    """What the other side said about the error."""
 
 
 class Reflector(Protocol):
