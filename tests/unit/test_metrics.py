@@ -1,6 +1,6 @@
 """Figures of a step and of an epoch, by hand; and why a run is flat."""
 
-from p2o.base.terminal import flat_reason
+from p2o.core.diagnosis import flat_reason
 from p2o.core.loop import EpochSummary
 from p2o.core.metrics import Group, epoch_metrics, evaluation_metrics, group_metrics
 from p2o.core.samples import Rollout

@@ -16,8 +16,9 @@ from p2o.cli.main import main
 from p2o.data import load_samples
 from p2o.data.evaluation_sets import EVAL_SETS, draws, eval_rows
 from p2o.data.paper_rows import PREFIX, as_row
-from p2o.data.training_sets import TRAINING_SETS, answer_type, balance, prepare, readable_answers
+from p2o.data.training_sets import TRAINING_SETS, answer_type, balance, prepare
 from p2o.errors import DataError
+from p2o.rewards import readable_answers
 
 DEEPMATH, DEEPSCALER = TRAINING_SETS["deepmath"], TRAINING_SETS["deepscaler"]
 

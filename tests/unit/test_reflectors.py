@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2o.base.text import shorten
 from p2o.core.evolve import ReflectionJob, Reply
-from p2o.core.evolve.prompt import read_reply, reflection_prompt, shorten, without_reasoning
+from p2o.core.evolve.prompt import read_reply, reflection_prompt, without_reasoning
 from p2o.reflectors import GENERAL_BANK, BatchReflector, CallableReflector, PhrasesReflector
 from p2o.reflectors.phrases import format_reminders, split_phrases
 

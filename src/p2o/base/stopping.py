@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from ..errors import P2OError
+from .terminal import tell
 
 
 class StoppedError(P2OError):
@@ -79,9 +79,7 @@ def signals_stop(request: StopRequest) -> Iterator[None]:
         name = signal.Signals(number).name
         request.make(f"{name} was received", 128 + number)
         first_at = time.monotonic()
-        print(
-            f"p2o: {name}: the running step is finished and saved first (again, later: stop at once)", file=sys.stderr
-        )
+        tell(f"{name}: the running step is finished and saved first; a second signal stops at once")
 
     before: dict[int, Any] = {}
     if threading.current_thread() is not threading.main_thread():  # Python lets no other thread set handlers

@@ -1,100 +1,64 @@
-"""What a person at the terminal sees."""
+"""The one door to the terminal: what is printed here is cleaned, and shown as it stands (no markup of rich)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+import traceback
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
 
-from rich.console import Console
-from rich.text import Text
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-if TYPE_CHECKING:
-    from ..core.cost import CostMeter
-    from ..core.evolve import EvolveProgress
-    from ..core.loop import EpochSummary
+from .text import clean_text
 
-console = Console(highlight=False, soft_wrap=True)
+
+class CleanConsole(Console):
+    """rich's console for text of models, servers and data sets.
+
+    It obeys no escape sequence and no markup in the text, and shows a question mark for a character that the
+    terminal's encoding lacks.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        """``settings``: of `rich.console.Console`."""
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of a renderable, each cleaned."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else self._shown(text), style, control)
+
+    def _shown(self, text: str) -> str:
+        return clean_text(text).encode(self.encoding, "replace").decode(self.encoding)
+
+
+console = CleanConsole()
+
+
+def tell(message: str) -> None:
+    """Prints one cleaned line on stderr, behind ``p2o:``. For errors and for what a signal caused."""
+    print(f"p2o: {' '.join(clean_text(message).split())}", file=sys.stderr, flush=True)
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """`sys.excepthook` of the command line: an unforeseen error's traceback, cleaned."""
+    print(clean_text("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def percent(share: float | None) -> str:
+    """``0.5`` as ``50.0 %``; a dash for what was not measured."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def print_epoch(summary: EpochSummary, held_out: float | None, cost: CostMeter, seconds: float) -> None:
-    """The short table after an epoch."""
-    dead = summary.all_failed + summary.all_solved
-    rows = [
-        ("bare held-out success", percent(held_out)),
-        (
-            "success in training",
-            f"bare {percent(summary.bare_success)}, templated {percent(summary.templated_success)}",
-        ),
-        ("dead groups", f"{dead} of {summary.groups} ({summary.all_failed} all failed)"),
-        ("hard / rescued / graduated", f"{summary.hard} / {summary.rescued} / {summary.graduated}"),
-    ]
-    if summary.paired_bare_success is not None:
-        both = f"bare {percent(summary.paired_bare_success)}, templated {percent(summary.paired_templated_success)}"
-        rows.append(("same samples, both ways", both))
-    if summary.evolved:
-        rows.append(
-            ("evolution", f"{summary.candidates} candidates, pool {summary.pool}, "
-                          f"solves {summary.covered} of {summary.dev_size} dev samples")
-        )  # fmt: skip
-    if summary.best_template:
-        rows.append((f"best template ({percent(summary.best_dev_score)})", summary.best_template))
-    rows.append(("templated next epoch", f"{summary.templated_next} samples"))
-    rows.append(("cost so far", f"{cost.training_cost:,} forward-equivalent tokens, {seconds:.0f} s"))
-    console.print(Text(f"epoch {summary.epoch + 1}", style="bold"))
-    for name, value in rows:
-        console.print(Text(f"  {name:<28}", style="dim").append(value, style="default"))
-    flat = flat_reason(summary)
-    for note in [*summary.notes, *([f"flat: {flat}"] if flat else [])]:
-        console.print(Text(f"  ! {note}", style="yellow"))
-
-
-FLAT_SHARE = 0.7
-"""With so many groups without spread there is next to nothing to learn from."""
-
-
-def flat_reason(summary: EpochSummary) -> str | None:
-    """One line on why next to nothing is learned, when most groups are dead; else None.
-
-    Silent while templates are about to help: the next epoch says whether they did.
-    """
-    failed, solved, groups = summary.all_failed, summary.all_solved, summary.groups
-    if failed + solved < FLAT_SHARE * groups or summary.templated_next:
-        return None
-    if solved >= failed:
-        return f"{solved} of {groups} groups are dead (all rollouts solved): there is little left to learn here"
-    dead = f"{failed} of {groups} groups are dead (all rollouts failed)"
-    if summary.evolved:
-        where = f"p2o/evolution-{summary.epoch + 1:03d}/evolution.json"
-        return f"{dead}; {summary.helping} templates helped: see {where}"
-    reason = next((n for n in summary.notes if "no evolution" in n), "")
-    return f"{dead}; {reason}" if reason else f"{dead} and no templates were evolved after this epoch"
-
-
 def progress_bar(total: int, label: str, unit: str = "rollout", shown: bool = True) -> Any:
-    """A bar with the time left, for a long phase."""
+    """A `tqdm` bar with the time left, for a long phase.
+
+    Args:
+        total: units until it is full.
+        shown: False hides it; True shows it on a terminal only, so that a log file does not fill up with it.
+    """
     from tqdm import tqdm
 
-    # None: shown on a terminal only, so that a log file does not fill up with it.
-    return tqdm(total=total, desc=label, unit=unit, leave=False, disable=None if shown else True)
-
-
-class EvolutionBar:
-    """Progress of an evolution against its budget, with the time left. Shown once its budget is known."""
-
-    def __init__(self, label: str, shown: bool = True) -> None:
-        self.label = label
-        self.shown = shown
-        self.bar: Any = None
-
-    def update(self, progress: EvolveProgress) -> None:
-        if self.bar is None:
-            self.bar = progress_bar(progress.budget, self.label, shown=self.shown)
-        self.bar.update(progress.metric_calls - self.bar.n)
-        self.bar.set_postfix_str(f"pool {progress.pool}, best {progress.best_score:.2f}")
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+    return tqdm(total=total, desc=clean_text(label), unit=unit, leave=False, disable=None if shown else True)

@@ -33,6 +33,7 @@ def data(options: Mapping[str, Any], rest: Sequence[str]) -> int:
     from ..data import nearest
     from ..data.evaluation_sets import EVAL_SETS, draws, eval_to
     from ..data.training_sets import prepare_to
+    from ..rewards import readable_answers
 
     if rest:
         raise ConfigError(f"p2o data {options['set']} has no option {rest[0]!r}")
@@ -49,8 +50,8 @@ def data(options: Mapping[str, Any], rest: Sequence[str]) -> int:
     for part in ("size", "dev"):
         if options[part] < 1:
             raise ConfigError(f"--{part} is {options[part]}; it must be at least 1")
-    sizes = options["size"], options["dev"]
-    made, files = prepare_to(options["set"], *sizes, out, options["difficulty"], options["seed"], options["source"])
+    draw = {name: options[name] for name in ("size", "dev", "difficulty", "seed", "source")}
+    made, files = prepare_to(options["set"], out, readable_answers, **draw)
     console.print(f"{options['set']}: {len(made.train)} rows for training, {len(made.dev)} for dev")
     for reason, number in made.left_out.items():
         console.print(f"  left out: {number} {reason}")
@@ -64,7 +65,8 @@ def train(name: str, overrides: Sequence[str], dry_run: bool, resume: bool) -> i
         from ..runs.plan import make_plan, plan_lines
 
         # The plan as comments, so that what is printed is a recipe again.
-        print("".join(f"# {line}\n" for line in plan_lines(make_plan(recipe))) + recipe.to_yaml(), end="")
+        plan = "".join(f"# {line}\n" for line in plan_lines(make_plan(recipe)))
+        console.print(plan + recipe.to_yaml(), end="")
         return 0
     run_dir, checkpoint = _place(recipe, resume)
     from ..runs.building import trainer_of

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..base.terminal import print_traceback, tell
 from ..errors import P2OError
 
 OVERRIDES = "Any recipe key can be set on the command line: --key value."
@@ -100,16 +102,19 @@ def _add_places(part: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; a `P2OError` becomes one sentence on stderr and exit code 2."""
+    sys.excepthook = print_traceback
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack the characters of our own tables
+        sys.stdout.reconfigure(errors="replace")
     args, overrides = parser().parse_known_args(argv)
     # Nothing is sent anywhere that the user did not ask for.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         return _run(args, overrides)
     except P2OError as error:
-        print(f"p2o: {error}", file=sys.stderr)
+        tell(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("p2o: interrupted", file=sys.stderr)
+        tell("interrupted")
         return 130
 
 

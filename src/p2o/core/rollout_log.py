@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..base.files import read_json, write_json
-from .evolve.prompt import shorten
+from ..base.text import shorten
 
 MAX_SAMPLES = 128
 """Samples kept per epoch. Always those whose ids have the lowest digests, so that one can follow them over epochs."""

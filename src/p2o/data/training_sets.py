@@ -128,33 +128,25 @@ def _is_number(value: Any) -> bool:
 
 
 Readable = Callable[[Sequence[str]], list[bool]]
-
-
-def readable_answers(answers: Sequence[str]) -> list[bool]:
-    """Which answers the verifier can read, and so compare with a completion's."""
-    from ..rewards import DEADLINE
-    from ..rewards.verifier_pool import shared_pool
-
-    verdicts = shared_pool("math").run([{"golds": [a], "text": None} for a in answers], DEADLINE)
-    return [v.score >= 1 for v in verdicts]
+"""Tells of each answer whether the verifier can read it (`p2o.rewards.readable_answers`)."""
 
 
 def prepare(
     rows: Iterable[Mapping[str, Any]],
     source: TrainingSet,
     size: int,
+    readable: Readable,
     *,
     dev: int = DEV_SIZE,
     threshold: float | None = None,
     seed: int = SEED,
-    readable: Readable = readable_answers,
 ) -> Prepared:
     """The training and the dev set of a source.
 
     Args:
         size, dev: rows of the two parts.
-        threshold: rows below this difficulty are left out (sets with a difficulty alone).
-        readable: tells the answers that can be verified.
+        readable: tells the answers that can be verified; rows with another answer are left out.
+        threshold: rows below this difficulty are left out (only for sets with a difficulty).
 
     Raises:
         DataError: fewer usable rows than ``size + dev``.
@@ -187,7 +179,15 @@ def prepare(
 
 
 def prepare_to(
-    name: str, size: int, dev: int, out: Path | None, difficulty: float | None, seed: int, source: str
+    name: str,
+    out: Path | None,
+    readable: Readable,
+    *,
+    size: int,
+    dev: int,
+    difficulty: float | None,
+    seed: int,
+    source: str,
 ) -> tuple[Prepared, list[Path]]:
     """``p2o data NAME``: reads, prepares and writes.
 
@@ -203,7 +203,7 @@ def prepare_to(
     threshold = training_set.threshold if difficulty is None else difficulty
     folder = out or Path("data") / (name if threshold is None else f"{name}-{threshold:g}")
     rows = read_source(source, training_set.hub, training_set.question, training_set.answer, *training_set.kept)
-    made = prepare(rows, training_set, size, dev=dev, threshold=threshold, seed=seed)
+    made = prepare(rows, training_set, size, readable, dev=dev, threshold=threshold, seed=seed)
     files = write_rows(made.train, folder, f"train_{size}") + write_rows(made.dev, folder, f"dev_{dev}")
     facts = {"source": source or training_set.hub, "difficulty": threshold, "seed": seed, "size": size, "dev": dev}
     write_json(folder / f"prepared_{size}.json", {**facts, "left_out": made.left_out})

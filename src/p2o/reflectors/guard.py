@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..base.text import valid_text
 from ..core.evolve import ReflectionJob, Reflector, Reply
 from ..core.evolve.prompt import read_reply
 from .control_tokens import ControlGuard
@@ -33,8 +34,3 @@ def _fault(text: str | None, control: ControlGuard) -> str | None:
 
 def _refused(reply: Reply, kind: str) -> Reply:
     return Reply(None, kind, reply.prompt_tokens, reply.completion_tokens)
-
-
-def valid_text(text: str) -> str:
-    """Lone surrogates, which no tokenizer takes, as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

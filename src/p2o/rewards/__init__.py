@@ -14,7 +14,7 @@ several of them, says what *solved* means, and hands them to TRL as reward funct
 | ``trl:accuracy_reward``, ``module:function``, ``path/to/file.py:function``, a callable | a reward function with TRL's signature | |
 """  # noqa: E501
 
-from .answer import DEADLINE, AnswerReward, GymReward, check_gold
+from .answer import DEADLINE, AnswerReward, GymReward, check_gold, readable_answers
 from .function import TIMEOUT, FunctionReward
 from .resolve import resolve_reward
 from .reward_set import RewardSet, partial_credit_warning, text_of
@@ -41,6 +41,7 @@ __all__ = [
     "number",
     "partial_credit_warning",
     "pattern_rule",
+    "readable_answers",
     "resolve_reward",
     "text_of",
 ]

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from ..base.text import shorten
 from ..core.samples import Sample
 from ..errors import DataError, RewardError
-from .feedback import judged, short, wrong_format
+from .feedback import QUOTED, judged, wrong_format
 from .rules import GYM_RULE, Compare, Rule, last_number, number
 from .score import Score
 from .verifier_pool import Verdict, shared_pool
@@ -73,6 +74,12 @@ def _all_whole(values: Sequence[Decimal | None]) -> bool:
     return all(value is not None and value == value.to_integral_value() for value in values)
 
 
+def readable_answers(answers: Sequence[str], deadline: float = DEADLINE) -> list[bool]:
+    """Which right answers math-verify can read, and so compare with a completion's."""
+    verdicts = shared_pool("math").run([{"golds": [answer], "text": None} for answer in answers], deadline)
+    return [verdict.score >= 1 for verdict in verdicts]
+
+
 def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: float = DEADLINE) -> None:
     """Raise DataError naming the first sample whose right answer cannot be read (see `Rule`)."""
     if compare == "text":
@@ -80,9 +87,8 @@ def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: f
     golds = {gold: sample for sample in reversed(samples) for gold in golds_of(sample)}
     unknown = [gold for gold in reversed(golds) if number(gold) is None]
     if compare == "math":
-        tasks = [{"golds": [gold], "text": None} for gold in unknown]
-        verdicts = shared_pool("math").run(tasks, deadline)
-        unknown = [gold for gold, verdict in zip(unknown, verdicts, strict=True) if verdict.score < 1]
+        readable = readable_answers(unknown, deadline)
+        unknown = [gold for gold, can in zip(unknown, readable, strict=True) if not can]
     if unknown:
         kind, other = (
             ("a number", "'boxed'") if compare == "number" else ("mathematics", "'exact' or a pattern compared as text")
@@ -90,7 +96,7 @@ def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: f
         first = golds[unknown[0]]
         where = f"in {first.place}" if first.place else f"of sample {first.id!r}"
         raise DataError(
-            f"the answer {short(unknown[0])!r} {where} cannot be read as {kind} "
+            f"the answer {shorten(unknown[0], QUOTED)!r} {where} cannot be read as {kind} "
             f"({len(unknown)} of {len(golds)} different answers); mend or drop such rows, "
             f"or use the reward {other}"
         )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..base.text import shorten
 from .rules import Rule
 from .score import Score
 from .verifier_pool import Verdict
 
-
-def short(text: str, limit: int = 200) -> str:
-    """A long text without its middle."""
-    return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"
+QUOTED = 200
+"""Characters of an answer that are quoted; a longer one loses its middle."""
 
 
 def wrong_format(rule: Rule) -> Score:
@@ -21,9 +20,9 @@ def wrong_format(rule: Rule) -> Score:
 
 def judged(answer: str, golds: Sequence[str], verdict: Verdict, deadline: float) -> Score:
     """The score of an answer in the right format, with feedback."""
-    right = f" The right answer is {' or '.join(map(short, golds))}." if golds else ""
+    right = f" The right answer is {' or '.join(shorten(gold, QUOTED) for gold in golds)}." if golds else ""
     reward = f" Reward: {verdict.score:.3g}."
-    answer = short(answer)
+    answer = shorten(answer, QUOTED)
     if verdict.outcome == "checked" and verdict.score >= 1:
         text = f"Right answer: {answer}."
     elif verdict.outcome == "checked":

@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..base.text import shorten
 from ..core.samples import Sample
 from ..errors import RewardError
 from .deadline import watched
-from .feedback import short
 from .score import Score
 
 TIMEOUT = 600.0  # seconds a call of a user's reward function may take; NCCL waits as long for the other ranks
@@ -82,7 +82,7 @@ class FunctionReward:
             value = value.item() if hasattr(value, "item") else value
             if not isinstance(value, int | float):
                 raise RewardError(
-                    f"reward function {self.name!r} returned {short(repr(value), 40)}; a reward must "
+                    f"reward function {self.name!r} returned {shorten(repr(value), 40)}; a reward must "
                     "be a number, a (number, feedback) pair or None"
                 )
         if value is None or not math.isfinite(value):

@@ -2,7 +2,8 @@
 
 ``python -P verifier_worker.py KIND FD PACKED``, the *source*, imports the checker once and forks a worker for every
 socket that comes through FD; PACKED is the file of `p2o.base.packed`. A worker reads ``{"seconds": CPU seconds per
-check, "tasks": [task, …]}`` and answers each task with ``{"score": float, "outcome": Outcome}``, or ``{"fatal": sentence}``.
+check, "tasks": [task, …]}`` and answers each task with ``{"score": float, "outcome": Outcome}``, or with
+``{"fatal": sentence}``.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from ..base.files import write_json
-from ..base.terminal import print_epoch
 from ..core.metrics import epoch_metrics
+from .display import print_epoch
 
 if TYPE_CHECKING:
     from .trainer import P2OTrainer

@@ -22,10 +22,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from trl import GRPOTrainer
 
 from ..base.stopping import StopRequest
-from ..base.terminal import EvolutionBar
+from ..base.text import shorten
 from ..core.cost import CostMeter, Made, Phase
 from ..core.evolve import Reflector, Reply
-from ..core.evolve.prompt import shorten
 from ..core.hard import is_solved
 from ..core.loop import EpochSummary, JointLoop
 from ..core.metrics import Group, cost_metrics, evaluation_metrics, group_metrics
@@ -43,6 +42,7 @@ from .callbacks import LoopCallback
 from .checkpoint import latest_checkpoint
 from .config import P2OConfig
 from .dead_rows import LOSS_TYPES, has_dropout, live_rows, rows_to_keep, share_of_denominator, take_rows
+from .display import EvolutionBar
 from .distillation import Batch, distill
 from .engine import hold_back, roomy_engine
 from .finite import FiniteGuard

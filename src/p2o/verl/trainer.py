@@ -16,6 +16,7 @@ from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 from verl.utils.debug import marked_timer
 
 from ..base.files import read_json, write_json
+from ..base.terminal import tell
 from ..core.cost import CostMeter
 from ..core.hard import is_solved
 from ..core.loop import JointLoop, set_aside
@@ -161,7 +162,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         summary = run_prompt_step(self)
         self.epoch_figures = epoch_metrics(summary)
         for note in summary.notes:
-            print(f"p2o: {note}", flush=True)
+            tell(note)
 
     def on_step_end(self) -> None:
         if self.global_steps >= self.total_training_steps:

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from ...base.terminal import flat_reason, percent
-from ...core.evolve.prompt import shorten
+from ...base.terminal import percent
+from ...base.text import shorten
+from ...core.diagnosis import flat_reason
 from ...core.loop import EpochSummary
 from ...core.rollout_log import reading_order
 from . import charts

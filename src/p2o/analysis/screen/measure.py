@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...base.terminal import EvolutionBar
 from ...core.evolve import Evolution, evolve
 from ...core.hard import split_hard
 from ...core.loop import evolve_config
@@ -23,6 +22,7 @@ from ...core.samples import Sample
 from ...core.templates import apply_template, make_pool, pool_to_json
 from ...generation.policies import LocalPolicy, Policy, reflector_with, rollout_fn, successes
 from ...runs.projection import Projection, Tokens, project
+from ...trl.display import EvolutionBar
 from ..evaluation import TemplateEffect, best_slots, template_effect
 from ..statistics import Interval, wilson_interval
 

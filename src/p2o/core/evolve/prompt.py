@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ...base.text import shorten
+
 Record = tuple[str, str, str, float]
 """(question, completion, feedback, reward) of one rollout."""
 
@@ -35,17 +37,7 @@ _RECORD = """\
 ### Judgement (reward {reward:g})
 {feedback}"""
 
-_CUT = " […] "
 _LEAST_OUTPUT = 200  # below this, outputs alone cannot pay for the room: all texts are shortened
-
-
-def shorten(text: str, limit: int) -> str:
-    """Cut the middle out, so that at most ``limit`` characters are left."""
-    if len(text) <= limit:
-        return text
-    room = max(0, limit - len(_CUT))
-    head = (room + 1) // 2
-    return (text[:head] + _CUT + text[len(text) - (room - head) :])[:limit]
 
 
 def _cap(lengths: Sequence[int], room: int) -> int:

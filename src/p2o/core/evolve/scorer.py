@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ...base.journal import Journal, digest
+from ...base.text import shorten
 from ...errors import StateError
 from ..samples import Rollout, RolloutFn, Sample
 from .leak import leaks_answer
-from .prompt import shorten
 from .result import EvolveCost
 
 LEAKED = Rollout(completion="", reward=0.0, solved=False)
