@@ -65,7 +65,7 @@ def test_clicks_and_console(tmp_path):
     assert TEMPLATE in seen["sample"]
     assert f"{EVIL} 5" in seen["sample"]
     assert "templated 3 of 5 solved" in seen["sample"]
-    assert "epoch 1 · dead" in seen["earlier"]
+    assert "epoch 1 · all failed" in seen["earlier"]
     assert seen["closed"]
     assert "leak: an answer" in seen["refused"]
     assert seen["removed"] == TEMPLATE

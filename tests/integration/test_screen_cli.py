@@ -22,7 +22,7 @@ def test_the_quickstart_is_worth_it(tmp_path, capsys):
     assert code == 0
     assert figures["verdict"]["worth"] == "worth it"
     screen = figures["screen"]
-    assert sum(s["count"] for s in screen["shares"].values()) == screen["samples"] == 60
+    assert sum(s["count"] for s in screen["outcomes"].values()) == screen["samples"] == 60
     assert screen["gap"]["difference"] > 0.2
     assert screen["masked"]["rollouts"] > 0
     assert screen["evolution"]["rollouts"] <= 400

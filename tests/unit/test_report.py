@@ -8,7 +8,7 @@ import torch
 from p2o.analysis.report import write_report
 from p2o.analysis.report.page import payload
 from p2o.analysis.report.read import read_run
-from p2o.analysis.report.states import by_story, matrix, state
+from p2o.analysis.report.states import by_story, matrix
 from p2o.analysis.report.tree import layout
 from p2o.core.evolve.result import Candidate
 from p2o.core.rollout_log import LOG10_EDGES, EpochRecord, RecordedRollout, count_ratios
@@ -16,31 +16,13 @@ from p2o.errors import StateError
 from runs import EVIL, make_run
 
 
-@pytest.mark.parametrize(
-    ("tally", "needed", "expected"),
-    [
-        ((6, 0, 0, 0), False, "dead"),
-        ((6, 2, 0, 0), False, "mixed"),
-        ((6, 6, 0, 0), False, "solved"),
-        ((1, 0, 5, 0), True, "tried"),
-        ((1, 0, 5, 3), True, "rescued"),
-        ((1, 1, 5, 3), True, "graduated"),
-        ((6, 2, 0, 0), True, "graduated"),
-        ((6, 0, 0, 0), True, "dead"),
-    ],
-)
-def test_state_of_a_sample(tally, needed, expected):
-    names = ("bare", "bare_solved", "templated", "templated_solved")
-    assert state(dict(zip(names, tally, strict=True)), needed) == expected
-
-
 def test_matrix_of_a_run(tmp_path):
     rows = matrix(read_run(make_run(tmp_path)).epochs)
     assert rows == {
-        "dies": ["dead", "tried"],
-        "learns": ["dead", "graduated"],
-        "leans": ["dead", "rescued"],
-        "easy": ["solved", "solved"],
+        "dies": ["all_failed", "not_rescued"],
+        "learns": ["all_failed", "graduated"],
+        "leans": ["all_failed", "rescued"],
+        "easy": ["mastered", "mastered"],
     }
     assert by_story(rows) == ["easy", "learns", "leans", "dies"]
 
@@ -76,7 +58,7 @@ def test_page_stands_alone_and_nothing_in_it_acts(tmp_path):
     assert not re.search(r'(?:src|href)="(?!#)', page)
     assert "@import" not in page
     assert not re.search(r"url\((?!#)", page)
-    assert "3 of 4 samples were hard at some time" in page
+    assert "Every rollout of 3 of 4 samples failed in some epoch" in page
 
 
 def test_page_of_a_run_that_has_hardly_begun(tmp_path):

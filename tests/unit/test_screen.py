@@ -6,23 +6,33 @@ from dataclasses import replace
 import pytest
 
 from p2o.analysis.evaluation import TemplateEffect
-from p2o.analysis.screen.measure import Masked, Screen, Share, failure_rate, group_shares, what_passes
+from p2o.analysis.screen.measure import (
+    Masked,
+    Screen,
+    Share,
+    failure_rate,
+    no_spread_share,
+    outcome_shares,
+    what_passes,
+)
 from p2o.analysis.screen.verdict import judge_screen
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
+from p2o.core.samples import Rollout
 from p2o.runs.projection import Tokens, project
 
 
-def test_groups_by_successes():
-    shares = group_shares([0, 0, 1, 2, 5, 6], draws=6, tau=2)
-    assert {k: s.count for k, s in shares.items()} == {"dead": 2, "near_hard": 1, "mixed": 2, "solved": 1}
-    assert {k: s.count for k, s in group_shares([0, 1, 2], 2, tau=1).items()} == {
-        "dead": 1, "near_hard": 0, "mixed": 1, "solved": 1,
-    }  # fmt: skip
-    assert {k: s.count for k, s in group_shares([0, 1, 2], 2, tau=3).items()} == {
-        "dead": 1, "near_hard": 1, "mixed": 0, "solved": 1,
-    }  # fmt: skip
-    low, high = shares["dead"].interval
-    assert low < 1 / 3 < high
+def group(*rewards):
+    return [Rollout("c", reward, reward >= 1.0) for reward in rewards]
+
+
+def test_all_failed_all_solved_and_no_spread_are_three_figures():
+    # Partial credit: two groups all failed, and only one of them has nothing to teach.
+    groups = [group(0.2, 0.4), group(0.2, 0.2), group(1.0, 1.0), group(1.0, 1.5), group(0.0, 1.0)]
+    outcomes = outcome_shares(groups)
+    assert {k: s.count for k, s in outcomes.items()} == {"all_failed": 2, "mixed": 1, "all_solved": 2}
+    assert no_spread_share(groups).count == 2
+    low, high = outcomes["all_failed"].interval
+    assert low < 2 / 5 < high
 
 
 def test_what_passes_the_mask():
@@ -68,8 +78,9 @@ GOOD = Screen(
     samples=100,
     total=1000,
     draws=6,
-    shares={},
+    outcomes={},
     hard=Share(40, 0.4, (0.31, 0.5)),
+    no_spread=Share(35, 0.35, (0.26, 0.45)),
     hard_min_count=100,
     pool=[{"text": "t", "weight": 0.5, "solves": []}],
     evolution={"candidates": 9, "rollouts": 300, "best_dev_scores": [0.0, 0.5]},

@@ -16,6 +16,7 @@ from rich.text import Text
 from ..base.files import read_json, write_json, write_text
 from ..base.terminal import console, percent
 from ..core.samples import RolloutFn, Sample
+from ..core.states import GROUP_OUTCOMES, HARD, NO_SPREAD
 from ..core.templates import PoolTemplate, pool_from_json
 from ..errors import ConfigError
 from ..runs.recipe import load_recipe
@@ -137,8 +138,10 @@ def screen(name: str, overrides: Sequence[str], size: int, out: str | None) -> i
     table = Table(title=f"{model}: {result.draws} bare rollouts of {result.samples} samples", title_justify="left")
     for column in ("groups", "count", "share", "95 %"):
         table.add_column(column, no_wrap=True)
-    for kind, share in result.shares.items():
-        table.add_row(kind.replace("_", "-"), str(share.count), percent(share.share), _span(share.interval))
+    rows = [(GROUP_OUTCOMES[outcome].label, share) for outcome, share in result.outcomes.items()]
+    rows += [(HARD.label, result.hard), (f"{NO_SPREAD.label} of rewards", result.no_spread)]
+    for label, share in rows:
+        table.add_row(label, str(share.count), percent(share.share), _span(share.interval))
     console.print(table)
     for line in judged.numbers:
         console.print(f"  {line}", markup=False)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...core.states import GROUP_OUTCOMES, NO_SPREAD, STATES, SampleState
 from .read import Run
-from .states import STATES
 from .svg import COLOURS, SERIES, figure
 
 Line = tuple[str, Sequence[tuple[float, float]]]
@@ -56,10 +56,14 @@ def training_success(run: Run, name: str) -> str:
     return lines(name, [(label, [(n, s[k]) for n, s in rows if s.get(k) is not None]) for label, k in keys.items()])
 
 
-def dead_share(run: Run, name: str) -> str:
-    """Share of dead groups at each step."""
-    series = [("all rollouts failed", run.logged("p2o/all_failed")), ("all solved", run.logged("p2o/all_solved"))]
-    return lines(name, series, dots=False)
+def groups_by_step(run: Run, name: str) -> str:
+    """Shares of the groups at each step: all failed, all solved, no spread of rewards."""
+    words = {
+        "all_failed": GROUP_OUTCOMES["all_failed"],
+        "all_solved": GROUP_OUTCOMES["all_solved"],
+        "no_spread": NO_SPREAD,
+    }
+    return lines(name, [(word.label, run.logged(f"p2o/{key}")) for key, word in words.items()], dots=False)
 
 
 def rescued_graduated(run: Run, name: str) -> str:
@@ -71,7 +75,7 @@ def rescued_graduated(run: Run, name: str) -> str:
     return lines(name, [(label, [(n, s[k]) for n, s in rows]) for label, k in series], share=False)
 
 
-def fates(counts: Mapping[str, Sequence[int]], name: str) -> str:
+def states(counts: Mapping[SampleState, Sequence[int]], name: str) -> str:
     """Stacked bars: the state of all samples by epoch."""
 
     def draw(axes: Any) -> None:
@@ -79,7 +83,7 @@ def fates(counts: Mapping[str, Sequence[int]], name: str) -> str:
         epochs = range(1, len(below) + 1)
         for state, values in counts.items():
             if any(values):
-                axes.bar(epochs, values, bottom=below, color=COLOURS[state], label=STATES[state][0], width=0.82)
+                axes.bar(epochs, values, bottom=below, color=COLOURS[state], label=STATES[state].label, width=0.82)
             below = [b + v for b, v in zip(below, values, strict=True)]
         _axes(axes, "epoch", share=False)
         axes.set_xticks(epochs)
@@ -95,7 +99,7 @@ def best_scores(run: Run, name: str) -> str:
 
 
 def ratio_histogram(record: Mapping[str, Any], low: float, high: float, name: str) -> str:
-    """Log-scaled histogram of one epoch's ratios; what the mask drops is drawn in the colour of the dead."""
+    """Log-scaled histogram of one epoch's ratios; what the mask drops is drawn in the colour of failure."""
     counts = [sum(column) for column in zip(*record.get("ratio_counts", {}).values(), strict=True)]
     if not sum(counts):
         return ""
@@ -105,7 +109,7 @@ def ratio_histogram(record: Mapping[str, Any], low: float, high: float, name: st
     bounds = math.log10(low), math.log10(high)
 
     def draw(axes: Any) -> None:
-        kept = [COLOURS["graduated"] if bounds[0] < c < bounds[1] else COLOURS["dead"] for c in centres]
+        kept = [COLOURS["graduated"] if bounds[0] < c < bounds[1] else COLOURS["all_failed"] for c in centres]
         axes.bar(centres, counts, width=width * 0.9, color=kept)
         axes.set_yscale("log")
         for bound in bounds:

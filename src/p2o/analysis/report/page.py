@@ -14,10 +14,9 @@ from ...base.text import shorten
 from ...core.diagnosis import flat_reason
 from ...core.loop import EpochSummary
 from ...core.rollout_log import reading_order
-from . import charts
-from . import states as fates
+from ...core.states import STATES
+from . import charts, states
 from .read import Epoch, Run, read_run
-from .states import STATES
 from .story import headline, story
 from .tree import layout
 
@@ -90,13 +89,13 @@ def _comparison(runs: Sequence[Run]) -> list[tuple[str, str]]:
 def _view(run: Run, n: int) -> dict[str, Any]:
     """What the template shows of a run without script."""
     prefix = f"r{n}"
-    rows = fates.matrix(run.epochs)
+    rows = states.matrix(run.epochs)
     config = _config(run)
     low, high = float(config.get("ratio_low", 0.01)), float(config.get("ratio_high", 10.0))
     curves = [
         ("Bare success on held-out data", charts.held_out(run, f"{prefix}-held")),
         ("The same training samples, with template and bare", charts.training_success(run, f"{prefix}-pair")),
-        ("Share of dead groups, by step", charts.dead_share(run, f"{prefix}-dead")),
+        ("Groups by step", charts.groups_by_step(run, f"{prefix}-groups")),
         ("Hard, rescued, graduated samples", charts.rescued_graduated(run, f"{prefix}-resc")),
         ("Cost by phase, in forward-equivalent tokens", charts.cost_by_phase(run.cost, f"{prefix}-cost")),
         ("Best dev score of each evolution", charts.best_scores(run, f"{prefix}-best")),
@@ -111,9 +110,9 @@ def _view(run: Run, n: int) -> dict[str, Any]:
         "story": story(run, rows),
         "flat": [line for e in run.epochs if (line := _flat(e))],
         "curves": [c for c in curves if c[1]],
-        "fates": charts.fates(fates.counts(rows, len(run.epochs)), f"{prefix}-fates") if rows else "",
+        "states": charts.states(states.counts(rows, len(run.epochs)), f"{prefix}-states") if rows else "",
         "evolutions": [_evolution(run, epoch) for epoch in run.evolutions],
-        "hard": len(fates.ever_hard(rows)),
+        "in_need": len(states.in_need(rows)),
         "histograms": [h for h in histograms if h[1]],
         "bounds": (low, high),
         "cost": {k: v for k, v in run.cost.items() if isinstance(v, Mapping)},
@@ -157,9 +156,9 @@ def _evolution(run: Run, epoch: int) -> dict[str, Any]:
 
 def payload(run: Run, max_chars: int) -> dict[str, Any]:
     """What the script shows on a click."""
-    rows = fates.ever_hard(fates.matrix(run.epochs))
+    rows = states.in_need(states.matrix(run.epochs))
     shown = sorted(rows, key=reading_order)[:MAX_ROWS]
-    order = fates.by_story({i: rows[i] for i in shown})
+    order = states.by_story({i: rows[i] for i in shown})
     tallies = {i: [_counts(e.tallies[i]) if i in e.tallies else None for e in run.epochs] for i in order}
     return {
         "epochs": [e.number + 1 for e in run.epochs],

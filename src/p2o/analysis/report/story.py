@@ -9,7 +9,6 @@ from typing import Any
 from ...base.terminal import percent
 from .charts import short
 from .read import Run
-from .states import ever_hard
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def headline(run: Run, rows: Mapping[str, Sequence[str]]) -> list[Figure]:
 def story(run: Run, rows: Mapping[str, Sequence[str]]) -> str:
     """One paragraph in plain words."""
     counts = story_counts(run, rows)
-    parts = [f"{counts['hard']} of {len(rows)} samples were hard at some time."] if rows else []
+    parts = [f"Every rollout of {counts['all_failed']} of {len(rows)} samples failed in some epoch."] if rows else []
     if counts["needed"]:
         parts.append(
             f"{counts['needed']} were given evolved templates; {counts['rescued']} of these were solved under one, "
@@ -72,13 +71,14 @@ def story(run: Run, rows: Mapping[str, Sequence[str]]) -> str:
 
 
 def story_counts(run: Run, rows: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """How many samples were hard, needed a template, were rescued, graduated, at some time."""
+    """How many samples all failed, had a template, were rescued, graduated or forgotten in some epoch."""
     tallies = [(i, tally) for epoch in run.epochs for i, tally in epoch.tallies.items()]
     return {
-        "hard": len(ever_hard(rows)),
+        "all_failed": len({i for i, tally in tallies if not tally["bare_solved"] + tally["templated_solved"]}),
         "needed": len({i for i, tally in tallies if tally["templated"]}),
         "rescued": len({i for i, tally in tallies if tally["templated_solved"]}),
         "graduated": sum("graduated" in row for row in rows.values()),
+        "forgotten": sum("forgotten" in row for row in rows.values()),
     }
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ...core.evolve import Evolution, evolve
 from ...core.hard import split_hard
 from ...core.loop import evolve_config
-from ...core.samples import Sample
+from ...core.samples import Rollout, Sample
+from ...core.states import GROUP_OUTCOMES, GroupOutcome, has_spread, outcome_of
 from ...core.templates import apply_template, make_pool, pool_to_json
 from ...generation.policies import LocalPolicy, Policy, reflector_with, rollout_fn, successes
 from ...runs.projection import Projection, Tokens, project
@@ -78,10 +79,12 @@ class Screen:
     total: int
     """Samples in the training data."""
     draws: int
-    shares: dict[str, Share]
-    """dead, near_hard, mixed, solved."""
+    outcomes: dict[GroupOutcome, Share]
+    """Groups that all failed, are mixed, are all solved."""
     hard: Share
-    """Dead and near-hard together: what the prompt step would work on."""
+    """Groups with fewer than τ solved rollouts: what the prompt step would work on."""
+    no_spread: Share
+    """Groups whose rewards are all equal: GRPO learns nothing from them."""
     hard_min_count: int
     pool: list[dict[str, Any]] = field(default_factory=list)
     evolution: dict[str, Any] = field(default_factory=dict)
@@ -92,15 +95,15 @@ class Screen:
     projection: Projection | None = None
 
 
-def group_shares(solved: Sequence[int], draws: int, tau: int) -> dict[str, Share]:
-    """Groups by how many of their ``draws`` rollouts were solved."""
-    kinds = {
-        "dead": sum(s == 0 for s in solved),
-        "near_hard": sum(0 < s < min(tau, draws) for s in solved),
-        "mixed": sum(tau <= s < draws for s in solved),
-        "solved": sum(s == draws for s in solved),
-    }
-    return {kind: _share(count, len(solved)) for kind, count in kinds.items()}
+def outcome_shares(groups: Sequence[Sequence[Rollout]]) -> dict[GroupOutcome, Share]:
+    """Groups by how many of their rollouts were solved."""
+    found = [outcome_of(sum(r.solved for r in group), len(group)) for group in groups]
+    return {outcome: _share(found.count(outcome), len(groups)) for outcome in GROUP_OUTCOMES}
+
+
+def no_spread_share(groups: Sequence[Sequence[Rollout]]) -> Share:
+    """The groups whose rewards are all equal."""
+    return _share(sum(not has_spread(r.reward for r in group) for group in groups), len(groups))
 
 
 def _share(count: int, total: int) -> Share:
@@ -124,13 +127,13 @@ def measure_screen(recipe: Recipe, policy: Policy, samples: Sequence[Sample], re
         samples=len(drawn),
         total=len(samples),
         draws=K,
-        shares=group_shares(list(solved.values()), K, training.tau),
+        outcomes=outcome_shares(list(bare.values())),
         hard=_share(len(hard), len(drawn)),
+        no_spread=no_spread_share(list(bare.values())),
         hard_min_count=training.hard_min_count,
     )
     costs = [(r.prompt_tokens, r.completion_tokens) for rows in bare.values() for r in rows]
     tokens = Tokens(*_means(costs))
-    live = sum(0 < s < K for s in solved.values()) / len(drawn)
     if len(hard) >= LEAST_HARD:
         rng.shuffle(hard)
         held = hard[: min(MAX_HELD_OUT, math.ceil(HELD_OUT * len(hard)))]
@@ -143,7 +146,7 @@ def measure_screen(recipe: Recipe, policy: Policy, samples: Sequence[Sample], re
             templates = best_slots(held, pool, K, training.seed)
             result.gap, result.masked, under = _held_out(recipe, policy, rewards, held, templates)
             tokens = replace(tokens, templated_prompt=under[0], templated_completion=under[1])
-    result.projection = project(training, len(samples), result.hard.share, live, tokens)
+    result.projection = project(training, len(samples), result.hard.share, 1 - result.no_spread.share, tokens)
     return result
 
 
