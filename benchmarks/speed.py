@@ -170,6 +170,7 @@ def evolution(o: argparse.Namespace) -> dict[str, Any]:
     """W = 16, dev 40, 6 iterations: generation calls, and time against gepa's default, which evaluates each parent,
     each child and each accepted candidate by itself."""
     from p2o.core.evolve import EvolveConfig, evolve, pipeline
+    from p2o.core.samples import Rollout, Sample
     from p2o.data import load_samples
     from p2o.generation.policies import LocalPolicy, rollout_fn
     from p2o.reflectors import PhrasesReflector
@@ -184,10 +185,10 @@ def evolution(o: argparse.Namespace) -> dict[str, Any]:
     calls: dict[str, int] = {}
 
     class OneByOne(ours):  # type: ignore[misc, valid-type]
-        def batch_evaluate(self, items: Any, **options: Any) -> list[Any]:
-            for candidate, samples in items:  # afterwards all are known, and the call below generates nothing
-                self.scorer.score([(candidate[pipeline.TEXT], s) for s in samples], self.phase)
-            return list(super().batch_evaluate(items, **options))
+        def _score(self, groups: Sequence[tuple[str, Sequence[Sample]]], phase: str) -> list[list[Rollout]]:
+            for group in groups:  # afterwards all are known, and the call below generates nothing
+                super()._score([group], phase)
+            return list(super()._score(groups, phase))
 
     def evolution(kind: type) -> Times:
         config = EvolveConfig(budget=100_000, parents=16, fill_proposals=True, max_iterations=6, seed=1)

@@ -330,7 +330,7 @@ def test_errors_of_the_policy_are_not_swallowed(tmp_path: Path) -> None:
         run(tmp_path, lambda pairs: [], Climber())
 
 
-def test_a_failure_while_reflecting_is_not_swallowed_by_gepa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_while_asking_is_not_swallowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError("disk full")
 

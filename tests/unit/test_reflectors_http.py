@@ -109,7 +109,7 @@ def test_an_evolution_goes_on_with_what_it_has(tmp_path: Path) -> None:
     }  # fmt: skip
     assert e.cost.reflector_failures == {"server_error": 1, "rate_limit": 1, "timeout": 1}
     assert e.cost.rollouts["children"] == 1
-    assert e.best == "good"
+    assert e.templates == ["", "good"]
     assert any("failed" in w for w in e.warnings)
 
 

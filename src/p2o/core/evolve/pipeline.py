@@ -1,247 +1,240 @@
-"""P²O's prompt step on the gepa library.
+"""P²O's prompt step (GEPA) as one loop, in the order in which things happen:
 
-gepa drives, and calls `Pipeline` in this order, its methods standing in the same:
-
-    evaluate          the seeds on the dev part                     one rollout call
-    __call__          "stop?": ends the last iteration, plans the next
-    sample_tasks      W parents, each with a minibatch
-    batch_evaluate    all parents on their minibatches              one rollout call
-    reflect_many      one reflector call; replies read and judged
-    batch_evaluate    the children that are left, on the minibatches  one rollout call
-    should_accept     strictly larger reward sum
-    batch_evaluate    all accepted ones on the dev part             one rollout call
-
-gepa keeps the pool and its Pareto front, in memory only: it is given no folder, so none of its pickles is
-ever written or read. Its own count of metric calls knows no memory of scores; ours is `EvolveCost`.
+_score_seeds         the seeds on the dev part                              one rollout call
+and in each iteration:
+_plan                up to W parents from the Pareto front, each with a minibatch
+_roll_out_parents    all parents on their minibatches                       one rollout call
+_reflect             all proposals in one reflector call, read and judged
+_compare             the children that are left, on the minibatches         one rollout call
+_score_accepted      those with a strictly larger reward sum, on the dev part  one rollout call
+_close               progress, and what is known about when to stop
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from gepa.core.adapter import EvaluationBatch
-from gepa.core.state import ValsetEvaluation
-from gepa.proposer.reflective_mutation.reflection_lm import ReflectionProposal
-from gepa.strategies.proposal_sampling import ProposalTask
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from ..samples import Rollout, Sample
 from .asking import Asker
 from .config import EvolveConfig
+from .front import Front
 from .leak import LeakGuard
 from .prompt import read_reply, reflection_prompt
 from .reflector import ReflectionJob, Reply
-from .result import Candidate, EvolveProgress
+from .result import Candidate, EvolveProgress, Fate
 from .scorer import LEAKED, Scorer
 from .selection import draw_minibatch, draw_parents, front_weights, rng_for, strictly_better
 
-TEXT = "template"
-"""The name of gepa's one component."""
+IDLE_ITERATIONS = 5
+"""After this many iterations in a row without a new rollout there is nothing new to try."""
 
-_IDLE_ITERATIONS = 5  # so many in a row that cost no rollout: there is nothing new to be tried
+
+@dataclass(frozen=True)
+class Task:
+    """One proposal to be made: a parent, and the train samples on which its child is compared with it."""
+
+    parent: Candidate
+    minibatch: Sequence[Sample]
+
+
+@dataclass
+class Iteration:
+    """What changes within one iteration."""
+
+    number: int
+    """0 for the seeds, then from 1."""
+    spent_before: int
+    """Metric calls before it."""
+    tasks: list[Task] = field(default_factory=list)
+    parent_rollouts: list[list[Rollout]] = field(default_factory=list)
+    """For each task, the parent's rollouts on the minibatch."""
+    children: dict[int, Candidate] = field(default_factory=dict)
+    """Place of a task → its proposal, where that deserves a rollout."""
 
 
 class Pipeline:
-    """One evolution: adapter, sampling, reflection, acceptance and stopping for ``gepa.optimize``."""
+    """One evolution. `run` does it all; what came out stands in the attributes.
 
-    propose_new_texts = None  # gepa asks every adapter for it
+    Attributes:
+        candidates: every candidate so far, whatever became of it.
+        front: the pool (seeds and accepted candidates) and its Pareto front.
+        best_scores: best mean dev reward after the seeds, then after each iteration.
+        warnings: what the user should read.
+    """
 
     def __init__(
         self,
         train: Sequence[Sample],
         dev: Sequence[Sample],
-        seeds: Sequence[str],
         scorer: Scorer,
         asker: Asker,
         guard: LeakGuard,
         config: EvolveConfig,
         progress: Callable[[EvolveProgress], None],
     ) -> None:
-        self.train, self.dev, self.seeds = train, dev, seeds
+        self.train, self.dev = train, dev
         self.scorer, self.asker, self.guard = scorer, asker, guard
         self.config, self.progress = config, progress
         self.candidates: list[Candidate] = []
-        self.pool: list[Candidate] = []
+        self.front = Front()
         self.best_scores: list[float] = []
         self.warnings: list[str] = []
-        self.stopped = ""
-        self.iteration = 0
-        self.phase = "seeds"
-        self.tasks: list[Any] = []
-        self.unused = list(range(len(train)))
-        self.fresh: dict[str, Candidate] = {}
-        self.failed_in_a_row = self.idle_in_a_row = 0
-        self.charged_before = 0
-        self.failure: Exception | None = None
+        self._unused = list(range(len(train)))  # train samples that no minibatch of this round has had
+        self._failed_in_a_row = self._idle_in_a_row = 0
 
-    def evaluate(self, batch: Any, candidate: Mapping[str, str], capture_traces: bool = False) -> Any:
-        """The seeds on the dev part, all in one call. gepa asks for the first alone, and only here."""
-        pairs = [(t, s) for t in self.seeds for s in self.dev]
-        first = self.scorer.score(pairs, "seeds")[: len(self.dev)]
-        for template in self.seeds:
-            self._join(self._add(template, None, "seed"))
-        return _batch(self.dev, first)
+    def run(self, seeds: Sequence[str]) -> str:
+        """Evolves until there is a reason to stop, and returns it: "budget", "iterations", "reflector" or "idle"."""
+        iteration = self._score_seeds(seeds)
+        while True:
+            self._close(iteration)
+            if reason := self._reason_to_stop(iteration):
+                return reason
+            iteration = self._plan(iteration.number + 1)
+            if not iteration.tasks:
+                return "budget"
+            self._roll_out_parents(iteration)
+            self._reflect(iteration)
+            self._compare(iteration)
+            self._score_accepted(iteration)
 
-    def __call__(self, state: Any) -> bool:
-        """gepa's stop question, before each iteration."""
-        if self.failure is not None:  # gepa swallows what a reflection raises
-            raise self.failure
-        if self.iteration == 0:
-            for template in self.seeds[1:]:
-                scores = [r.reward for r in self.dev_rollouts(template)]
-                seed_scores = ValsetEvaluation({}, dict(enumerate(scores)))
-                state.update_state_with_new_program([], {TEXT: template}, seed_scores, None, 0)
-        self._end_iteration()
-        self.stopped = self.stopped or self._plan(state)
-        return bool(self.stopped)
+    def _score_seeds(self, seeds: Sequence[str]) -> Iteration:
+        iteration = Iteration(0, self.scorer.cost.metric_calls)
+        self.scorer.score([(template, s) for template in seeds for s in self.dev], "seeds")
+        for template in seeds:
+            self._add_to_pool(self._add_candidate(iteration, template, None, "seed"))
+        return iteration
 
-    def sample_tasks(self, state: Any, selector: Any, sampler: Any, loader: Any) -> list[Any]:
-        """The planned (parent, minibatch) tasks."""
-        self.phase = "parents"
-        return self.tasks
+    def _plan(self, number: int) -> Iteration:
+        """The tasks of an iteration: as many as fit into the budget if all children are new and accepted."""
+        iteration = Iteration(number, self.scorer.cost.metric_calls)
+        rng = rng_for(self.config.seed, "iteration", number)
+        weights = front_weights(self.front.best_by_sample())
+        room = self.scorer.budget - self.scorer.cost.metric_calls
+        parent_pairs: list[tuple[str, Sample]] = []
+        for place in draw_parents(weights, self.config.parents, rng, self.config.fill_proposals):
+            parent = self.front.pool[place]
+            picked, unused = draw_minibatch(self._unused, len(self.train), self.config.minibatch, rng)
+            minibatch = [self.train[i] for i in picked]
+            parent_pairs += [(parent.template, s) for s in minibatch]
+            children_cost = (len(iteration.tasks) + 1) * (len(minibatch) + len(self.dev))
+            if len(self.scorer.missing(parent_pairs)) + children_cost > room:
+                break
+            self._unused = unused
+            iteration.tasks.append(Task(parent, minibatch))
+        return iteration
 
-    def batch_evaluate(self, items: Sequence[tuple[Mapping[str, str], list[Sample]]], **_: Any) -> list[Any]:
-        """All (template, samples) items in one rollout call."""
-        rollouts = iter(self.scorer.score([(c[TEXT], s) for c, b in items for s in b], self.phase))
-        out = [_batch(samples, [next(rollouts) for _ in samples]) for _, samples in items]
-        if self.phase == "dev":
-            for candidate in [c for c in self.fresh.values() if c.fate == "accepted"]:
-                self._join(candidate)
-        return out
+    def _roll_out_parents(self, iteration: Iteration) -> None:
+        groups = [(task.parent.template, task.minibatch) for task in iteration.tasks]
+        iteration.parent_rollouts = self._score(groups, "parents")
 
-    def make_reflective_dataset(self, candidate: Any, batch: Any, components: Any) -> dict[str, Any]:
-        """A parent's rollouts, untouched."""
-        return {TEXT: batch.trajectories}
+    def _reflect(self, iteration: Iteration) -> None:
+        jobs = {place: job for place in range(len(iteration.tasks)) if (job := self._job(iteration, place))}
+        proposals = [
+            self._propose(iteration, place, reply) for place, reply in self.asker.ask(iteration.number, jobs).items()
+        ]
+        if proposals:
+            silent = all(c.fate in ("no_reply", "empty") for c in proposals)
+            self._failed_in_a_row = self._failed_in_a_row + 1 if silent else 0
 
-    def reflect(self, *job: Any) -> tuple[Any, Pipeline]:
-        """gepa's way out when `reflect_many` raises, which it does not."""
-        return ReflectionProposal({}), self
+    def _compare(self, iteration: Iteration) -> None:
+        """The children on their parents' minibatches."""
+        groups = [(child.template, iteration.tasks[place].minibatch) for place, child in iteration.children.items()]
+        for child, rollouts in zip(iteration.children.values(), self._score(groups, "children"), strict=True):
+            child.scores = [r.reward for r in rollouts]
+            better = strictly_better(child.scores, child.parent_scores)
+            child.fate = "accepted" if better else "rejected"
+            change = f"minibatch reward {sum(child.parent_scores):g} → {sum(child.scores):g}"
+            child.reason = change if better else f"{change}: not strictly better"
 
-    def reflect_many(self, jobs: Sequence[tuple[Any, Any, Any]]) -> list[tuple[Any, Pipeline]]:
-        """One reflector call for all tasks; only proposals worth a rollout come back with a text."""
-        self.phase, self.fresh = "children", {}
-        texts: dict[int, str] = {}
-        try:
-            texts = self._reflect([records[TEXT] for _, records, _ in jobs])
-        except Exception as e:
-            self.failure = e
-        return [(ReflectionProposal({TEXT: texts[i]} if i in texts else {}), self) for i in range(len(jobs))]
+    def _score_accepted(self, iteration: Iteration) -> None:
+        accepted = [child for child in iteration.children.values() if child.fate == "accepted"]
+        self._score([(child.template, self.dev) for child in accepted], "dev")
+        for child in accepted:
+            self._add_to_pool(child)
 
-    def should_accept(self, proposal: Any, state: Any) -> bool:
-        """A strictly larger reward sum than the parent's on the same minibatch."""
-        self.phase = "dev"
-        candidate = self.fresh[proposal.candidate[TEXT]]
-        candidate.scores = list(proposal.subsample_scores_after)
-        better = strictly_better(candidate.scores, candidate.parent_scores)
-        candidate.fate = "accepted" if better else "rejected"
-        change = f"minibatch reward {sum(candidate.parent_scores):g} → {sum(candidate.scores):g}"
-        candidate.reason = change if better else f"{change}: not strictly better"
-        return better
+    def _close(self, iteration: Iteration) -> None:
+        spent = self.scorer.cost.metric_calls
+        self._idle_in_a_row = self._idle_in_a_row + 1 if spent == iteration.spent_before else 0
+        self.best_scores.append(self.front.best_mean())
+        proposed = [c for c in self.candidates if c.iteration == iteration.number]
+        self.progress(
+            EvolveProgress(
+                iteration=iteration.number,
+                metric_calls=spent,
+                budget=self.scorer.budget,
+                proposed=len(proposed),
+                accepted=sum(c.fate == "accepted" for c in proposed),
+                pool=len(self.front.pool),
+                best_score=self.best_scores[-1],
+            )
+        )
 
-    def dev_rollouts(self, template: str) -> list[Rollout]:
-        """What is known of a template of the pool on the dev part (V rollouts)."""
-        return [self.scorer.known.get((template, s.id), LEAKED) for s in self.dev]
+    def _reason_to_stop(self, iteration: Iteration) -> str:
+        if self._failed_in_a_row >= self.config.reflector_patience:
+            self.warnings.append(
+                f"The reflector failed on every job of {self._failed_in_a_row} iterations in a row "
+                f"({self.scorer.cost.failures() or 'empty replies'}): "
+                f"the evolution ended early, after {iteration.number} iterations."
+            )
+            return "reflector"
+        if self._idle_in_a_row >= IDLE_ITERATIONS:
+            self.warnings.append(
+                f"Nothing new to score in {self._idle_in_a_row} iterations in a row (proposals repeated or "
+                "refused, or minibatches already solved): the evolution ended before its budget."
+            )
+            return "idle"
+        limit = self.config.max_iterations
+        return "iterations" if limit is not None and iteration.number >= limit else ""
 
-    def _reflect(self, per_task: Sequence[Sequence[Mapping[str, Any]]]) -> dict[int, str]:
-        jobs: dict[int, ReflectionJob] = {}
-        for slot, rows in enumerate(per_task):
-            scored = [(r["sample"], r["rollout"]) for r in rows if r["rollout"] is not LEAKED]
-            if all(rollout.solved for _, rollout in scored):
-                self.scorer.cost.perfect_minibatches += bool(scored)
-                continue
-            records = [(s.question, r.completion, r.feedback, r.reward) for s, r in scored]
-            template = self.tasks[slot].parent_candidate[TEXT]
-            prompt, cut = reflection_prompt(template, records, self.config.max_prompt_chars)
-            self.scorer.cost.shortened_prompts += cut
-            seed = rng_for(self.config.seed, "job", self.iteration, slot).getrandbits(32)
-            jobs[slot] = ReflectionJob(template, records, seed, prompt)
-        texts: dict[int, str] = {}
-        silent = 0
-        for slot, reply in self.asker.ask(self.iteration, jobs).items():
-            template, fate, reason = self._judge(reply)
-            candidate = self._add(template, self.pool[self.tasks[slot].parent_idx].id, fate, reason)
-            candidate.minibatch = [s.id for s in self.tasks[slot].minibatch]
-            candidate.parent_scores = [r["rollout"].reward for r in per_task[slot]]
-            silent += fate in ("no_reply", "empty")
-            if not fate:
-                self.fresh[template] = candidate
-                texts[slot] = template
-        if jobs:
-            self.failed_in_a_row = self.failed_in_a_row + 1 if silent == len(jobs) else 0
-        return texts
+    def _job(self, iteration: Iteration, place: int) -> ReflectionJob | None:
+        """What the reflector is asked for one task; None when its parent solved the whole minibatch."""
+        task = iteration.tasks[place]
+        rollouts = zip(task.minibatch, iteration.parent_rollouts[place], strict=True)
+        scored = [(s, r) for s, r in rollouts if r is not LEAKED]
+        if all(r.solved for _, r in scored):
+            self.scorer.cost.perfect_minibatches += bool(scored)
+            return None
+        records = [(s.question, r.completion, r.feedback, r.reward) for s, r in scored]
+        prompt, shortened = reflection_prompt(task.parent.template, records, self.config.max_prompt_chars)
+        self.scorer.cost.shortened_prompts += shortened
+        seed = rng_for(self.config.seed, "job", iteration.number, place).getrandbits(32)
+        return ReflectionJob(task.parent.template, records, seed, prompt)
 
-    def _judge(self, reply: Reply) -> tuple[str, str, str]:
-        """(template, fate, reason) of a reply; the fate is "" when it deserves a rollout."""
+    def _propose(self, iteration: Iteration, place: int, reply: Reply) -> Candidate:
+        """The candidate in a reply; a child of the iteration when it deserves a rollout."""
+        template, fate, reason = self._judge(iteration, reply)
+        task = iteration.tasks[place]
+        candidate = self._add_candidate(iteration, template, task.parent.id, fate, reason)
+        candidate.minibatch = [s.id for s in task.minibatch]
+        candidate.parent_scores = [r.reward for r in iteration.parent_rollouts[place]]
+        if not fate:
+            iteration.children[place] = candidate
+        return candidate
+
+    def _judge(self, iteration: Iteration, reply: Reply) -> tuple[str, Fate, str]:
+        """(template, fate, reason) of a reply; the fate is "" when the template deserves a rollout."""
         if reply.error is not None or reply.text is None:
             return "", "no_reply", reply.error or "no text"
         template, fate, reason = read_reply(reply.text, self.config.max_template_chars)
         if fate:
             return template, fate, reason
-        if template in self.fresh or any(template == c.template for c in self.pool):
+        if any(template == c.template for c in (*self.front.pool, *iteration.children.values())):
             return template, "duplicate", "the same text is in the pool or among this iteration's proposals"
         leak = self.guard.refuse(template)
         return (template, "leak", leak) if leak else (template, "", "")
 
-    def _add(self, template: str, parent: int | None, fate: str, reason: str = "") -> Candidate:
-        candidate = Candidate(len(self.candidates), template, parent, self.iteration, fate, reason)
+    def _score(self, groups: Sequence[tuple[str, Sequence[Sample]]], phase: str) -> list[list[Rollout]]:
+        """The rollouts of each (template, samples) group, in one rollout call."""
+        rollouts = iter(self.scorer.score([(t, s) for t, samples in groups for s in samples], phase))
+        return [[next(rollouts) for _ in samples] for _, samples in groups]
+
+    def _add_candidate(
+        self, iteration: Iteration, template: str, parent: int | None, fate: Fate, reason: str = ""
+    ) -> Candidate:
+        candidate = Candidate(len(self.candidates), template, parent, iteration.number, fate, reason)
         self.candidates.append(candidate)
         return candidate
 
-    def _join(self, candidate: Candidate) -> None:
-        rewards = [r.reward for r in self.dev_rollouts(candidate.template)]
-        candidate.dev_mean = sum(rewards) / len(rewards)
-        self.pool.append(candidate)
-
-    def _end_iteration(self) -> None:
-        mine = [c for c in self.candidates if c.iteration == self.iteration]
-        best = max(c.dev_mean for c in self.pool if c.dev_mean is not None)
-        self.best_scores.append(best)
-        accepted = sum(c.fate == "accepted" for c in mine)
-        spent, limit = self.scorer.cost.metric_calls, self.scorer.budget
-        self.progress(EvolveProgress(self.iteration, spent, limit, len(mine), accepted, len(self.pool), best))
-        self.idle_in_a_row = self.idle_in_a_row + 1 if spent == self.charged_before else 0
-        self.charged_before = spent
-        if self.failed_in_a_row >= self.config.reflector_patience:
-            self.stopped = "reflector"
-            kinds = ", ".join(self.scorer.cost.reflector_failures) or "empty replies"
-            self.warnings.append(
-                f"The reflector failed on every job of {self.failed_in_a_row} iterations in a row ({kinds}): "
-                f"the evolution ended early, after {self.iteration} iterations."
-            )
-        elif self.idle_in_a_row >= _IDLE_ITERATIONS:
-            self.stopped = "idle"
-            self.warnings.append(
-                f"Nothing new to score in {self.idle_in_a_row} iterations in a row (proposals repeated or "
-                "refused, or minibatches already solved): the evolution ended before its budget."
-            )
-
-    def _plan(self, state: Any) -> str:
-        """Plan the next iteration so that its worst case fits into the budget; else say why to stop."""
-        config = self.config
-        if config.max_iterations is not None and self.iteration >= config.max_iterations:
-            return "iterations"
-        self.iteration += 1
-        rng = rng_for(config.seed, "iteration", self.iteration)
-        weights = front_weights(state.get_pareto_front_mapping())
-        room = self.scorer.budget - self.scorer.cost.metric_calls
-        pairs: list[tuple[str, Sample]] = []
-        self.tasks = []
-        for parent in draw_parents(weights, config.parents, rng, config.fill_proposals):
-            ids, unused = draw_minibatch(self.unused, len(self.train), config.minibatch, rng)
-            samples = [self.train[i] for i in ids]
-            pairs += [(self.pool[parent].template, s) for s in samples]
-            children = (len(self.tasks) + 1) * (len(ids) + len(self.dev))  # all new, all accepted
-            if len(self.scorer.missing(pairs)) + children > room:
-                break
-            self.unused = unused
-            self.tasks.append(ProposalTask(parent, {TEXT: self.pool[parent].template}, ids, samples))
-        if self.tasks:
-            return ""
-        self.iteration -= 1
-        return "budget"
-
-
-def _batch(samples: Sequence[Sample], rollouts: Sequence[Rollout]) -> Any:
-    """gepa's form of scored samples."""
-    rows = [{"sample": s, "rollout": r} for s, r in zip(samples, rollouts, strict=True)]
-    return EvaluationBatch([None] * len(rows), [r.reward for r in rollouts], rows)
+    def _add_to_pool(self, candidate: Candidate) -> None:
+        self.front.add(candidate, [r.reward for r in self.scorer.known_rollouts(candidate.template, self.dev)])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ...base.text import shorten
+from .result import Fate
 
 Record = tuple[str, str, str, float]
 """(question, completion, feedback, reward) of one rollout."""
@@ -104,7 +105,7 @@ def without_reasoning(text: str) -> str | None:
     return text
 
 
-def read_reply(text: str, max_chars: int) -> tuple[str, str, str]:
+def read_reply(text: str, max_chars: int) -> tuple[str, Fate, str]:
     """The proposed template in a reply: the last complete fence after the reasoning block.
 
     Returns:

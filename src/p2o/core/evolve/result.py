@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 PHASES = ("seeds", "parents", "children", "dev")
-FATES = (
-    "seed", "accepted", "rejected", "duplicate", "leak", "empty", "no_fence",
-    "unclosed_reasoning", "too_long", "no_reply",
-)  # fmt: skip
+Fate = Literal[
+    "", "seed", "accepted", "rejected", "duplicate", "leak", "empty", "no_fence", "unclosed_reasoning", "too_long",
+    "no_reply",
+]  # fmt: skip
+"""What became of a candidate; "" while that is open. "seed" and "accepted" are in the pool."""
 
 
 @dataclass
@@ -24,8 +25,8 @@ class Candidate:
     """The parent's id; None for a seed."""
     iteration: int
     """0 for seeds, then from 1."""
-    fate: str
-    """One of `FATES`. Only "seed" and "accepted" are in the pool, and scored on the dev part."""
+    fate: Fate
+    """Only "seed" and "accepted" are in the pool, and scored on the dev part."""
     reason: str = ""
     minibatch: list[str] = field(default_factory=list)
     """Ids of the train samples on which it was compared with its parent."""
@@ -63,6 +64,10 @@ class EvolveCost:
     """Reflection prompts whose texts were shortened to fit."""
     perfect_minibatches: int = 0
     """Proposals not made because the parent solved its whole minibatch."""
+
+    def failures(self) -> str:
+        """The failed calls by kind, to be read: "2× timeout, 1× auth"."""
+        return ", ".join(f"{n}× {kind}" for kind, n in self.reflector_failures.items())
 
 
 @dataclass(frozen=True)
@@ -118,12 +123,6 @@ class Evolution:
     def proposals(self) -> list[str]:
         """The templates that a reflector wrote and that could be used, whether or not they were accepted."""
         return list(dict.fromkeys(c.template for c in self.candidates if c.fate in ("accepted", "rejected")))
-
-    @property
-    def best(self) -> str:
-        """The template with the best mean dev reward (the first of equals)."""
-        means = [sum(row) / max(1, len(row)) for row in self.scores_CV]
-        return self.templates[means.index(max(means))]
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dict."""

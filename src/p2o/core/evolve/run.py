@@ -66,9 +66,7 @@ def evolve(
     done = _open(run_dir, fingerprint)
     if done is not None:
         return done
-    import gepa
-
-    from .pipeline import TEXT, Pipeline
+    from .pipeline import Pipeline  # with gepa, which takes its time to be imported
 
     cost = EvolveCost()
     guard = LeakGuard([*train, *dev], config.leak)
@@ -83,18 +81,13 @@ def evolve(
     asker = Asker(reflector, Journal(run_dir / "replies.jsonl"), cost)
     clean, leaking = _sort_seeds(seeds, guard)
     paid = _affordable(clean, dev, scorer, config)
-    pipeline = Pipeline(train, dev, paid, scorer, asker, guard, config, progress=progress or (lambda _: None))
+    pipeline = Pipeline(train, dev, scorer, asker, guard, config, progress or (lambda _: None))
     if len(paid) < len(clean):
         pipeline.warnings.append(f"The budget of {limit} pays for {len(paid)} of {len(clean)} seeds.")
-    gepa.optimize(
-        {TEXT: paid[0]}, list(train), list(dev),
-        adapter=pipeline, sampling_strategy=pipeline, reflection_strategy=pipeline,
-        acceptance_criterion=pipeline, stop_callbacks=pipeline, seed=config.seed, logger=_Log(),
-        track_best_outputs=False, cache_evaluation=False, skip_perfect_score=False, raise_on_exception=True,
-    )  # fmt: skip
+    stopped = pipeline.run(paid)
     for template, reason in leaking:
         pipeline.candidates.append(Candidate(len(pipeline.candidates), template, None, 0, "leak", reason))
-    result = _result(pipeline, limit)
+    result = _result(pipeline, stopped)
     for warning in result.warnings:
         log.warning(warning)
     write_json(run_dir / "evolution.json", {**result.to_dict(), "fingerprint": fingerprint})
@@ -149,17 +142,17 @@ def _affordable(seeds: list[str], dev: Sequence[Sample], scorer: Scorer, config:
     )
 
 
-def _result(pipeline: Pipeline, limit: int) -> Evolution:
-    pool, cost, warnings = pipeline.pool, pipeline.scorer.cost, list(pipeline.warnings)
-    rollouts_CV = [pipeline.dev_rollouts(c.template) for c in pool]
+def _result(pipeline: Pipeline, stopped: str) -> Evolution:
+    scorer, pool, warnings = pipeline.scorer, pipeline.front.pool, list(pipeline.warnings)
+    cost = scorer.cost
+    rollouts_CV = [scorer.known_rollouts(c.template, pipeline.dev) for c in pool]
     place = {c.id: i for i, c in enumerate(pool)}
-    if pipeline.scorer.not_finite:
-        warnings.append(f"{pipeline.scorer.not_finite} rewards were not finite and count as 0.")
+    if scorer.not_finite:
+        warnings.append(f"{scorer.not_finite} rewards were not finite and count as 0.")
     if cost.leaked_scores > cost.metric_calls + cost.reused_scores:
         warnings.append("Most scores were withheld: templates hold the samples' answers (yes and no? single letters?).")
-    if cost.reflector_failures and pipeline.stopped != "reflector":
-        failures = ", ".join(f"{n}× {kind}" for kind, n in cost.reflector_failures.items())
-        warnings.append(f"Of {cost.reflector_calls} reflector calls some failed: {failures}.")
+    if cost.reflector_failures and stopped != "reflector":
+        warnings.append(f"Of {cost.reflector_calls} reflector calls some failed: {cost.failures()}.")
     return Evolution(
         candidates=pipeline.candidates,
         templates=[c.template for c in pool],
@@ -168,16 +161,9 @@ def _result(pipeline: Pipeline, limit: int) -> Evolution:
         solved_CV=[[r.solved for r in row] for row in rollouts_CV],
         dev_ids=[s.id for s in pipeline.dev],
         train_ids=[s.id for s in pipeline.train],
-        budget=limit,
+        budget=scorer.budget,
         cost=cost,
         best_scores=pipeline.best_scores,
-        stopped=pipeline.stopped,
+        stopped=stopped,
         warnings=warnings,
     )
-
-
-class _Log:
-    """gepa's messages, for those who want them."""
-
-    def log(self, message: str) -> None:
-        log.debug(message)

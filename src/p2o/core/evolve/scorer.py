@@ -53,6 +53,10 @@ class Scorer:
         new = {(t, s.id): (t, s) for t, s in pairs if (t, s.id) not in self.known}
         return [(t, s) for t, s in new.values() if not leaks_answer(t, s)]
 
+    def known_rollouts(self, template: str, samples: Sequence[Sample]) -> list[Rollout]:
+        """What is known of a template on samples (`LEAKED` where it holds the sample's answer)."""
+        return [self.known.get((template, s.id), LEAKED) for s in samples]
+
     def score(self, pairs: Sequence[Pair], phase: str) -> list[Rollout]:
         """One rollout per pair, in order; at most one generation call."""
         missing = self.missing(pairs)
