@@ -7,6 +7,7 @@ import pytest
 from p2o.analysis.evaluation import evaluate_policy, pass_at_k, template_effect, template_history
 from p2o.analysis.statistics import bootstrap_interval, wilson_interval
 from p2o.core.samples import Rollout, Sample
+from p2o.runs.run_directory import Epoch
 
 
 @pytest.mark.parametrize(("draws", "solved", "k"), [(4, 1, 2), (5, 3, 2), (6, 0, 3), (6, 6, 1), (5, 4, 3)])
@@ -71,7 +72,7 @@ def test_difference_is_paired():
 def test_history_of_a_run():
     def epoch(number, bare_solved, templates, bare=None, templated=None):
         summary = {"epoch": number, "paired_bare_success": bare, "paired_templated_success": templated}
-        return {"summary": summary, "tallies": {"a": {"bare_solved": bare_solved}}, "assignment": {"a": templates}}
+        return Epoch(number, summary, {"a": {"bare_solved": bare_solved}}, [], {"a": templates})
 
     past = template_history([epoch(0, 1, ["t"]), epoch(1, 0, ["u"], 0.25, 0.75), epoch(2, 1, ["v"], 0.5, 0.5)])
     assert past.templates == {"a": ["v"]}

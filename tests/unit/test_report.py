@@ -7,12 +7,12 @@ import torch
 
 from p2o.analysis.report import write_report
 from p2o.analysis.report.page import payload
-from p2o.analysis.report.read import read_run
 from p2o.analysis.report.states import by_story, matrix
 from p2o.analysis.report.tree import layout
 from p2o.core.evolve.result import Candidate
 from p2o.core.rollout_log import LOG10_EDGES, EpochRecord, RecordedRollout, count_ratios
 from p2o.errors import StateError
+from p2o.runs.run_directory import read_run
 from runs import EVIL, make_run
 
 

@@ -129,7 +129,7 @@ def test_an_unforeseen_error_is_shown_cleaned() -> None:
     script = (
         "import p2o.cli.main as m\n"
         "def broken(*_): raise ValueError('bad \\x1b[2J\\u202e\\x00text')\n"
-        "m._run = broken\nm.main(['recipes'])"
+        "m.run_command = broken\nm.main(['recipes'])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1

@@ -11,6 +11,7 @@ from typing import Any
 from ..core.evolve import leaks_answer
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.templates import PoolTemplate, assign
+from ..runs.run_directory import Epoch
 from .statistics import Interval, bootstrap_interval
 
 
@@ -167,24 +168,24 @@ class TemplateHistory:
     """By epoch: bare and templated success of the samples that were rolled out both ways, and the difference."""
 
 
-def template_history(epochs: Sequence[Mapping[str, Any]]) -> TemplateHistory:
-    """Reads a run's ``epoch-EEE.json`` files, in order."""
+def template_history(epochs: Sequence[Epoch]) -> TemplateHistory:
+    """What the epochs of a run, in order, say of its samples."""
     found = TemplateHistory()
     for epoch in epochs:
-        for i, tally in epoch["tallies"].items():
+        for i, tally in epoch.tallies.items():
             # Templates seen so far are those of earlier epochs: this epoch's file holds the next one's.
             if i in found.templates and tally["bare_solved"]:
                 found.graduated.add(i)
-        bare = epoch["summary"].get("paired_bare_success")
-        templated = epoch["summary"].get("paired_templated_success")
+        bare = epoch.summary.get("paired_bare_success")
+        templated = epoch.summary.get("paired_templated_success")
         if bare is not None and templated is not None:
             found.over_time.append(
                 {
-                    "epoch": epoch["summary"]["epoch"] + 1,
+                    "epoch": epoch.number + 1,
                     "bare": bare,
                     "templated": templated,
                     "difference": templated - bare,
                 }
             )
-        found.templates.update({i: list(templates) for i, templates in epoch["assignment"].items()})
+        found.templates.update({i: list(templates) for i, templates in epoch.assignment.items()})
     return found

@@ -8,14 +8,14 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base.files import read_json, write_json, write_text
-from ..core.templates import PoolTemplate, pool_from_json, pool_to_json
+from ..base.files import write_json, write_text
+from ..core.templates import pool_to_json
 from ..trl.checkpoint import latest_checkpoint
 from .model_card import CardFacts, model_card, pool_page
+from .run_directory import Run, read_run
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -37,55 +37,24 @@ def public_name(name: str) -> str:
     return f"{last}.py:{function}" if function else last
 
 
-@dataclass(frozen=True)
-class LastPool:
-    """The newest pool of a run."""
-
-    pool: list[PoolTemplate]
-    epoch: int
-    """The epoch after which it was evolved, from 0."""
-    dev_size: int
-
-
-def epoch_files(run_dir: Path) -> list[dict[str, Any]]:
-    """What the run wrote after each epoch, oldest first."""
-    return [read_json(path) for path in sorted((run_dir / "p2o").glob("epoch-*.json"))]
-
-
-def last_pool(epochs: list[dict[str, Any]]) -> LastPool | None:
-    """The pool of the newest evolution; None if nothing was evolved."""
-    for epoch in reversed(epochs):
-        summary = epoch["summary"]
-        if summary["evolved"]:
-            return LastPool(pool_from_json(epoch["pool"]), summary["epoch"], summary["dev_size"])
-    return None
-
-
-def run_facts(run_dir: Path, recipe: Recipe) -> CardFacts:
-    """What the run directory and its recipe know for the card.
-
-    Raises:
-        StateError: the run has no result yet.
-    """
-    result = read_json(run_dir / "p2o" / "result.json")
-    epochs = epoch_files(run_dir)
-    newest = last_pool(epochs)
+def run_facts(run: Run, recipe: Recipe) -> CardFacts:
+    """What a run with a result, and its recipe, know for the card."""
     base = str(recipe.model.model_name_or_path)
     return CardFacts(
-        name=run_dir.name,
+        name=run.path.name,
         method=recipe.training.method,
         base_model=public_name(base),
         base_on_hub=is_hub_name(base),
         adapter=recipe.model.use_peft,
         settings=_settings(recipe),
         hub_data=sorted({s for s in (recipe.task.train,) if is_hub_name(s)}),
-        before=result["before"],
-        after=result["after"],
-        epochs=[epoch["summary"] for epoch in epochs],
-        cost=result["cost"],
-        seconds=result.get("seconds"),
+        before=run.result["before"],
+        after=run.result["after"],
+        epochs=[epoch.summary for epoch in run.epochs],
+        cost=run.result["cost"],
+        seconds=run.result.get("seconds"),
         versions={n: importlib.metadata.version(n) for n in ("trl", "transformers", "torch", "gepa")},
-        pool=newest.pool if newest else (),
+        pool=run.last_pool.pool if run.last_pool else (),
     )
 
 
@@ -124,11 +93,12 @@ def export_run(run_dir: Path, recipe: Recipe) -> list[Path]:
     Returns:
         The files.
     """
-    card = model_card(run_facts(run_dir, recipe))
+    run = read_run(run_dir)
+    card = model_card(run_facts(run, recipe))
     written = [folder / "README.md" for folder in (run_dir, *model_folders(run_dir))]
     for path in written:
         write_text(path, card)
-    newest = last_pool(epoch_files(run_dir))
+    newest = run.last_pool
     if newest is not None:
         folder = run_dir / "p2o"
         facts = {"after_epoch": newest.epoch + 1, "dev_size": newest.dev_size}

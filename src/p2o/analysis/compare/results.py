@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...base.files import read_json
+from ...runs.run_directory import read_run
 
 Curve = list[tuple[float, float, float]]
 """(cost, rollouts, success) at each evaluation on the way."""
@@ -43,14 +44,13 @@ def trained_result(folder: Path, seed: int, group: str | None) -> RunResult:
     Args:
         group: the curve is of this value of ``eval_group_column`` alone.
     """
-    result = read_json(result_file(folder, trained=True))
-    log = read_json(folder / "p2o" / "metrics.json")["log"]
+    run = read_run(folder)
     return RunResult(
         seed=seed,
-        **_spent(result["cost"]),
-        outcomes=result["outcomes"],
-        before=result["before"] or {},
-        curve=_curve(log, "eval_bare_success" + (f"_{group}" if group else "")),
+        **_spent(run.result["cost"]),
+        outcomes=run.result["outcomes"],
+        before=run.result["before"] or {},
+        curve=_curve(run.log, "eval_bare_success" + (f"_{group}" if group else "")),
     )
 
 
@@ -60,7 +60,7 @@ def prompt_only_result(folder: Path, seed: int) -> RunResult:
     for part, file in read_json(result_file(folder, trained=False))["parts"].items():
         figures = json.loads((folder / "p2o" / file).read_text(encoding="utf-8"))
         outcomes[part] = (figures.get("templated") or figures["bare"])["per_sample"]
-    return RunResult(seed=seed, **_spent(read_json(folder / "p2o" / "cost.json")), outcomes=outcomes)
+    return RunResult(seed=seed, **_spent(read_run(folder).cost), outcomes=outcomes)
 
 
 def _spent(cost: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...core.states import GROUP_OUTCOMES, NO_SPREAD, STATES, SampleState
-from .read import Run
+from ...runs.run_directory import Run
 from .svg import COLOURS, SERIES, figure
 
 Line = tuple[str, Sequence[tuple[float, float]]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from ...core.diagnosis import flat_reason
 from ...core.loop import EpochSummary
 from ...core.rollout_log import reading_order
 from ...core.states import STATES
+from ...runs.run_directory import Epoch, Run, read_run
 from . import charts, states
-from .read import Epoch, Run, read_run
 from .story import headline, story
 from .tree import layout
 
@@ -42,7 +42,8 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     target = out or run_dirs[0] / "report.html"
     runs = [read_run(path) for path in run_dirs]
     if len({run.name for run in runs}) < len(runs):  # seed-0/run, seed-1/run
-        runs = [replace(run, name=str(run.path)) for run in runs]
+        for run in runs:
+            run.name = str(run.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(render(runs), encoding="utf-8")
     return target

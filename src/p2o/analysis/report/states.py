@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ...core.hard import Tally
 from ...core.states import STATES, SampleHistory, SampleState
-from .read import Epoch
+from ...runs.run_directory import Epoch
 
 ABSENT = ""
 """In an epoch in which the sample was not drawn."""

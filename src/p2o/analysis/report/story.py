@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...base.terminal import percent
+from ...runs.run_directory import Run
 from .charts import short
-from .read import Run
 
 
 @dataclass(frozen=True)

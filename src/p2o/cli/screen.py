@@ -1,0 +1,73 @@
+"""``p2o screen``: whether P²O is worth its cost on a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ..base.files import write_json
+from ..base.terminal import console, percent
+from ..core.states import GROUP_OUTCOMES, HARD, NO_SPREAD
+from ..errors import ConfigError
+from ..runs.recipe import load_recipe
+from .settings import ANY_SETTING
+from .tables import span
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "screen",
+        help="say beforehand whether P²O is worth its cost on a recipe",
+        description="Draws bare groups, evolves templates for the hard ones, and measures on held-out hard samples "
+        f"what the templates add and what of it can be distilled. {ANY_SETTING}",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe")
+    parser.add_argument("--samples", type=int, default=200, help="training samples to draw (default 200)")
+    parser.add_argument("--out", help="the JSON file with the figures (default: screen.json in output_dir)")
+    parser.set_defaults(run=run, takes_settings=True)
+
+
+def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
+    """Measures, prints the verdict and writes the figures."""
+    recipe = load_recipe(args.recipe, settings)
+    if args.samples < 1:
+        raise ConfigError(f"--samples is {args.samples}; it must be at least 1")
+    from ..analysis.screen.measure import measure_screen
+    from ..analysis.screen.verdict import judge_screen
+    from ..generation.policies import policy_of, seed_everything
+    from ..runs.building import rewards_of, samples_of
+
+    samples, rewards = samples_of(recipe, "train"), rewards_of(recipe)
+    rewards.check_gold(samples)
+    model = str(recipe.model.model_name_or_path)
+    seed_everything(recipe.training.seed)
+    started = time.perf_counter()
+    result = measure_screen(recipe, policy_of(recipe, model), samples, rewards, args.samples)
+    judged = judge_screen(result)
+    table = Table(title=f"{model}: {result.draws} bare rollouts of {result.samples} samples", title_justify="left")
+    for column in ("groups", "count", "share", "95 %"):
+        table.add_column(column, no_wrap=True)
+    rows = [(GROUP_OUTCOMES[outcome].label, share) for outcome, share in result.outcomes.items()]
+    rows += [(HARD.label, result.hard), (f"{NO_SPREAD.label} of rewards", result.no_spread)]
+    for label, share in rows:
+        table.add_row(label, str(share.count), percent(share.share), span(share.interval))
+    console.print(table)
+    for line in judged.numbers:
+        console.print(f"  {line}")
+    if result.pool:
+        console.print(f"  best template: {max(result.pool, key=lambda t: t['weight'])['text']}")
+    console.print(Text(f"{judged.worth}: {judged.reason}", style="bold"))
+    target = Path(args.out) if args.out else Path(recipe.training.output_dir) / "screen.json"
+    seconds = time.perf_counter() - started
+    write_json(target, {"verdict": asdict(judged), "screen": asdict(result), "seconds": seconds})
+    console.print(f"{seconds:.0f} s; the figures are in {target}")
+    return 0

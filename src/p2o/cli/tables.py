@@ -1,0 +1,52 @@
+"""The tables that the commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from ..base.terminal import percent
+
+if TYPE_CHECKING:
+    from ..analysis.evaluation import Evaluation, TemplateEffect
+
+
+def span(interval: tuple[float, float]) -> str:
+    """An interval of shares in percent: ``[12.5, 40.0]``."""
+    return f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def evaluation_table(title: str, rows: Sequence[tuple[str, Evaluation]]) -> Table:
+    """A row for each evaluation, and below the first kinds the mean of each group of samples."""
+    draws, passes = rows[0][1].draws, [k for k in rows[0][1].pass_at if k > 1]
+    table = Table(title=title, title_justify="left")
+    for column in ("", "samples", f"mean@{draws}", "95 %", "greedy", *(f"pass@{k}" for k in passes)):
+        table.add_column(column, no_wrap=True)
+    for label, e in rows:
+        shares = [percent(e.pass_at[k]) for k in passes]
+        table.add_row(label, str(e.samples), percent(e.mean), span(e.interval), percent(e.greedy), *shares)
+        for group, value in e.by_group.items() if not label.startswith(("once", " ")) else ():
+            table.add_row(f"  {group}", "", percent(value))
+    return table
+
+
+def difference_line(label: str, d: TemplateEffect | None) -> str:
+    """A paired difference in points with its interval; nothing where nothing was compared."""
+    if d is None:
+        return ""
+    low, high = d.interval
+    return f"{label}: {100 * d.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] on {d.samples} samples"
+
+
+def before_and_after(before: Mapping[str, float], after: Mapping[str, float]) -> Table:
+    """Bare success on the held-out parts before and after training."""
+    table = Table(title="bare held-out success", title_justify="left")
+    for column in ("", "before", "after"):
+        table.add_column(column)
+    for key, value in after.items():
+        if "_bare_success" in key:
+            label = key.replace("_bare_success", "").replace("_", " ")
+            table.add_row(label, percent(before.get(key)), percent(value))
+    return table

@@ -1,0 +1,112 @@
+"""``p2o train``: trains a recipe, evaluates before and after, and writes the model card and the report."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..base.files import write_json, write_text
+from ..base.stopping import signals_stop
+from ..base.terminal import console
+from ..runs.recipe import Recipe, load_recipe
+from .settings import ANY_SETTING
+from .tables import before_and_after
+
+if TYPE_CHECKING:
+    from ..trl.trainer import P2OTrainer
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "train", help="train a recipe", description=f"Trains a recipe. {ANY_SETTING}", allow_abbrev=False
+    )
+    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe such as quickstart")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and the resolved recipe, and stop")
+    parser.add_argument("--resume", action="store_true", help="continue from the run directory's newest checkpoint")
+    parser.set_defaults(run=run, takes_settings=True)
+
+
+def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
+    """Trains, or prints the plan."""
+    recipe = load_recipe(args.recipe, settings)
+    if args.dry_run:
+        from ..runs.plan import make_plan, plan_lines
+
+        # The plan as comments, so that what is printed is a recipe again.
+        plan = "".join(f"# {line}\n" for line in plan_lines(make_plan(recipe)))
+        console.print(plan + recipe.to_yaml(), end="")
+        return 0
+    from ..runs.claim import claim_run_dir
+
+    run_dir, checkpoint = claim_run_dir(recipe, args.resume)
+    _train(recipe, run_dir, checkpoint)
+    return 0
+
+
+def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
+    from ..runs.building import trainer_of
+    from ..runs.held_out import HeldOut
+    from ..runs.run_directory import Run
+
+    resolved = recipe.to_yaml()  # as it was asked for: libraries fill in settings of their own
+    trainer = trainer_of(recipe)
+    main = trainer.accelerator.is_main_process
+    if main:
+        write_text(run_dir / "config.yaml", resolved)
+        console.print(f"p2o train {recipe.name} → {run_dir}" + (f", resumed from {checkpoint}" if checkpoint else ""))
+    held_out = HeldOut(recipe)
+    started = time.perf_counter()
+    own = run_dir / "p2o"
+    before = Run(run_dir).before if checkpoint else held_out.evaluate(trainer)[0]
+    if main:
+        (own / "result.json").unlink(missing_ok=True)  # from here on the run is not complete
+        if before and not checkpoint:
+            write_json(own / "before.json", before)
+    with signals_stop(trainer.stop):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    after, outcomes = held_out.evaluate(trainer)
+    seconds = time.perf_counter() - started
+    cost = trainer.global_cost().state_dict()
+    if main:
+        write_json(own / "cost.json", cost)
+        result = {"before": before, "after": after, "outcomes": outcomes, "cost": cost, "seconds": seconds}
+        write_json(own / "result.json", result)
+        _finish(trainer, recipe, run_dir, before, after, seconds)
+
+
+def _finish(
+    trainer: P2OTrainer,
+    recipe: Recipe,
+    run_dir: Path,
+    before: dict[str, float],
+    after: dict[str, float],
+    seconds: float,
+) -> None:
+    """Prints the result, and writes what a user takes home."""
+    from ..runs.export import export_run
+    from ..trl.checkpoint import latest_checkpoint
+
+    if after:
+        console.print(before_and_after(before, after))
+    console.print(f"{seconds:.0f} s; the model is in {latest_checkpoint(run_dir) or run_dir}")
+    export_run(run_dir, recipe)
+    _write_report(run_dir)
+
+
+def _write_report(run_dir: Path) -> None:
+    """Writes the report. When that fails, the run itself is still complete: the reason is printed."""
+    from ..analysis.report import write_report
+
+    try:
+        console.print(f"the report is in {write_report([run_dir])}")
+    except Exception as error:
+        log.debug("report", exc_info=True)
+        reason = f"{type(error).__name__}: {error}"
+        console.print(f"! the report could not be written ({reason}); `p2o report {run_dir}` tries again")
