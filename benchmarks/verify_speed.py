@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from p2o.rewards.verifier_pool import Task, Verdict, VerifyPool, default_size
+from p2o.rewards.verifier_pool import Check, CheckResult, VerifyPool, default_size
 
 RESULT = Path(__file__).parent / "results" / "verify-speed.json"
 
@@ -40,15 +40,15 @@ class TimedPool(VerifyPool):
 
     last_answer = 0.0
 
-    def _hear(self, worker: Any, verdicts: dict[int, Verdict]) -> bool:
-        before = len(verdicts)
-        alive = super()._hear(worker, verdicts)
-        if len(verdicts) > before:
+    def _hear(self, worker: Any, results: dict[int, CheckResult]) -> bool:
+        before = len(results)
+        alive = super()._hear(worker, results)
+        if len(results) > before:
             self.last_answer = time.perf_counter()
         return alive
 
 
-def ordinary(index: int) -> Task:
+def ordinary(index: int) -> Check:
     """An everyday check; those of odd rounds of 20 are wrong."""
     (block, place), shift = divmod(index, 20), index // 20 % 2
     n = block + 1
@@ -65,12 +65,12 @@ def ordinary(index: int) -> Task:
     return {"golds": [gold], "text": f"\\boxed{{{answer}}}"}
 
 
-def measure(pool: TimedPool, tasks: list[Task], deadline: float) -> tuple[float, float, dict[str, int]]:
-    """Seconds until all verdicts and until the last answer; how many checks had each outcome or were right."""
+def measure(pool: TimedPool, checks: list[Check], deadline: float) -> tuple[float, float, dict[str, int]]:
+    """Seconds until all results and until the last answer; how many checks had each outcome or were right."""
     start = time.perf_counter()
-    verdicts = pool.run(tasks, deadline)
+    results = pool.run(checks, deadline)
     seconds = time.perf_counter() - start
-    counts = Counter(v.outcome for v in verdicts) | Counter(right=sum(v.score == 1.0 for v in verdicts))
+    counts = Counter(r.outcome for r in results) | Counter(right=sum(r.score == 1.0 for r in results))
     return seconds, pool.last_answer - start, dict(counts)
 
 
@@ -84,8 +84,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
 
-    tasks = [ordinary(index) for index in range(2 * args.checks)]
-    plain_tasks, mixed = tasks[: args.checks], tasks[args.checks :]  # different ones: nothing is known from before
+    checks = [ordinary(index) for index in range(2 * args.checks)]
+    plain_checks, mixed = checks[: args.checks], checks[args.checks :]  # different ones: nothing is known from before
     for n in range(args.hanging):
         text = HANGING[n % len(HANGING)].format(n=9 + n)
         mixed[n * args.checks // args.hanging] = {"golds": ["5"], "text": text}
@@ -97,7 +97,7 @@ def main() -> None:
         pool.run([{"golds": ["5"], "text": "5"}], deadline=60)
         first = time.perf_counter() - start
         load = os.getloadavg()[0]
-        plain, _, plain_counts = measure(pool, plain_tasks, args.deadline)
+        plain, _, plain_counts = measure(pool, plain_checks, args.deadline)
         total, rest, counts = measure(pool, mixed, args.deadline)
         pool.close()
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 import subprocess
 import sys
@@ -88,11 +90,32 @@ def test_code_that_lets_no_signal_through_ends_the_process() -> None:
     assert "in endless" in done.stderr
 
 
-def test_models_and_coroutines_are_left_as_they_are() -> None:
-    async def judge(**_: Any) -> list[float]:
+def test_a_coroutine_function_stays_one_and_is_cancelled() -> None:
+    async def judge(seconds: float, **_: Any) -> list[float]:
+        await asyncio.sleep(seconds)
         return [1.0]
 
-    assert watch(judge, 1) is judge
+    async def impatient(**_: Any) -> list[float]:
+        raise TimeoutError("of its own")
+
+    watched = watch(judge, 0.2)
+    assert inspect.iscoroutinefunction(watched)
+    assert watched.__name__ == "judge"
+    assert asyncio.run(watched(0)) == [1.0]
+    assert asyncio.run(watch(judge, 0)(0.3)) == [1.0]
+    start = time.monotonic()
+    with pytest.raises(RewardError, match=r"'judge' did not return within 0\.2 s"):
+        asyncio.run(watched(60))
+    assert time.monotonic() - start < 2
+    with pytest.raises(TimeoutError, match="of its own"):
+        asyncio.run(watch(impatient, 5)())
+
+
+def test_the_process_ends_soon_after_the_limit() -> None:
+    assert hanging.GRACE_SECONDS <= 2
+
+
+def test_models_are_left_as_they_are() -> None:
     assert watch("a/model", 1) == "a/model"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,16 @@ from p2o.core.samples import Sample
 from p2o.data import load_samples
 from p2o.errors import DataError, RewardError
 from p2o.rewards import (
-    AnswerReward,
-    FunctionReward,
-    GymReward,
+    GYM_RULE,
+    RULES,
     RewardSet,
     Score,
     check_gold,
     last_boxed,
     last_number,
     number,
-    partial_credit_warning,
     resolve_reward,
 )
-from p2o.rewards.verifier_pool import shared_pool
 
 
 def sample(answer: str | None = "42", **columns: Any) -> Sample:
@@ -143,6 +140,42 @@ def test_a_check_that_hangs_is_wrong_and_said_so() -> None:
     assert RewardSet([reward]).counts()["timeout"] >= 1
 
 
+EVIL = [
+    ("(a+)+$", "a" * 40 + "b"),
+    ("(a|a)*$", "a" * 40 + "b"),
+    ("(.*)*x", "y" * 40),
+    ("(?:(a*)*)*b", "a" * 40),
+]
+
+
+@pytest.mark.parametrize(("pattern", "text"), EVIL)
+@pytest.mark.parametrize("name", ["mine", "reasoning_gym"])
+@pytest.mark.parametrize("compare", ["text", "number", "math"])
+def test_a_pattern_that_never_ends_is_stopped(pattern: str, text: str, name: str, compare: str) -> None:
+    if name == "reasoning_gym" and compare != "text":
+        return
+    reward = resolve_reward({"name": name, "pattern": pattern, "compare": compare}, deadline=0.5)
+    before = RewardSet([reward]).counts()["timeout"]
+    start = time.monotonic()
+    (score,) = reward.score([text], [sample("b")])
+    assert time.monotonic() - start < 0.5 + 2
+    assert score.reward == 0
+    assert "the search for it took more than 0.5 s" in score.feedback
+    assert RewardSet([reward]).counts()["timeout"] == before + 1
+
+
+def test_what_is_searched_in_this_process_takes_linear_time() -> None:
+    """The built-in rules; patterns go to processes with a deadline, that of reasoning-gym too."""
+    for rule in RULES.values():
+        assert callable(rule.extract)
+    assert isinstance(GYM_RULE.extract, str)
+    start = time.monotonic()
+    for text in ("<answer>" * 20_000, r"\boxed{" * 50_000, "1," * 200_000, "\\" * 400_000):
+        for rule in RULES.values():
+            rule.find([text], 5)
+    assert time.monotonic() - start < 5
+
+
 def test_a_custom_format_is_compared_as_told() -> None:
     spec = {
         "name": "tagged",
@@ -193,63 +226,7 @@ def test_reasoning_gym_scores_with_its_own_scorer() -> None:
         reward.score(["<answer>1</answer>"], [sample()])
 
 
-# Functions of others
-
-
-def returning(values: Any) -> FunctionReward:
-    return FunctionReward(lambda **_: values, "mine")
-
-
-def test_functions_may_return_numbers_pairs_or_none() -> None:
-    scores = returning([1, 0.5, (0.25, "almost"), None, True]).score(["x"] * 5, [sample()] * 5)
-    assert [score.reward for score in scores] == [1.0, 0.5, 0.25, None, 1.0]
-    assert scores[2].feedback == "almost"
-
-
-def test_nan_and_infinity_are_not_scorable_and_counted() -> None:
-    reward = returning([math.nan, math.inf, 1.0])
-    assert [score.reward for score in reward.score(["x"] * 3, [sample()] * 3)] == [None, None, 1.0]
-    assert RewardSet([reward]).counts()["not_scorable"] == 2
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([1.0], "'mine' returned 1 rewards for 2 completions"),
-        (1.0, "'mine' returned float"),
-        (None, "'mine' returned NoneType"),
-        (["good", "bad"], "'mine' returned 'good'; a reward must be a number"),
-    ],
-)
-def test_a_broken_contract_is_named(values: Any, message: str) -> None:
-    with pytest.raises(RewardError, match=message):
-        returning(values).score(["x", "y"], [sample()] * 2)
-
-
-def test_an_exception_is_named() -> None:
-    def mine(**_: Any) -> list[float]:
-        raise KeyError("level")
-
-    with pytest.raises(RewardError, match="reward function 'mine' raised KeyError: 'level'"):
-        resolve_reward(mine).score(["x"], [sample()])
-
-
-def test_a_function_gets_what_trl_would_give_it() -> None:
-    seen: dict[str, Any] = {}
-
-    async def mine(**arguments: Any) -> list[float]:
-        seen.update(arguments)
-        return [1.0]
-
-    assert resolve_reward(mine).score(["x"], [sample(level=3)], completion_ids=[[7]])[0].reward == 1.0
-    assert seen == {
-        "prompts": [[{"role": "user", "content": "What?"}]],
-        "completions": [[{"role": "assistant", "content": "x"}]],
-        "completion_ids": [[7]],
-        "level": [3],
-        "sample_id": ["s1"],
-        "answer": ["42"],
-    }
+# Rewards by name
 
 
 def test_functions_by_name(tmp_path: Path) -> None:
@@ -279,68 +256,3 @@ def test_trl_rewards_by_name() -> None:
     assert one("trl:accuracy_reward", r"\boxed{42}").reward == 1.0
     with pytest.raises(RewardError, match="did you mean accuracy_reward"):
         resolve_reward("trl:acuracy_reward")
-
-
-# Several rewards together
-
-
-def rewards(**settings: Any) -> RewardSet:
-    return RewardSet([resolve_reward("exact"), returning([0.5])], **settings)
-
-
-def test_a_set_weighs_and_says_what_solved_means() -> None:
-    (scored,) = rewards(weights=[1.0, 0.2]).score(["42"], [sample()])
-    assert scored.reward == pytest.approx(1.1)
-    assert scored.rewards == {"exact": 1.0, "mine": 0.5}
-    assert scored.solved
-    assert scored.feedback == "exact: Right answer: 42. Reward: 1.\nmine: Reward: 0.5."
-    assert not rewards(success_reward_name="mine").score(["42"], [sample()])[0].solved
-    assert rewards(success_reward_name="mine", success_threshold=0.5).score(["1"], [sample()])[0].solved
-
-
-def test_a_reward_that_does_not_apply_is_left_out_of_the_sum() -> None:
-    (scored,) = RewardSet([returning([None])]).score(["x"], [sample()])
-    assert (scored.reward, scored.solved) == (0.0, False)
-
-
-def test_a_set_that_makes_no_sense_is_refused() -> None:
-    for settings_, message in [
-        ({"weights": [1.0]}, "1 reward weights are given for 2 rewards"),
-        ({"success_reward_name": "boxed"}, "'boxed' is not among the rewards \\(exact, mine\\)"),
-    ]:
-        with pytest.raises(RewardError, match=message):
-            rewards(**settings_)
-    with pytest.raises(RewardError, match="same name"):
-        RewardSet([resolve_reward("exact"), resolve_reward("exact")])
-    with pytest.raises(RewardError, match="at least one"):
-        RewardSet([])
-
-
-def test_trl_functions_take_trls_arguments_and_are_named() -> None:
-    functions = rewards().trl_functions()
-    assert [function.__name__ for function in functions] == ["exact", "mine"]
-    arguments: dict[str, Any] = {
-        "prompts": [[{"role": "user", "content": "What?"}]],
-        "completions": [[{"role": "assistant", "content": "42"}]],
-        "completion_ids": [[1, 2]],
-        "sample_id": ["s1"],
-        "answer": ["42"],
-        "trainer_state": object(),
-        "log_extra": print,
-    }
-    assert [function(**arguments) for function in functions] == [[1.0], [0.5]]
-    assert functions[0](prompts=["What?"], completions=["42"], answer=["42"]) == [1.0]
-
-
-def test_partial_credit_without_success_is_said() -> None:
-    assert "at most 0.4" in (partial_credit_warning([0, 0.4], 1.0) or "")
-    assert partial_credit_warning([0, 0], 1.0) is None
-    assert partial_credit_warning([0.4, 1.0], 1.0) is None
-
-
-def test_the_kinds_of_rewards() -> None:
-    assert isinstance(resolve_reward("boxed"), AnswerReward)
-    assert isinstance(resolve_reward("reasoning_gym"), GymReward)
-    assert shared_pool("math") is shared_pool("math")
-    with pytest.raises(RewardError, match="reward models are not supported"):
-        resolve_reward(type("Model", (), {"forward": None})())

@@ -1,4 +1,4 @@
-"""The verification pool: right verdicts in order, and nothing that a check does can stop the others."""
+"""The verification pool: right results in order, and nothing that a check does can stop the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from p2o.base.packed import pack_json
 from p2o.errors import RewardError
-from p2o.rewards.verifier_pool import Verdict, VerifyPool, shared_pool
+from p2o.rewards.verifier_pool import WALL_GRACE, CheckResult, VerifyPool, shared_pool
 
 HANGING = {"golds": ["5"], "text": r"\boxed{9^{9^{9}}}"}
 
@@ -42,28 +42,28 @@ def pool() -> Iterator[VerifyPool]:
     ],
 )
 def test_math(pool: VerifyPool, gold: str, answer: str, right: bool) -> None:
-    (verdict,) = pool.run([{"golds": [gold], "text": f"\\boxed{{{answer}}}"}], deadline=30)
-    assert (verdict.score, verdict.outcome) == (float(right), "checked")
+    (result,) = pool.run([{"golds": [gold], "text": f"\\boxed{{{answer}}}"}], deadline=30)
+    assert (result.score, result.outcome) == (float(right), "checked")
 
 
 def test_any_of_several_right_answers_will_do_and_nonsense_is_unreadable(pool: VerifyPool) -> None:
-    tasks = [{"golds": ["5", "6"], "text": "\\boxed{6}"}, {"golds": ["5"], "text": "\\boxed{???}"}]
-    assert [v.outcome for v in pool.run(tasks, deadline=30)] == ["checked", "unreadable"]
+    checks = [{"golds": ["5", "6"], "text": "\\boxed{6}"}, {"golds": ["5"], "text": "\\boxed{???}"}]
+    assert [r.outcome for r in pool.run(checks, deadline=30)] == ["checked", "unreadable"]
 
 
 def test_hanging_checks_are_lost_alone_and_order_is_kept(pool: VerifyPool) -> None:
-    tasks = [{"golds": [str(n)], "text": f"\\boxed{{{n + n % 2}}}"} for n in range(40)]
-    tasks[0] = tasks[7] = tasks[8] = HANGING
+    checks = [{"golds": [str(n)], "text": f"\\boxed{{{n + n % 2}}}"} for n in range(40)]
+    checks[0] = checks[7] = checks[8] = HANGING
     before = pool.counts["timeout"]
     start = time.monotonic()
-    verdicts = pool.run(tasks, deadline=1)
+    results = pool.run(checks, deadline=1)
     assert time.monotonic() - start < 20
-    assert [n for n, v in enumerate(verdicts) if v.outcome == "timeout"] == [0, 7, 8]
-    assert all(v.score == 1 - n % 2 for n, v in enumerate(verdicts) if n not in (0, 7, 8))
+    assert [n for n, r in enumerate(results) if r.outcome == "timeout"] == [0, 7, 8]
+    assert all(r.score == 1 - n % 2 for n, r in enumerate(results) if n not in (0, 7, 8))
     assert pool.counts["timeout"] - before == 3
 
 
-def gym_task(answer: str) -> dict[str, str]:
+def gym_check(answer: str) -> dict[str, str]:
     """The scorer of spiral_matrix evaluates the text; it gives 0.1 if that is a list of the answer."""
     entry = pack_json({"question": "", "answer": "1 2", "metadata": {}})
     return {"dataset": "spiral_matrix", "entry": entry, "answer": answer}
@@ -77,47 +77,88 @@ def test_what_needs_more_than_its_first_try_is_finished_after_all_others() -> No
     order: list[int] = []
     hear = pool._hear
 
-    def noted(worker: Any, verdicts: dict[int, Verdict]) -> bool:
-        known = set(verdicts)
-        alive = hear(worker, verdicts)
-        order.extend(sorted(set(verdicts) - known))
+    def noted(worker: Any, results: dict[int, CheckResult]) -> bool:
+        known = set(results)
+        alive = hear(worker, results)
+        order.extend(sorted(set(results) - known))
         return alive
 
     pool._hear = noted  # type: ignore[method-assign]
-    verdicts = pool.run([gym_task(answer) for answer in answers], deadline=8)
-    assert [v.score for v in verdicts] == [0.1] + [0.0] * 40 + [0.1]
-    assert {v.outcome for v in verdicts} == {"checked"}
+    results = pool.run([gym_check(answer) for answer in answers], deadline=8)
+    assert [r.score for r in results] == [0.1] + [0.0] * 40 + [0.1]
+    assert {r.outcome for r in results} == {"checked"}
     assert order == [*range(1, 42), 0]
-    (asleep,) = pool.run([gym_task("__import__('time').sleep(60)")], deadline=0.2)
+    (asleep,) = pool.run([gym_check("__import__('time').sleep(60)")], deadline=0.2)
     pool.close()
     assert asleep.outcome == "timeout"
+
+
+@pytest.mark.parametrize(
+    "sleep", ["__import__('time').sleep(60)", "__import__('threading').Event().wait(60)", "9**9**9"]
+)
+def test_no_check_takes_longer_than_its_deadline_and_the_grace(sleep: str) -> None:
+    """Whether it works or sleeps: on the clock, from its start to its result, both tries together."""
+    pool = shared_pool("reasoning_gym")
+    pool.run([gym_check("1 2")], deadline=30)
+    start = time.monotonic()
+    (result,) = pool.run([gym_check(sleep)], deadline=1)
+    assert result.outcome == "timeout"
+    assert 1 <= time.monotonic() - start <= 1 + WALL_GRACE + 0.5
+    assert WALL_GRACE <= 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "found"),
+    [
+        ("<a>(.*?)</a>", "<a>1</a> <a>\n2 </a>", "2"),
+        ("(a+)+$", "aaa", "aaa"),
+        ("x = (\\d*)", "x = ", None),
+        ("(b)", "aaa", None),
+    ],
+)
+def test_patterns(pattern: str, text: str, found: str | None) -> None:
+    (result,) = shared_pool("pattern").run([{"pattern": pattern, "text": text}], deadline=30)
+    assert (result.outcome, result.found) == ("checked", found)
+
+
+def test_a_source_that_died_is_replaced_or_told() -> None:
+    pool = VerifyPool("pattern", size=1)
+    check = {"pattern": "(a)", "text": "a"}
+    assert pool.run([check], deadline=5)[0].found == "a"
+    assert pool._source is not None
+    pool._source.process.kill()
+    pool._source.process.wait()
+    for worker in pool._workers:
+        os.kill(worker.pid, signal.SIGKILL)
+    assert pool.run([check], deadline=5)[0].found == "a"
+    pool.close()
 
 
 def test_equal_checks_are_made_once(pool: VerifyPool) -> None:
     before = pool.counts["timeout"]
     start = time.monotonic()
-    assert {v.outcome for v in pool.run([HANGING] * 30, deadline=1)} == {"timeout"}
+    assert {r.outcome for r in pool.run([HANGING] * 30, deadline=1)} == {"timeout"}
     assert time.monotonic() - start < 20
     assert pool.counts["timeout"] - before == 30
 
 
 def test_a_dead_worker_is_replaced(pool: VerifyPool) -> None:
-    task = {"golds": ["5"], "text": "\\boxed{5}"}
-    pool.run([task], deadline=30)
+    check = {"golds": ["5"], "text": "\\boxed{5}"}
+    pool.run([check], deadline=30)
     for worker in pool._workers:
         os.kill(worker.pid, signal.SIGKILL)
         while Path(f"/proc/{worker.pid}").exists():
             time.sleep(0.01)
-    assert pool.run([task], deadline=30)[0].score == 1.0
+    assert pool.run([check], deadline=30)[0].score == 1.0
 
 
 def test_closing_ends_all_processes_and_a_closed_pool_starts_again(pool: VerifyPool) -> None:
-    task = {"golds": ["5"], "text": "\\boxed{5}"}
-    pool.run([task], deadline=30)
+    check = {"golds": ["5"], "text": "\\boxed{5}"}
+    pool.run([check], deadline=30)
     pids = [worker.pid for worker in pool._workers]
     pool.close()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
-    assert pool.run([task], deadline=30)[0].score == 1.0
+    assert pool.run([check], deadline=30)[0].score == 1.0
 
 
 def test_text_that_a_scorer_evaluates_can_do_no_harm(tmp_path: Path) -> None:
@@ -132,14 +173,14 @@ def test_text_that_a_scorer_evaluates_can_do_no_harm(tmp_path: Path) -> None:
         "exit()": (0.0, "crash"),
         "1 2": (1.0, "checked"),
     }
-    tasks = [gym_task(answer) for answer in expected]
+    checks = [gym_check(answer) for answer in expected]
     pool = shared_pool("reasoning_gym")
-    found = [(verdict.score, verdict.outcome) for verdict in pool.run(tasks, deadline=30)]
+    found = [(result.score, result.outcome) for result in pool.run(checks, deadline=30)]
     assert dict(zip(expected, found, strict=True)) == expected
     assert not file.exists()
     with pytest.raises(RewardError, match="no data set 'spiral'"):
-        pool.run([{**gym_task("1"), "dataset": "spiral"}], deadline=30)
-    assert pool.run(tasks[-1:], deadline=30)[0].score == 1.0  # the pool goes on
+        pool.run([{**gym_check("1"), "dataset": "spiral"}], deadline=30)
+    assert pool.run(checks[-1:], deadline=30)[0].score == 1.0  # the pool goes on
 
 
 def test_workers_do_not_run_the_main_script_and_end_with_it(tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
-"""A user's module or function, by its name or by its file."""
+"""A user's module or function, by its name or by its file, and what it raised."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, P2OError
 from .spelling import nearest
+from .text import clean_text, one_line
+
+MOST_ERROR_CHARS = 400
 
 
 def load_function(spec: str, key: str, error: type[P2OError] = ConfigError) -> Callable[..., Any]:
@@ -28,7 +33,7 @@ def load_function(spec: str, key: str, error: type[P2OError] = ConfigError) -> C
         module = load_module(place)
     except (Exception, SystemExit) as e:  # whatever a user's module raises while it is imported
         raise error(
-            f"{key}: {spec!r} cannot be loaded ({type(e).__name__}: {e}); write module:function or file.py:function"
+            f"{key}: {spec!r} cannot be loaded: {what_it_raised(e)}; write module:function or file.py:function"
         ) from e
     function = getattr(module, name, None)
     if not callable(function):
@@ -49,3 +54,18 @@ def _load_file(path: Path) -> Any:
     sys.modules.setdefault(path.stem, module)  # dataclasses and pickle look a function's module up there
     spec.loader.exec_module(module)
     return module
+
+
+def what_it_raised(error: BaseException) -> str:
+    """A user's error on one line: its kind, its text, and the innermost place in the user's own code."""
+    text = one_line("".join(traceback.format_exception_only(error)), MOST_ERROR_CHARS)
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if not _of_a_library(frame.filename)]
+    return f"{text} (in {clean_text(places[-1].filename)}, line {places[-1].lineno})" if places else text
+
+
+def _of_a_library(filename: str) -> bool:
+    """Whether a file is of an installed package, of Python, or of this package."""
+    path, ours = Path(filename), Path(__file__).parents[1]
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    folders = (ours, Path(sysconfig.get_path("stdlib")))
+    return bool(installed) or filename.startswith("<") or any(folder in path.parents for folder in folders)

@@ -17,7 +17,7 @@ several of them, says what *solved* means, and hands them to TRL as reward funct
 from .answer import DEADLINE, AnswerReward, GymReward, check_gold, readable_answers
 from .function import TIMEOUT, FunctionReward
 from .resolve import resolve_reward
-from .reward_set import RewardSet, partial_credit_warning, text_of
+from .reward_set import RewardSet, text_of
 from .rules import GYM_RULE, RULES, Compare, Rule, last_boxed, last_number, number, pattern_rule
 from .score import Reward, Score, Scored
 
@@ -39,7 +39,6 @@ __all__ = [
     "last_boxed",
     "last_number",
     "number",
-    "partial_credit_warning",
     "pattern_rule",
     "readable_answers",
     "resolve_reward",

@@ -12,10 +12,10 @@ from ..errors import DataError, RewardError
 from .feedback import QUOTED, judged, wrong_format
 from .rules import GYM_RULE, Compare, Rule, last_number, number
 from .score import Score
-from .verifier_pool import Verdict, shared_pool
+from .verifier_pool import CheckResult, shared_pool
 
 DEADLINE = 10.0  # seconds a check may take
-RIGHT, WRONG = Verdict(1.0, "checked"), Verdict(0.0, "checked")
+RIGHT, WRONG = CheckResult(1.0, "checked"), CheckResult(0.0, "checked")
 
 
 def golds_of(sample: Sample) -> list[str]:
@@ -30,28 +30,34 @@ class AnswerReward:
         self.name, self.rule, self.deadline = name, rule, deadline
 
     def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]:
-        answers = [self.rule.extract(text) for text in completions]
+        """One score for each completion, with feedback.
+
+        Raises:
+            RewardError: a sample has no right answer, or answers cannot be checked at all.
+        """
         golds = [golds_of(sample) for sample in samples]
         for sample, gold in zip(samples, golds, strict=True):
             if not gold:
                 raise RewardError(f"reward {self.name!r} needs an answer, and sample {sample.id!r} has none")
-        verdicts = [
+        found = self.rule.find(completions, self.deadline)
+        answers = [one.answer for one in found]
+        results = [
             None if answer is None else self._at_once(answer, gold) for answer, gold in zip(answers, golds, strict=True)
         ]
-        open_rows = [i for i, answer in enumerate(answers) if answer is not None and verdicts[i] is None]
+        open_rows = [i for i, answer in enumerate(answers) if answer is not None and results[i] is None]
         form = "{}" if self.rule.whole else "\\boxed{{{}}}"  # math-verify takes a boxed answer as it stands
-        tasks = [{"golds": golds[i], "text": form.format(answers[i])} for i in open_rows]
-        for i, verdict in zip(open_rows, shared_pool("math").run(tasks, self.deadline), strict=True):
-            verdicts[i] = verdict
+        checks = [{"golds": golds[i], "text": form.format(answers[i])} for i in open_rows]
+        for i, result in zip(open_rows, shared_pool("math").run(checks, self.deadline), strict=True):
+            results[i] = result
         return [
-            wrong_format(self.rule)
-            if answer is None or verdict is None or (self.rule.whole and verdict.outcome == "unreadable")
-            else judged(answer, gold, verdict, self.deadline)
-            for answer, gold, verdict in zip(answers, golds, verdicts, strict=True)
+            wrong_format(self.rule, one, self.deadline)
+            if one.answer is None or result is None or (self.rule.whole and result.outcome == "unreadable")
+            else judged(one.answer, gold, result, self.deadline)
+            for one, gold, result in zip(found, golds, results, strict=True)
         ]
 
-    def _at_once(self, answer: str, golds: Sequence[str]) -> Verdict | None:
-        """The verdict, if no mathematics is needed for it."""
+    def _at_once(self, answer: str, golds: Sequence[str]) -> CheckResult | None:
+        """The result, if no mathematics is needed for it."""
         if any(answer == gold.strip() for gold in golds):
             return RIGHT
         if self.rule.compare == "text":
@@ -76,8 +82,8 @@ def _all_whole(values: Sequence[Decimal | None]) -> bool:
 
 def readable_answers(answers: Sequence[str], deadline: float = DEADLINE) -> list[bool]:
     """Which right answers math-verify can read, and so compare with a completion's."""
-    verdicts = shared_pool("math").run([{"golds": [answer], "text": None} for answer in answers], deadline)
-    return [verdict.score >= 1 for verdict in verdicts]
+    results = shared_pool("math").run([{"golds": [answer], "text": None} for answer in answers], deadline)
+    return [result.score >= 1 for result in results]
 
 
 def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: float = DEADLINE) -> None:
@@ -109,15 +115,21 @@ class GymReward:
         self.name, self.rule, self.deadline = name, rule, deadline
 
     def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]:
-        answers = [self.rule.extract(text) for text in completions]
-        rows = [i for i, answer in enumerate(answers) if answer is not None]
-        tasks = [self._task(str(answers[i]), samples[i]) for i in rows]
-        scores = [wrong_format(self.rule)] * len(answers)
-        for i, verdict in zip(rows, shared_pool("reasoning_gym").run(tasks, self.deadline), strict=True):
-            scores[i] = judged(str(answers[i]), golds_of(samples[i]), verdict, self.deadline)
+        """One score for each completion, with feedback.
+
+        Raises:
+            RewardError: a sample is not of a reasoning-gym source, or answers cannot be checked at all.
+        """
+        found = self.rule.find(completions, self.deadline)
+        scores = [wrong_format(self.rule, one, self.deadline) for one in found]
+        answers = {i: one.answer for i, one in enumerate(found) if one.answer is not None}
+        checks = [self._check(answer, samples[i]) for i, answer in answers.items()]
+        results = shared_pool("reasoning_gym").run(checks, self.deadline)
+        for (i, answer), result in zip(answers.items(), results, strict=True):
+            scores[i] = judged(answer, golds_of(samples[i]), result, self.deadline)
         return scores
 
-    def _task(self, answer: str, sample: Sample) -> dict[str, str]:
+    def _check(self, answer: str, sample: Sample) -> dict[str, str]:
         columns = sample.columns
         if not columns.get("reasoning_gym") or not columns.get("reasoning_gym_entry"):
             raise RewardError(

@@ -2,12 +2,13 @@
 
 It runs in the training process and cannot be killed alone. So after a minute its stack is shown, and at a limit the
 call is interrupted: where it sleeps, waits (for an answer from the network, a lock, a subprocess) or runs Python code,
-by a signal. Code that lets no signal through has ten seconds more; then the process ends with the stack on stderr,
-which is better than machines that wait for nothing.
+by a signal. Code that lets no signal through has two seconds more; then the process ends with the stack on stderr,
+which is better than machines that wait for nothing. A coroutine function is cancelled at the limit.
 """
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import functools
 import inspect
@@ -21,12 +22,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from ..base.text import clean_text
 from ..errors import RewardError
 
 logger = logging.getLogger(__name__)
 
 WARN_SECONDS = 60.0
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 2.0
 STOP_SIGNAL = signal.SIGURG  # ignored by default, and used by nobody's reward function, unlike SIGALRM
 FRAMES = 8
 
@@ -68,10 +70,7 @@ def watched(name: str, limit: float) -> Iterator[None]:
     try:
         yield
     except _InterruptedCall:
-        raise RewardError(
-            f"reward function {name!r} did not return within {limit:g} s; give what it waits for a time-out of its "
-            "own, or raise reward_timeout"
-        ) from None
+        raise _late(name, limit) from None
     finally:
         state = "done"
         for timer in timers:
@@ -82,19 +81,30 @@ def watched(name: str, limit: float) -> Iterator[None]:
             signal.signal(STOP_SIGNAL, before)
 
 
+def _late(name: str, limit: float) -> RewardError:
+    return RewardError(
+        f"reward function {name!r} did not return within {limit:g} s; give what it waits for a time-out of its own, "
+        "or raise reward_timeout"
+    )
+
+
 def _stack(thread: int) -> str:
     """Where a thread is, innermost frame last."""
     frame = sys._current_frames().get(thread)
-    return "".join(traceback.format_stack(frame)[-FRAMES:]).rstrip()
+    return clean_text("".join(traceback.format_stack(frame)[-FRAMES:]).rstrip())
 
 
 def watch(function: Any, limit: float) -> Any:
-    """A reward function as TRL takes it, watched. Models, coroutine functions and those with a deadline of their own
-    (``has_deadline``) are left as they are."""
+    """A reward function as TRL takes it, watched.
+
+    Args:
+        function: models, names of models and functions with a deadline of their own (``has_deadline``) are returned
+            as they are; a coroutine function stays one.
+        limit: seconds for a call; 0: none.
+    """
     if hasattr(function, "forward") or isinstance(function, str) or not callable(function):
         return function
-    asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-    if asynchronous or getattr(function, "has_deadline", False):
+    if getattr(function, "has_deadline", False):
         return function
     name = getattr(function, "__name__", type(function).__name__)
     call: Callable[..., Any] = function
@@ -103,6 +113,17 @@ def watch(function: Any, limit: float) -> Any:
         with watched(name, limit):
             return call(*args, **kwargs)
 
-    functools.update_wrapper(watching, function)
-    watching.__name__ = name
-    return watching
+    async def watching_async(*args: Any, **kwargs: Any) -> Any:
+        try:
+            async with asyncio.timeout(limit or None) as scope:
+                return await call(*args, **kwargs)
+        except TimeoutError:
+            if scope.expired():
+                raise _late(name, limit) from None
+            raise
+
+    asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    wrapper = watching_async if asynchronous else watching
+    functools.update_wrapper(wrapper, function)
+    wrapper.__name__ = name
+    return wrapper

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from ..core.hard import is_solved
 from ..core.samples import Sample
@@ -13,7 +13,7 @@ from ..errors import RewardError
 from .answer import AnswerReward
 from .function import FunctionReward
 from .score import Reward, Score, Scored
-from .verifier_pool import shared_pool
+from .verifier_pool import Kind, shared_pool
 
 
 class RewardSet:
@@ -69,7 +69,7 @@ class RewardSet:
     def counts(self) -> dict[str, int]:
         """How many checks of this process were lost (timeout, crash, failed), and not_scorable rewards."""
         lost: Counter[str] = Counter()
-        for kind in ("math", "reasoning_gym"):
+        for kind in get_args(Kind):
             lost.update(shared_pool(kind).counts)
         functions = [reward for reward in self.rewards if isinstance(reward, FunctionReward)]
         return {name: lost[name] for name in ("timeout", "crash", "failed")} | {
@@ -102,7 +102,7 @@ def _trl_function(reward: Reward) -> Callable[..., list[float | None]]:
         return [score.reward for score in scores]
 
     function.__name__ = reward.name
-    function.has_deadline = True  # type: ignore[attr-defined]  # of its own: `hanging.watch` leaves it alone
+    function.has_deadline = True  # type: ignore[attr-defined]  # of its own: `deadline.watch` leaves it alone
     return function
 
 
@@ -111,14 +111,3 @@ def text_of(completion: Any) -> str:
     if isinstance(completion, str):
         return completion
     return "\n".join(str(message.get("content") or "") for message in completion)
-
-
-def partial_credit_warning(rewards: Sequence[float], threshold: float) -> str | None:
-    """One sentence if some rewards are above 0 and none reaches the threshold, else None."""
-    best = max((reward for reward in rewards if reward > 0), default=None)
-    if best is None or is_solved(best, threshold):
-        return None
-    return (
-        f"Rewards above 0 were earned (at most {best:.3g}), but none reaches the success threshold "
-        f"{threshold:g}, so no sample counts as solved; if that is success, lower success_threshold."
-    )

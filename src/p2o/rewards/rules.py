@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
 from ..errors import RewardError
+from .verifier_pool import shared_pool
+from .verifier_worker import Outcome
 
 Compare = Literal["text", "number", "math"]
 
@@ -48,14 +50,36 @@ def last_boxed(text: str) -> str | None:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a rule found in a completion."""
+
+    answer: str | None
+    outcome: Outcome = "checked"
+    """Anything but ``checked``: the search itself was stopped or failed."""
+
+
+@dataclass(frozen=True)
 class Rule:
     """How an answer is found in a completion, how it is compared, and what a model is told to do."""
 
-    extract: Callable[[str], str | None]
+    extract: Callable[[str], str | None] | str
+    """A function that takes linear time, or a regular expression: the answer is group 1 of its last match."""
     expected: str
     compare: Compare
     whole: bool = False
     """Whether math-verify looks for the answer itself, in the whole text."""
+
+    def find(self, completions: Sequence[str], deadline: float) -> list[Found]:
+        """Finds the answer in each completion.
+
+        Args:
+            deadline: CPU seconds for each completion. An expression such as ``(a+)+$`` can need years for one, so
+                expressions run in processes that are stopped.
+        """
+        if not isinstance(self.extract, str):
+            return [Found(self.extract(text)) for text in completions]
+        checks = [{"pattern": self.extract, "text": text} for text in completions]
+        return [Found(result.found, result.outcome) for result in shared_pool("pattern").run(checks, deadline)]
 
 
 RULES: Mapping[str, Rule] = {
@@ -83,11 +107,7 @@ def pattern_rule(pattern: str, describe: str | None = None, compare: Compare = "
     if regex.groups != 1:
         raise RewardError(f"the reward pattern {pattern!r} has {regex.groups} groups; give it one, around the answer")
 
-    def extract(text: str) -> str | None:
-        found = regex.findall(text)
-        return (found[-1].strip() or None) if found else None
-
-    return Rule(extract, describe or f"the answer must match the pattern {pattern}", compare)
+    return Rule(pattern, describe or f"the answer must match the pattern {pattern}", compare)
 
 
 GYM_RULE = pattern_rule(r"<answer>(.*?)</answer>", "the answer must be given between <answer> and </answer>", "text")

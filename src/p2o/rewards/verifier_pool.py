@@ -1,16 +1,16 @@
 """Checks of answers in worker processes that are killed at a deadline.
 
-math-verify can hang for ever in C code that no Python timeout interrupts, and some reasoning-gym scorers
-evaluate the text that a model wrote. So both run in small worker processes (`verifier_worker`), and only the check
-that hangs is lost.
+math-verify can hang for ever in C code that no Python timeout interrupts, so can a regular expression of a user, and
+some reasoning-gym scorers evaluate the text that a model wrote. So they all run in small worker processes
+(`verifier_worker`), and only the check that hangs is lost.
 
 A *source* process imports math-verify or reasoning-gym once and forks the workers, so that a new worker costs
 milliseconds. They talk JSON over sockets; nothing they send is unpickled. Pools on top of ``multiprocessing``
 (pebble and others) would run the user's main script again in every worker, and that script imports torch, or has no
 ``__main__`` guard.
 
-Deadlines are seconds of CPU time, so that a reward does not depend on how crowded the machine is; four times as many
-seconds on the clock are the limit for checks that sleep.
+Deadlines are seconds of CPU time, so that a reward does not depend on how crowded the machine is. On the clock a check
+has two seconds more in all, so that one that sleeps ends as well.
 """
 
 from __future__ import annotations
@@ -34,23 +34,27 @@ from typing import Any
 
 from ..base import packed
 from . import verifier_worker
-from .verifier_worker import READY, Kind, Outcome, Task
+from .verifier_worker import READY, Check, Kind, Outcome
 
 START_SECONDS = 120.0  # importing sympy or reasoning-gym on a crowded machine
 FIRST_TRY = 0.1
 """Share of the deadline that a check gets at first. What needs more is tried again after all others, with the rest."""
+WALL_GRACE = 2.0
+"""Seconds on the clock that a check has beyond its deadline, both tries together."""
 BATCH = 16  # checks given to a worker at a time, so that it need not wait for this process in between
 KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a check found; every outcome but ``checked`` has score 0."""
+class CheckResult:
+    """What came of a check; every outcome but ``checked`` has score 0."""
 
     score: float
     outcome: Outcome
     """``unreadable``: no mathematics in the text; ``failed``: the checker raised an error on this text;
     ``timeout``: killed at the deadline; ``crash``: the process died (out of memory, a fault in C code)."""
+    found: str | None = None
+    """The text that a pattern found."""
 
 
 class _Source:
@@ -84,7 +88,10 @@ class _Source:
         ours, theirs = Pipe()
         socket.send_fds(self.door, [b"f"], [theirs.fileno()])
         theirs.close()
-        return _Worker(ours, int(self.door.recv(32)))
+        pid = self.door.recv(32)
+        if not pid:
+            raise _reward_error("the process that starts the checks of answers has died; start again")
+        return _Worker(ours, int(pid))
 
     def close(self) -> None:
         self.door.close()
@@ -104,19 +111,23 @@ class _Worker:
     checks: deque[int] = field(default_factory=deque)
     seconds: float = 0.0
     """CPU seconds for each of them."""
+    wall: float = 0.0
+    """Seconds on the clock for each of them."""
     since: float = 0.0
     """When the running one was begun, or a little before (`time.monotonic`)."""
 
     @property
     def due_at(self) -> float:
         """When it is killed for having slept; never while it has nothing to do."""
-        return self.since + 4 * self.seconds if self.checks else math.inf
+        return self.since + self.wall if self.checks else math.inf
 
-    def give(self, checks: Sequence[int], tasks: Sequence[Task], seconds: float) -> bool:
-        """Have it check these tasks; False if it died while idle."""
-        self.checks, self.seconds, self.since = deque(checks), seconds, time.monotonic()
+    def give(self, numbers: Sequence[int], checks: Sequence[Check], deadline: float, share: float) -> bool:
+        """Have it make these checks, each with a share of the deadline; False if it died while idle."""
+        self.checks, self.since = deque(numbers), time.monotonic()
+        self.seconds, self.wall = share * deadline, share * (deadline + WALL_GRACE)
+        batch = {"seconds": self.seconds, "checks": [checks[i] for i in numbers]}
         try:
-            self.conn.send_bytes(json.dumps({"seconds": seconds, "tasks": [tasks[i] for i in checks]}).encode())
+            self.conn.send_bytes(json.dumps(batch).encode())
         except OSError:
             return False
         return True
@@ -134,39 +145,46 @@ class VerifyPool:
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
 
-    def run(self, tasks: Sequence[Task], deadline: float) -> list[Verdict]:
-        """Check all ``tasks``, each within ``deadline`` CPU seconds (equal ones once); verdicts in their order.
+    def run(self, checks: Sequence[Check], deadline: float) -> list[CheckResult]:
+        """Makes all checks (equal ones once).
 
-        Raises RewardError if the workers cannot be started, or a task names a data set they do not know.
+        Args:
+            deadline: CPU seconds for each; on the clock each has `WALL_GRACE` more.
+
+        Returns:
+            The results, in the order of the checks.
+
+        Raises:
+            RewardError: the workers cannot be started, or a check names a data set they do not know.
         """
-        keys = [json.dumps(task) for task in tasks]
+        keys = [json.dumps(check) for check in checks]
         first = {key: n for n, key in reversed(list(enumerate(keys)))}
         with self._lock:
             try:
-                found = self._check(sorted(first.values()), tasks, deadline)
+                made = self._make(sorted(first.values()), checks, deadline)
             finally:  # after an error or Ctrl-C: nobody will ask for what is still being checked
                 for worker in [w for w in self._workers if w.checks]:
                     self._dismiss(worker)
-        verdicts = [found[first[key]] for key in keys]
-        self.counts.update(verdict.outcome for verdict in verdicts)
-        return verdicts
+        results = [made[first[key]] for key in keys]
+        self.counts.update(result.outcome for result in results)
+        return results
 
-    def _check(self, numbers: Sequence[int], tasks: Sequence[Task], deadline: float) -> dict[int, Verdict]:
-        """The verdicts of the tasks with these numbers."""
+    def _make(self, numbers: Sequence[int], checks: Sequence[Check], deadline: float) -> dict[int, CheckResult]:
+        """The results of the checks with these numbers."""
         fresh, again = deque(numbers), deque[int]()
-        verdicts: dict[int, Verdict] = {}
-        while len(verdicts) < len(numbers):
+        results: dict[int, CheckResult] = {}
+        while len(results) < len(numbers):
             self._hire(len(fresh) + len(again))
             for worker in [w for w in self._workers if not w.checks]:
                 count = min(len(fresh), BATCH, 1 + len(fresh) // (2 * self.size))
-                batch, seconds = [fresh.popleft() for _ in range(count)], deadline * FIRST_TRY
+                batch, share = [fresh.popleft() for _ in range(count)], FIRST_TRY
                 if not batch and again:
-                    batch, seconds = [again.popleft()], deadline * (1 - FIRST_TRY)
-                if batch and not worker.give(batch, tasks, seconds):
+                    batch, share = [again.popleft()], 1 - FIRST_TRY
+                if batch and not worker.give(batch, checks, deadline, share):
                     fresh.extendleft(reversed(batch))
                     self._dismiss(worker)
             for worker in self._until_news():
-                if self._hear(worker, verdicts) and worker.due_at > time.monotonic():
+                if self._hear(worker, results) and worker.due_at > time.monotonic():
                     continue
                 self._dismiss(worker)
                 lost = worker.checks.popleft()
@@ -175,8 +193,8 @@ class VerifyPool:
                     again.append(lost)
                 else:  # a killed one had at least its seconds
                     late = time.monotonic() - worker.since >= worker.seconds
-                    verdicts[lost] = Verdict(0.0, "timeout" if late else "crash")
-        return verdicts
+                    results[lost] = CheckResult(0.0, "timeout" if late else "crash")
+        return results
 
     def _hire(self, open_checks: int) -> None:
         """Start as many workers as the open checks can use."""
@@ -194,14 +212,14 @@ class VerifyPool:
         heard = wait([w.conn for w in busy], max(0.0, min(w.due_at for w in busy) - time.monotonic()))
         return [w for w in busy if w.conn in heard or w.due_at <= time.monotonic()]
 
-    def _hear(self, worker: _Worker, verdicts: dict[int, Verdict]) -> bool:
+    def _hear(self, worker: _Worker, results: dict[int, CheckResult]) -> bool:
         """Take the worker's answers as they stand in the socket; False if it died before its last."""
         try:
             while worker.checks and worker.conn.poll():
                 reply = json.loads(worker.conn.recv_bytes())
                 if "fatal" in reply:
                     raise _reward_error(reply["fatal"])
-                verdicts[worker.checks.popleft()] = Verdict(reply["score"], reply["outcome"])
+                results[worker.checks.popleft()] = CheckResult(reply["score"], reply["outcome"], reply["found"])
                 worker.since = time.monotonic()
         except (EOFError, OSError):
             return False
@@ -252,4 +270,4 @@ def _reward_error(message: str) -> Exception:
     return RewardError(message)
 
 
-__all__ = ["Kind", "Outcome", "Task", "Verdict", "VerifyPool", "close_pools", "shared_pool"]
+__all__ = ["Check", "CheckResult", "Kind", "Outcome", "VerifyPool", "close_pools", "shared_pool"]

@@ -2,15 +2,17 @@
 
 ``python -P verifier_worker.py KIND FD PACKED``, the *source*, imports the checker once and forks a worker for every
 socket that comes through FD; PACKED is the file of `p2o.base.packed`. A worker reads ``{"seconds": CPU seconds per
-check, "tasks": [task, …]}`` and answers each task with ``{"score": float, "outcome": Outcome}``, or with
-``{"fatal": sentence}``.
+check, "checks": [check, …]}`` and answers each check with ``{"score": float, "outcome": Outcome, "found": text or
+null}``, or with ``{"fatal": sentence}``.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import math
 import os
+import re
 import resource
 import signal
 import socket
@@ -21,16 +23,18 @@ from functools import lru_cache
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-Kind = Literal["math", "reasoning_gym"]
+Kind = Literal["math", "reasoning_gym", "pattern"]
 Outcome = Literal["checked", "unreadable", "failed", "timeout", "crash"]
-Task = Mapping[str, Any]
+Check = Mapping[str, Any]
 """JSON-able. math: ``{"golds": [str, …], "text": str | None}``, where text None asks whether the golds can be
-read; reasoning_gym: ``{"dataset": str, "entry": str (see `pack_json`), "answer": str}``."""
+read; reasoning_gym: ``{"dataset": str, "entry": str (see `pack_json`), "answer": str}``; pattern: ``{"pattern": str,
+"text": str}``, which looks for group 1 of the last match."""
 
 MEMORY_BYTES = 4 << 30  # address space of a worker: 9^9^9 would else fill the machine before its deadline
 READY = "ready"
 
-Checker = Callable[[Task], tuple[float, Outcome]]
+Checker = Callable[[Check], tuple[float, Outcome, str | None]]
+"""Returns score, outcome and the text that was found."""
 
 
 class _FatalError(Exception):
@@ -65,18 +69,18 @@ def _math_checker() -> Checker:
                 return parsed
         return read(gold)
 
-    def check(task: Task) -> tuple[float, Outcome]:
-        golds = [read_gold(gold) for gold in task["golds"]]
-        if task["text"] is None:
-            return (1.0, "checked") if all(map(readable, golds)) else (0.0, "unreadable")
-        answer = read(task["text"])
+    def verify_math(check: Check) -> tuple[float, Outcome, None]:
+        golds = [read_gold(gold) for gold in check["golds"]]
+        if check["text"] is None:
+            return (1.0, "checked", None) if all(map(readable, golds)) else (0.0, "unreadable", None)
+        answer = read(check["text"])
         if any(verify(gold, answer, timeout_seconds=None) for gold in golds):
-            return 1.0, "checked"
-        return 0.0, ("checked" if readable(answer) else "unreadable")
+            return 1.0, "checked", None
+        return 0.0, ("checked" if readable(answer) else "unreadable"), None
 
     for gold, answer in WARM_UP:
-        check({"golds": [gold], "text": f"\\boxed{{{answer}}}"})
-    return check
+        verify_math({"golds": [gold], "text": f"\\boxed{{{answer}}}"})
+    return verify_math
 
 
 def _gym_checker() -> Checker:
@@ -87,12 +91,30 @@ def _gym_checker() -> Checker:
     scorer = lru_cache(maxsize=None)(get_score_answer_fn)
     unpack_json = runpy.run_path(sys.argv[3])["unpack_json"]
 
-    def check(task: Task) -> tuple[float, Outcome]:
-        if task["dataset"] not in DATASETS:
-            raise _FatalError(f"reasoning-gym has no data set {task['dataset']!r}, so nothing can score for it")
-        return float(scorer(task["dataset"])(task["answer"], unpack_json(task["entry"]))), "checked"
+    def score_gym(check: Check) -> tuple[float, Outcome, None]:
+        if check["dataset"] not in DATASETS:
+            raise _FatalError(f"reasoning-gym has no data set {check['dataset']!r}, so nothing can score for it")
+        score = float(scorer(check["dataset"])(check["answer"], unpack_json(check["entry"])))
+        return (score, "checked", None) if math.isfinite(score) else (0.0, "failed", None)
 
-    return check
+    return score_gym
+
+
+def _pattern_checker() -> Checker:
+    compiled = lru_cache(maxsize=None)(lambda pattern: re.compile(pattern, re.DOTALL))
+
+    def find(check: Check) -> tuple[float, Outcome, str | None]:
+        found = compiled(check["pattern"]).findall(check["text"])
+        return 1.0, "checked", (found[-1].strip() or None) if found else None
+
+    return find
+
+
+CHECKERS: Mapping[str, Callable[[], Checker]] = {
+    "math": _math_checker,
+    "reasoning_gym": _gym_checker,
+    "pattern": _pattern_checker,
+}
 
 
 _DENIED = (
@@ -117,7 +139,7 @@ def _serve(kind: str, descriptor: int) -> None:
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     try:
-        check = _math_checker() if kind == "math" else _gym_checker()
+        checker = CHECKERS[kind]()
     except ImportError as error:
         door.send(str(error).encode())
         return
@@ -132,36 +154,36 @@ def _serve(kind: str, descriptor: int) -> None:
         pid = os.fork()
         if pid == 0:
             door.close()
-            _work(Connection(descriptors[0]), check)
+            _work(Connection(descriptors[0]), checker)
             os._exit(0)
         os.close(descriptors[0])
         door.send(str(pid).encode())
 
 
-def _work(conn: Connection[Any, Any], check: Checker) -> None:
-    """A worker: read tasks and write verdicts until the other end of the socket is closed."""
+def _work(conn: Connection[Any, Any], checker: Checker) -> None:
+    """A worker: reads checks and writes results until the other end of the socket is closed."""
     sys.addaudithook(_deny)
     while True:
         try:
             batch = json.loads(conn.recv_bytes())
-            for task in batch["tasks"]:
+            for check in batch["checks"]:
                 # The system ends this process at the deadline, whatever code it is in, and with nobody left to watch.
                 signal.setitimer(signal.ITIMER_PROF, batch["seconds"])
-                reply = _verdict(task, check)
+                reply = _result(check, checker)
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 conn.send_bytes(json.dumps(reply).encode())
         except (EOFError, OSError):
             return
 
 
-def _verdict(task: Task, check: Checker) -> dict[str, Any]:
+def _result(check: Check, checker: Checker) -> dict[str, Any]:
     try:
-        score, outcome = check(task)
+        score, outcome, found = checker(check)
     except _FatalError as error:
         return {"fatal": str(error)}
     except Exception:  # whatever a checker raises on a model's text, the answer is wrong
-        return {"score": 0.0, "outcome": "failed"}
-    return {"score": score, "outcome": outcome}
+        score, outcome, found = 0.0, "failed", None
+    return {"score": score, "outcome": outcome, "found": found}
 
 
 if __name__ == "__main__":
