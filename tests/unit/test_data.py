@@ -16,8 +16,19 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from p2o.base.packed import pack_json, unpack_json
-from p2o.data import DataColumns, load_rows, load_samples, sample_of, stable_id, to_dataset
+from p2o.data import (
+    DataColumns,
+    check_prompts,
+    load_rows,
+    load_samples,
+    sample_of,
+    stable_id,
+    to_dataset,
+    with_sample_ids,
+)
+from p2o.data.row import numbered
 from p2o.errors import DataError
+from p2o.runs.building import held_out
 
 
 def write(path: Path, rows: list[Any]) -> str:
@@ -80,7 +91,8 @@ def test_verl_parquet_is_recognised_by_its_columns(tmp_path: Path) -> None:
     samples = load_samples(str(path))
     assert [sample.id for sample in samples] == ["sums:train:0", "sums:train:1", "sums:train:2"]
     assert samples[1].answer == "2"
-    assert samples[1].columns["answers"] == ["2", "2.0"]
+    assert samples[1].answers == samples[1].columns["right_answers"] == ["2", "2.0"]
+    assert samples[1].question == "1 + 1"
     assert [message["role"] for message in samples[1].messages] == ["system", "user"]
 
 
@@ -121,14 +133,94 @@ def test_given_ids_are_text_and_must_be_unique(tmp_path: Path) -> None:
     rows = [{**row, "id": n} for n, row in enumerate(ROWS)]
     assert [s.id for s in load_samples(write(tmp_path / "rows.jsonl", rows))] == list("01234")
     rows[4]["id"] = 1
-    with pytest.raises(DataError, match=r"rows 2 and 5 of .* have the same id '1'"):
+    with pytest.raises(DataError, match=r"rows 2 and 5 of .* have the same id '1' and differ"):
         load_samples(write(tmp_path / "twice.jsonl", rows))
+    rows = [{**row, "sample_id": 10 + n, "id": 0} for n, row in enumerate(ROWS)]
+    assert [s.id for s in load_samples(write(tmp_path / "own.jsonl", rows))] == ["10", "11", "12", "13", "14"]
 
 
-def test_identical_rows_are_left_out_with_a_warning(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="2 rows repeat"):
-        samples = load_samples(write(tmp_path / "rows.jsonl", [*ROWS, ROWS[0], ROWS[1]]))
-    assert len(samples) == len(ROWS)
+def test_rows_that_repeat_are_kept_under_numbered_ids(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="3 rows repeat"):
+        samples = load_samples(write(tmp_path / "rows.jsonl", [*ROWS, ROWS[0], ROWS[1], ROWS[0]]))
+    first, second = samples[0].id, samples[1].id
+    assert [s.id for s in samples[5:]] == [f"{first}#2", f"{second}#2", f"{first}#3"]
+    assert samples[5].messages == samples[0].messages
+    given = [{**ROWS[0], "id": 7}, {**ROWS[0], "id": 7}, {**ROWS[1], "id": "7#2"}]
+    with pytest.warns(UserWarning, match="1 rows repeat"):
+        ids = [s.id for s in load_samples(write(tmp_path / "given.jsonl", given))]
+    assert len(set(ids)) == 3
+    assert ids[:2] == ["7", "7#2"]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "a#2", "a#3", "a#2#2"]), max_size=12))
+def test_numbered_ids_are_unique_and_begin_with_their_own(ids: list[str]) -> None:
+    made = numbered(ids)
+    assert len(set(made)) == len(ids)
+    assert all(new.startswith(old) for new, old in zip(made, ids, strict=True))
+    assert made[:1] == ids[:1]
+
+
+PARTS = [{"type": "text", "text": "1 + "}, {"type": "text", "text": "1?", "image": None}]
+
+
+def test_content_as_parts_is_its_text(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": [{"role": "system", "content": "Add."}, {"role": "user", "content": PARTS}], "answer": "2"},
+        {"prompt": [{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 1?"}], "answer": "3"},
+    ]
+    parts, text = load_samples(write(tmp_path / "rows.jsonl", rows), columns=DataColumns(prompt_prefix="Q: "))
+    assert parts.messages == text.messages
+    assert parts.question == "Q: 1 + 1?"
+    assert len(to_dataset([parts, text])) == 2
+    row = {"prompt": rows[0]["prompt"], "answer": "2", "sample_id": 5}
+    assert sample_of(row).question == "1 + 1?"
+    assert sample_of(row).id == "5"
+
+
+@pytest.mark.parametrize("part", [{"type": "image", "image": "x.png"}, {"type": "image_url"}, {"type": "audio"}, {}])
+def test_pictures_are_refused_with_one_sentence(tmp_path: Path, part: dict[str, Any]) -> None:
+    prompt = [{"role": "user", "content": [part, {"type": "text", "text": "What is it?"}]}]
+    with pytest.raises(DataError, match=r"a message in row 1 of .* has a part of type .*trl\.GRPOTrainer"):
+        load_samples(write(tmp_path / "rows.jsonl", [{"prompt": prompt, "answer": "2"}]))
+    with pytest.raises(DataError, match=r"sample 'a' has a part that is no text"):
+        check_prompts([sample_of({"prompt": prompt, "sample_id": "a"})])
+    with pytest.raises(DataError, match="has pictures in its column 'image'"):
+        load_rows(write(tmp_path / "column.jsonl", [{**ROWS[0], "image": "x.png"}]))
+
+
+def test_prompts_without_a_user_message_are_refused() -> None:
+    check_prompts([sample_of({"prompt": "a plain text"}), sample_of({"prompt": [{"role": "user", "content": PARTS}]})])
+    with pytest.raises(DataError, match="sample 's' has no user message for a template"):
+        check_prompts([sample_of({"prompt": [{"role": "system", "content": "x"}], "sample_id": "s"})])
+
+
+def test_a_users_data_set_gets_unique_ids_of_text() -> None:
+    rows = [{"prompt": "1?", "x": 1}, {"prompt": "2?", "x": 2}, {"prompt": "1?", "x": 3}]
+    made = with_sample_ids(datasets.Dataset.from_list(rows))
+    first = sample_of(rows[0]).id
+    assert made["sample_id"][:] == [first, sample_of(rows[1]).id, f"{first}#2"]
+    assert made["x"][:] == [1, 2, 3]
+    numeric = with_sample_ids(datasets.Dataset.from_list([{**row, "sample_id": n} for n, row in enumerate(rows)]))
+    assert numeric["sample_id"][:] == ["0", "1", "2"]
+    again = with_sample_ids(numeric)
+    assert again is numeric
+    floats = with_sample_ids(datasets.Dataset.from_list([{"prompt": "1?", "sample_id": 0.5}]))
+    assert floats["sample_id"][:] == ["0.5"]
+    with pytest.raises(DataError, match="two rows of the data set have the same sample_id '7' and differ"):
+        with_sample_ids(datasets.Dataset.from_list([{**row, "sample_id": 7} for row in rows]))
+
+
+def test_a_users_own_columns_are_kept(tmp_path: Path) -> None:
+    row = {**ROWS[1], "answers": ["A", "B"], "completion": "x", "completion_ids": [1]}
+    (sample,) = load_samples(write(tmp_path / "rows.jsonl", [row]))
+    assert sample.answers == ["2"]
+    assert sample.columns == {"level": 1, "answers": ["A", "B"], "completion": "x", "completion_ids": [1]}
+
+
+def test_held_out_data_is_compared_by_its_content_not_by_its_ids(tmp_path: Path) -> None:
+    train = load_samples(write(tmp_path / "a.jsonl", [{**row, "id": n} for n, row in enumerate(ROWS[:3])]))
+    test = load_samples(write(tmp_path / "b.jsonl", [{**row, "id": n} for n, row in enumerate(ROWS[2:])]))
+    assert [s.question for s in held_out(test, train, "b.jsonl")] == ["3 + 3?", "4 + 4?"]
 
 
 TEXT = st.text(min_size=1, max_size=20)
@@ -161,6 +253,12 @@ def test_to_dataset_fills_columns_that_only_some_samples_have_and_refuses_mixed_
     mixed = [{**ROWS[0], "extra": 1}, {**ROWS[1], "extra": {"a": "b"}}]
     with pytest.raises(DataError, match="column 'extra' mixes types"):
         to_dataset(load_samples(write(tmp_path / "b.jsonl", mixed)))
+    huge = [{**ROWS[0], "seed": 2**70}]
+    with pytest.raises(DataError, match="column 'seed' holds integers beyond 64 bits"):
+        to_dataset(load_samples(write(tmp_path / "c.jsonl", huge)))
+    halves = [{**ROWS[0], "note": "\ud800"}]
+    with pytest.raises(DataError, match="column 'note' holds text that is not valid Unicode"):
+        to_dataset(load_samples(write(tmp_path / "d.jsonl", halves)))
 
 
 def test_sample_of_takes_rows_of_other_data_sets() -> None:
@@ -184,6 +282,10 @@ GOOD = {"prompt": "1?", "answer": "1"}
         ({"prompt": 5, "answer": "1"}, "the prompt in row 2 .* neither text nor a list"),
         ({"prompt": [{"role": "bot", "content": "x"}], "answer": "1"}, "a message in row 2 of"),
         ({"prompt": [{"role": "user", "content": ["x"]}], "answer": "1"}, "a message in row 2 of"),
+        ({"prompt": [{"role": "user"}], "answer": "1"}, "a message in row 2 of"),
+        ({"prompt": [{"role": "user", "content": []}], "answer": "1"}, "row 2 of .* has no user message"),
+        ({"prompt": "\udc00?", "answer": "1"}, "the prompt in row 2 of .* is not valid Unicode"),
+        ({"prompt": "2?", "answer": "\udc00"}, "the answer in row 2 of .* is not valid Unicode"),
         ({"prompt": [{"role": "system", "content": "x"}], "answer": "1"}, "row 2 of .* has no user message"),
         ("text", "row 2 of .* is not a JSON object"),
     ],
@@ -202,6 +304,9 @@ def test_bad_sources_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "rows.jsonl", ROWS)
     Path("empty.jsonl").write_text("\n")
+    Path("empty.json").write_text("[]")
+    parquet.write_table(pyarrow.table({"prompt": pyarrow.array([], pyarrow.string())}), "empty.parquet")
+    Path("deep.jsonl").write_text("[" * 100_000 + "\n")
     Path("broken.jsonl").write_text('{"prompt": "1?", "answer": "1"}\n\n{"prompt": \n')
     Path("broken.parquet").write_text("no parquet")
     Path("binary.jsonl").write_bytes(b"\xff\xfe\x00")
@@ -213,6 +318,9 @@ def test_bad_sources_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("missing.jsonl", None, "there is no file missing.jsonl"),
         ("./missing", None, "there is no data set ./missing"),
         ("empty.jsonl", None, "empty.jsonl holds no rows"),
+        ("empty.json", None, "empty.json holds no rows"),
+        ("empty.parquet", None, "empty.parquet holds no rows"),
+        ("deep.jsonl", None, "line 1 of deep.jsonl is not valid JSON"),
         ("broken.jsonl", None, "line 3 of broken.jsonl is not valid JSON"),
         ("broken.parquet", None, "cannot be read as parquet"),
         ("binary.jsonl", None, "cannot be read as text"),

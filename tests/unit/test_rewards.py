@@ -190,8 +190,8 @@ def test_a_custom_format_is_compared_as_told() -> None:
 
 
 def test_one_of_several_right_answers_is_enough() -> None:
-    assert one("boxed", r"\boxed{7}", "42", answers=["42", "7"]).reward == 1
-    assert one("exact", "7", "42", answers=["42", "7"]).reward == 1
+    assert one("boxed", r"\boxed{7}", "42", right_answers=["42", "7"]).reward == 1
+    assert one("exact", "7", "42", right_answers=["42", "7"]).reward == 1
 
 
 def test_a_sample_without_an_answer_is_refused() -> None:

@@ -43,6 +43,22 @@ def test_template_without_user_message_is_refused():
         apply_template("Think.", [{"role": "system", "content": "x"}])
 
 
+def test_the_template_stands_in_the_first_text_part():
+    image, text = {"type": "image", "image": "x"}, {"type": "text", "text": "What?"}
+    chat = [{"role": "user", "content": [image, text, {"type": "text", "text": "Why?"}]}]
+    (applied,) = apply_template("Think.", chat)
+    assert applied["content"] == [
+        image,
+        {"type": "text", "text": "Think.\n\nWhat?"},
+        {"type": "text", "text": "Why?"},
+    ]
+    assert chat[0]["content"][1] is text
+    assert text["text"] == "What?"
+    (alone,) = apply_template("Think.", [{"role": "user", "content": [image]}])
+    assert alone["content"] == [{"type": "text", "text": "Think."}, image]
+    assert apply_template("", chat) == chat
+
+
 def test_plain_text_prompts():
     assert apply_to_prompt("Think.", "3 + 3?") == "Think.\n\n3 + 3?"
     assert apply_to_prompt("", "3 + 3?") == "3 + 3?"

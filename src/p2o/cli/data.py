@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluation_set(args: argparse.Namespace, out: Path | None) -> int:
-    from ..data import nearest
+    from ..base.spelling import nearest
     from ..data.evaluation_sets import EVAL_SETS, draws, eval_to
 
     if args.name not in EVAL_SETS:

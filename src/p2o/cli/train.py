@@ -56,12 +56,12 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
     from ..runs.run_directory import Run
 
     resolved = recipe.to_yaml()  # as it was asked for: libraries fill in settings of their own
+    held_out = HeldOut(recipe)  # before the model: a mistake in the data shows at once
     trainer = trainer_of(recipe)
     main = trainer.accelerator.is_main_process
     if main:
         write_text(run_dir / "config.yaml", resolved)
         console.print(f"p2o train {recipe.name} → {run_dir}" + (f", resumed from {checkpoint}" if checkpoint else ""))
-    held_out = HeldOut(recipe)
     started = time.perf_counter()
     own = run_dir / "p2o"
     before = Run(run_dir).before if checkpoint else held_out.evaluate(trainer)[0]

@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Message = Mapping[str, Any]
-"""A chat message: ``{"role": "system" | "user" | "assistant", "content": str}``."""
+"""A chat message: ``{"role": "system" | "user" | "assistant" | …, "content": C}``, where C is a text, or a list of
+parts ``{"type": "text", "text": str}``."""
+
+
+def content_text(content: Any) -> str:
+    """The text of a message's content: of a list its text parts, put together as chat templates do; "" for None."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(str(part.get("text") or "") for part in content if part.get("type") == "text")
+
+
+RIGHT_ANSWERS = "right_answers"
+"""Column of a sample with several right answers; it holds all of them."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +37,14 @@ class Sample:
     """Where it was read from ("row 3 of train.jsonl"), for messages."""
 
     @property
+    def answers(self) -> list[str]:
+        """All right answers; none where the task has none."""
+        return list(self.columns.get(RIGHT_ANSWERS) or ([] if self.answer is None else [self.answer]))
+
+    @property
     def question(self) -> str:
         """The text of the last user message."""
-        return next((str(m["content"]) for m in reversed(self.messages) if m["role"] == "user"), "")
+        return next((content_text(m["content"]) for m in reversed(self.messages) if m["role"] == "user"), "")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ MIN_WEIGHT = 1e-6
 def apply_template(template: str, messages: Sequence[Message]) -> list[dict[str, Any]]:
     """T(x, z): the template, a blank line, then the user's text, in the last user message.
 
-    The system message and earlier turns stay as they are; "" is the bare prompt.
+    Where that message is a list of parts, the text is its first text part. The system message and earlier turns stay
+    as they are; "" is the bare prompt.
 
     Raises:
         ValueError: there is no user message.
@@ -29,9 +30,21 @@ def apply_template(template: str, messages: Sequence[Message]) -> list[dict[str,
         return applied
     for message in reversed(applied):
         if message["role"] == "user":
-            message["content"] = f"{template.strip()}\n\n{message['content']}"
+            message["content"] = _in_front(template.strip(), message["content"])
             return applied
     raise ValueError("a template needs a user message to stand in front of")
+
+
+def _in_front(template: str, content: Any) -> Any:
+    """The template in front of a message's content (see `Message`)."""
+    if isinstance(content, str):
+        return f"{template}\n\n{content}"
+    parts = [dict(part) for part in content]
+    first = next((part for part in parts if part.get("type") == "text"), None)
+    if first is None:
+        return [{"type": "text", "text": template}, *parts]
+    first["text"] = f"{template}\n\n{first['text']}"
+    return parts
 
 
 def apply_to_prompt(template: str, prompt: str | Sequence[Message]) -> str | list[dict[str, Any]]:

@@ -12,11 +12,10 @@ verl's parquet files are recognised by their columns: without an answer column, 
 ``reward_model["ground_truth"]`` (text, or a mapping with ``target``: one or several right answers).
 """
 
-from ..base.spelling import nearest
 from .columns import DEFAULT_COLUMNS, FALLBACK_PROMPT_COLUMNS, RESERVED, DataColumns, Row
 from .load import load_rows, load_samples
-from .row import stable_id
-from .trl_dataset import sample_of, to_dataset
+from .row import content_id, stable_id
+from .trl_dataset import check_prompts, sample_of, to_dataset, with_sample_ids
 
 __all__ = [
     "DEFAULT_COLUMNS",
@@ -24,10 +23,12 @@ __all__ = [
     "RESERVED",
     "DataColumns",
     "Row",
+    "check_prompts",
+    "content_id",
     "load_rows",
     "load_samples",
-    "nearest",
     "sample_of",
     "stable_id",
     "to_dataset",
+    "with_sample_ids",
 ]

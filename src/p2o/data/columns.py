@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 Row = dict[str, Any]
+"""One row of a source, by column."""
 
 FALLBACK_PROMPT_COLUMNS = ("question", "problem")
 """Taken in this order where there is no column ``prompt`` and none was named."""
 
 RESERVED = (
     "prompts",
-    "completion",
     "completions",
-    "completion_ids",
     "trainer_state",
     "log_extra",
     "log_metric",
 )
-"""Names that TRL itself passes to reward functions; no column may have them."""
+"""Names that TRL itself passes to reward functions; no column may have them. (It leaves out ``completion`` and
+``completion_ids`` by itself.)"""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class DataColumns:
     """Which columns make a sample, and what is done to the prompt."""
 
     prompt_column: str = "prompt"
-    """Text (becomes one user message) or chat messages. See FALLBACK_PROMPT_COLUMNS."""
+    """Text (becomes one user message), or chat messages, whose contents are text or lists of text parts. See
+    FALLBACK_PROMPT_COLUMNS."""
     answer_column: str = "answer"
     """Text or number; a list holds several right answers."""
     id_column: str | None = None
-    """None: ``id`` if all rows have one, else verl's index if unique, else a hash of messages and answer."""
+    """None: ``sample_id`` or ``id`` if all rows have one, else verl's index if unique, else a hash of messages and
+    answer. Ids are text: 7 becomes "7"."""
     system_prompt: str | None = None
     """Put in front of prompts that have no system message."""
     prompt_prefix: str = ""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .paper_rows import Row, as_row, as_text, read_source, write_rows
+from .columns import Row
+from .paper_rows import as_row, as_text, read_source, write_rows
 
 FEW = 100
 """Sets with fewer items are evaluated by the mean of `MANY_DRAWS` samples, larger ones greedily (the paper)."""

@@ -31,13 +31,13 @@ def from_json(path: Path) -> list[Row]:
     for number, line in lines:
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             number = number or getattr(error, "lineno", 0)
-            raise DataError(f"line {number} of {path} is not valid JSON ({error}); mend or drop it") from None
+            raise DataError(f"line {number} of {path} is not valid JSON ({error}); fix or drop it") from None
         rows.extend(value if whole else [value])
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise DataError(f"row {number} of {path} is not a JSON object with columns")
+            raise DataError(f"row {number} of {path} is not a JSON object with columns; fix or drop it")
     return rows
 
 

@@ -5,50 +5,55 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ..core.samples import Sample
+from ..base.text import clean_text
+from ..core.samples import RIGHT_ANSWERS, Sample
 from ..errors import DataError
 from .columns import DEFAULT_COLUMNS, RESERVED, DataColumns, Row, prompt_column_of
-from .row import answers_of, given_ids, messages_of, prompted, stable_id
+from .row import PICTURES, answers_of, given_ids, messages_of, numbered, prompted, stable_id
 from .sources import read
 
 
 def load_samples(source: str, *, split: str | None = None, columns: DataColumns = DEFAULT_COLUMNS) -> list[Sample]:
-    """Read a source (see the table in `p2o.data`) into samples with unique ids.
+    """Reads a source (see the table in `p2o.data`) into samples with unique ids.
 
-    Raises DataError: one sentence with the source and the row (counted from 1, blank lines not).
+    Rows that repeat an earlier prompt and answer are kept, as TRL does: the second has the id of the first with
+    ``#2``, the third with ``#3``.
+
+    Raises:
+        DataError: the source cannot be read, or a row cannot be used; the sentence names the row (counted from 1,
+            blank lines left out).
     """
     rows = load_rows(source, split=split, columns=columns)
     prompt_column = prompt_column_of(rows, columns)
     chosen = range(len(rows))
     if columns.limit is not None and columns.limit < len(rows):
         chosen = sorted(random.Random(columns.seed).sample(chosen, columns.limit))  # type: ignore[assignment]
-    ids = given_ids(source, rows, columns)
-    samples: dict[str, Sample] = {}
-    places: dict[str, int] = {}
-    copies = 0
+    given = given_ids(source, rows, columns)
+    samples: list[Sample] = []
+    first: dict[str, tuple[int, str]] = {}
     for index in chosen:
         place = f"row {index + 1} of {source}"
         messages = messages_of(rows[index].get(prompt_column), place)
         answers = answers_of(rows[index], place, columns)
-        sample_id = stable_id(messages, answers) if ids is None else ids[index]
-        if sample_id in samples and ids is None:
-            copies += 1
-            continue
-        if sample_id in samples:
+        content = stable_id(messages, answers)
+        sample_id = content if given is None else given[index]
+        earlier, same = first.setdefault(sample_id, (index, content))
+        if content != same:
             raise DataError(
-                f"rows {places[sample_id] + 1} and {index + 1} of {source} have the same id {sample_id!r}; "
-                "mend one, or name another id_column"
+                f"rows {earlier + 1} and {index + 1} of {source} have the same id {sample_id!r} and differ; "
+                "fix one, or name another id_column"
             )
-        others = {k: v for k, v in rows[index].items() if k not in ("prompt", "answer", "answers", "sample_id")}
+        others = {k: v for k, v in rows[index].items() if k not in ("prompt", "answer", "sample_id")}
         if len(answers) > 1:
-            others["answers"] = answers
+            others[RIGHT_ANSWERS] = answers
         answer = answers[0] if answers else None
-        samples[sample_id] = Sample(sample_id, prompted(messages, columns), answer, others, place)
-        places[sample_id] = index
-    if copies:
-        warnings.warn(f"{source}: {copies} rows repeat an earlier prompt and answer; left out", stacklevel=2)
-    return list(samples.values())
+        samples.append(Sample(sample_id, prompted(messages, columns), answer, others, place))
+    if len(first) < len(samples):
+        repeats = f"{len(samples) - len(first)} rows repeat an earlier prompt and answer"
+        warnings.warn(clean_text(f"{source}: {repeats}; they are kept, with ids that end in #2, #3, …"), stacklevel=2)
+    return [replace(s, id=i) for s, i in zip(samples, numbered(s.id for s in samples), strict=True)]
 
 
 def load_rows(
@@ -63,7 +68,9 @@ def load_rows(
     Args:
         keep: read these columns alone (parquet and HF data sets; long ones fill the memory).
 
-    Raises DataError for a source that cannot be read, is empty, or lacks a column.
+    Raises:
+        DataError: the source cannot be read, holds no rows, lacks a column, or has one of pictures or with a name
+            that TRL needs for itself.
     """
     rows = read(source, split, keep)
     if not rows:
@@ -88,4 +95,10 @@ def load_rows(
     for name in RESERVED:
         if name in present:
             raise DataError(f"{source} has a column {name!r}, a name that TRL reserves; rename the column")
+    for name in PICTURES:
+        if any(row.get(name) for row in rows):
+            raise DataError(
+                f"{source} has pictures in its column {name!r}, and templates are for text alone; drop the column, or "
+                "train with trl.GRPOTrainer"
+            )
     return rows

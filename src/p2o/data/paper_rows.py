@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..base.text import one_line
 from ..errors import DataError
-from . import DataColumns, load_rows
-
-Row = dict[str, Any]
+from .columns import DataColumns, Row
+from .load import load_rows
 
 PREFIX = "Let's think step by step and output the final answer within \\boxed{}.\nQuestion: "
 """In front of every question, in training and evaluation (the reference's ``baseline_boxed``)."""
@@ -49,7 +49,7 @@ def write_rows(rows: Sequence[Row], folder: Path, stem: str) -> list[Path]:
     """Writes ``stem.jsonl`` and ``stem.parquet``: the same rows for `p2o train` and for verl.
 
     Raises:
-        DataError: the folder cannot be written.
+        DataError: the folder cannot be written, or a column holds values of several types.
     """
     import pyarrow
     from pyarrow import parquet
@@ -61,4 +61,6 @@ def write_rows(rows: Sequence[Row], folder: Path, stem: str) -> list[Path]:
         parquet.write_table(pyarrow.Table.from_pylist(list(rows)), table)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from error
+    except (pyarrow.ArrowException, OverflowError, UnicodeError) as error:
+        raise DataError(f"{table} cannot be written ({one_line(str(error))}); fix the columns of the source") from error
     return [jsonl, table]

@@ -22,7 +22,8 @@ from typing import Any
 
 from ..base.files import write_json
 from ..errors import DataError
-from .paper_rows import Row, as_row, as_text, read_source, write_rows
+from .columns import Row
+from .paper_rows import as_row, as_text, read_source, write_rows
 
 DEV_SIZE = 500
 SEED = 42

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..base.text import one_line
 from ..core.samples import Sample
 from ..errors import DataError
-from .row import stable_id
+from .row import content_id, numbered, stable_id
 
 
 def to_dataset(samples: Sequence[Sample]) -> Any:
     """The `datasets.Dataset` for TRL: ``prompt`` (messages), ``sample_id``, ``answer``, all other columns.
 
-    Raises DataError if a column holds values of several types.
+    Raises:
+        DataError: a column holds values of several types, integers beyond 64 bits or invalid text; names the column.
     """
     import datasets
     import pyarrow
@@ -26,16 +28,21 @@ def to_dataset(samples: Sequence[Sample]) -> Any:
     for name, values in table.items():
         try:
             pyarrow.array(values)
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"column {name!r} mixes types and cannot be kept ({reason}); drop or mend it") from None
+        except OverflowError:
+            raise DataError(f"column {name!r} holds integers beyond 64 bits; write them as text or drop it") from None
+        except UnicodeError:
+            raise DataError(f"column {name!r} holds text that is not valid Unicode; fix or drop it") from None
+        except pyarrow.ArrowException as error:
+            reason = one_line(str(error))
+            raise DataError(f"column {name!r} mixes types and cannot be kept ({reason}); fix or drop it") from None
     return datasets.Dataset.from_dict(table)
 
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
     """The sample of a row that came back from TRL: the inverse of `to_dataset`.
 
-    Rows of other data sets will do: a text prompt becomes a user message, a missing ``sample_id`` a hash.
+    Rows of other data sets will do: a text prompt becomes a user message, a missing ``sample_id`` a hash. The id is
+    text, whatever the column holds.
     """
     prompt, answer = row["prompt"], row.get("answer")
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -45,3 +52,48 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
         sample_id = stable_id(messages, [] if text is None else [text])
     others = {name: value for name, value in row.items() if name not in ("prompt", "answer", "sample_id")}
     return Sample(str(sample_id), messages, text, others)
+
+
+def with_sample_ids(dataset: Any) -> Any:
+    """A user's `datasets.Dataset` for TRL with a column ``sample_id`` of unique texts.
+
+    Ids that the data set brings become text; a row without one gets a hash of prompt and answer. Rows that repeat
+    are kept, as TRL does: the second has the id of the first with ``#2``, the third with ``#3``.
+
+    Raises:
+        DataError: two rows with the same id differ.
+    """
+    first: dict[str, str] = {}
+    samples = [sample_of(row) for row in dataset]
+    for sample in samples:
+        content = content_id(sample)
+        if first.setdefault(sample.id, content) != content:
+            raise DataError(f"two rows of the data set have the same sample_id {sample.id!r} and differ; fix one")
+    ids = numbered(sample.id for sample in samples)
+    if "sample_id" not in dataset.column_names:
+        return dataset.add_column("sample_id", ids)
+    return (
+        dataset if dataset["sample_id"][:] == ids else dataset.remove_columns("sample_id").add_column("sample_id", ids)
+    )
+
+
+def check_prompts(samples: Sequence[Sample]) -> None:
+    """Checks that a template can stand in front of every sample.
+
+    Raises:
+        DataError: a prompt holds a picture or another part that is no text, or it has no user message.
+    """
+    for sample in samples:
+        for message in sample.messages:
+            parts = message.get("content")
+            kinds = [part.get("type") for part in parts] if isinstance(parts, list) else []
+            if any(kind != "text" for kind in kinds):
+                raise DataError(
+                    f"the prompt of sample {sample.id!r} has a part that is no text, and templates are for text alone; "
+                    "drop the row, or use trl.GRPOTrainer"
+                )
+        if not any(message["role"] == "user" for message in sample.messages):
+            raise DataError(
+                f"the prompt of sample {sample.id!r} has no user message for a template to stand in front of; add one, "
+                "or use trl.GRPOTrainer"
+            )

@@ -18,11 +18,6 @@ DEADLINE = 10.0  # seconds a check may take
 RIGHT, WRONG = CheckResult(1.0, "checked"), CheckResult(0.0, "checked")
 
 
-def golds_of(sample: Sample) -> list[str]:
-    """The right answers of a sample: its answer, or all of them where the data set names several."""
-    return list(sample.columns.get("answers") or ([] if sample.answer is None else [sample.answer]))
-
-
 class AnswerReward:
     """1 for the right answer in the right format, else 0."""
 
@@ -35,7 +30,7 @@ class AnswerReward:
         Raises:
             RewardError: a sample has no right answer, or answers cannot be checked at all.
         """
-        golds = [golds_of(sample) for sample in samples]
+        golds = [sample.answers for sample in samples]
         for sample, gold in zip(samples, golds, strict=True):
             if not gold:
                 raise RewardError(f"reward {self.name!r} needs an answer, and sample {sample.id!r} has none")
@@ -90,7 +85,7 @@ def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: f
     """Raise DataError naming the first sample whose right answer cannot be read (see `Rule`)."""
     if compare == "text":
         return
-    golds = {gold: sample for sample in reversed(samples) for gold in golds_of(sample)}
+    golds = {gold: sample for sample in reversed(samples) for gold in sample.answers}
     unknown = [gold for gold in reversed(golds) if number(gold) is None]
     if compare == "math":
         readable = readable_answers(unknown, deadline)
@@ -126,7 +121,7 @@ class GymReward:
         checks = [self._check(answer, samples[i]) for i, answer in answers.items()]
         results = shared_pool("reasoning_gym").run(checks, self.deadline)
         for (i, answer), result in zip(answers.items(), results, strict=True):
-            scores[i] = judged(answer, golds_of(samples[i]), result, self.deadline)
+            scores[i] = judged(answer, samples[i].answers, result, self.deadline)
         return scores
 
     def _check(self, answer: str, sample: Sample) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..base.loading import load_function
-from ..data import nearest
+from ..base.spelling import nearest
 from ..errors import RewardError
 from .answer import DEADLINE, AnswerReward, GymReward
 from .function import TIMEOUT, FunctionReward

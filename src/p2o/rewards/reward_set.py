@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from ..core.hard import is_solved
-from ..core.samples import Sample
+from ..core.samples import Sample, content_text
 from ..data import sample_of
 from ..errors import RewardError
 from .answer import AnswerReward
@@ -110,4 +110,4 @@ def text_of(completion: Any) -> str:
     """The text of a completion as TRL hands it out: a string, or messages (their contents, joined)."""
     if isinstance(completion, str):
         return completion
-    return "\n".join(str(message.get("content") or "") for message in completion)
+    return "\n".join(content_text(message.get("content")) for message in completion)

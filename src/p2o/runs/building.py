@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.terminal import console
 from ..core.samples import Sample
-from ..data import DataColumns, load_samples, to_dataset
+from ..data import DataColumns, content_id, load_samples, to_dataset
 from ..errors import ConfigError, DataError
 from ..generation.models import resolve_model
 from ..reflectors.building import build_reflector
@@ -72,8 +72,8 @@ def held_out(samples: list[Sample], train: list[Sample], source: str) -> list[Sa
     Raises:
         DataError: none is left.
     """
-    known = {s.id for s in train}
-    kept = [s for s in samples if s.id not in known]
+    known = {content_id(s) for s in train}  # not their ids: two files may both count from 0
+    kept = [s for s in samples if content_id(s) not in known]
     if len(kept) < len(samples):
         console.print(f"{source}: {len(samples) - len(kept)} samples are in the training data too; left out")
     if not kept:

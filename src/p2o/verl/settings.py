@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_type_hints
 
 from ..base.coerce import coerce
+from ..base.spelling import nearest
 from ..core.distill import Distillation
 from ..core.evolve.budget import budget
-from ..data import nearest
 from ..errors import ConfigError
 from ..reflectors.settings import ReflectorSettings
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ...data import nearest
+from ...base.spelling import nearest
 from ...errors import ConfigError
 from ...runs.recipe import Recipe
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..samples import Sample
+from ..samples import Sample, content_text
 from .number_words import spellings
 
 
@@ -147,9 +147,8 @@ def leaks_answer(template: str, sample: Sample) -> bool:
 
 def _texts(sample: Sample) -> Iterable[str]:
     """All that is the sample's own: its messages (but the system's), answer, and columns of text."""
-    yield from (str(m["content"]) for m in sample.messages if m["role"] != "system")
-    if sample.answer:
-        yield sample.answer
+    yield from (content_text(m["content"]) for m in sample.messages if m["role"] != "system")
+    yield from sample.answers
     yield from (v for v in sample.columns.values() if isinstance(v, str))
 
 
