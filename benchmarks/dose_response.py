@@ -27,6 +27,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from p2o.base.markdown import table
+
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "dose-response.json"
 PICTURE = HERE.parent / "docs" / "images" / "dose-response.png"
@@ -117,19 +119,17 @@ def bare_success(world: str, path: Path, worlds: Path) -> float:
     return float(json.loads(file.read_text())["bare hard"]["percent_right_by_probability"]["mean"]) / 100
 
 
-def table(content: dict[str, Any]) -> str:
-    lines = [
-        "| bare success | live groups in the first step | " + " | ".join(f"{arm}: cost to 80 %" for arm in ARMS) + " |",
-        "|---|---|" + "---|" * len(ARMS),
-    ]
+def cost_table(content: dict[str, Any]) -> str:
+    lines = []
     for world, success in content["bare_success"].items():
         rows = [r for r in content["runs"] if r["world"] == world]
         if not rows:
             continue
         live = statistics.mean(r["live_groups_first_step"] for r in rows)
         cells = [_cell([r["cost"] for r in rows if r["arm"] == arm]) for arm in ARMS]
-        lines.append(f"| {100 * success:.2g} % | {100 * live:.0f} % | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([f"{100 * success:.2g} %", f"{100 * live:.0f} %", *cells])
+    head = ["bare success", "live groups in the first step", *(f"{arm}: cost to 80 %" for arm in ARMS)]
+    return table(head, lines)
 
 
 def _cell(costs: Sequence[float | None]) -> str:
@@ -214,9 +214,9 @@ def main() -> None:
         for future in made:
             content["runs"].append(future.result())
             RESULT.write_text(json.dumps(content) + "\n")
-            print(table(content), flush=True)
+            print(cost_table(content), flush=True)
     draw(content, PICTURE)
-    print(table(content))
+    print(cost_table(content))
 
 
 if __name__ == "__main__":

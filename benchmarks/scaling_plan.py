@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2o.base.markdown import table
 from p2o.runs.plan import Plan, make_plan
 from p2o.runs.recipe import load_recipe
 
@@ -57,7 +58,7 @@ def counted(run: Run, samples: int) -> Plan:
         return make_plan(load_recipe(RECIPE, ["--train", str(data), "--eval", "", "--test", "", *run.overrides]))
 
 
-def table(run: Run, plan: Plan, options: argparse.Namespace) -> list[str]:
+def hours_table(run: Run, plan: Plan, options: argparse.Namespace) -> list[str]:
     assert plan.generations_per_epoch is not None
     assert plan.prompt_steps is not None
     rollouts = plan.generations_per_epoch * plan.rollouts_per_generation
@@ -86,14 +87,13 @@ def table(run: Run, plan: Plan, options: argparse.Namespace) -> list[str]:
         f"{run.name}: {rollouts:,} rollouts an epoch in {plan.generations_per_epoch} generations, {plan.updates} "
         f"updates in {plan.epochs:g} epochs, {on_each} rollouts a generation on each GPU",
         "",
-        "| part of an epoch | rollouts | tokens | hours | share |",
-        "|---|---|---|---|---|",
     ]
-    for name, count, tokens, seconds in parts:
-        lines.append(
-            f"| {name} | {count:,.0f} | {tokens / 1e6:,.0f} M | {seconds / 3600:.1f} | {seconds / total:.0%} |"
-        )
-    lines.append(f"| all | | | {total / 3600:.1f} | |")
+    rows = [
+        (name, f"{count:,.0f}", f"{tokens / 1e6:,.0f} M", f"{seconds / 3600:.1f}", f"{seconds / total:.0%}")
+        for name, count, tokens, seconds in parts
+    ]
+    rows.append(("all", "", "", f"{total / 3600:.1f}", ""))
+    lines.append(table(("part of an epoch", "rollouts", "tokens", "hours", "share"), rows))
     memory = ", ".join(f"{name} {gb:.1f}" for name, gb in plan.memory_gb)
     engine = run.parameters * 2 / run.engine_gpus / 1e9
     lines += ["", f"GB on each GPU: {memory}; the engine's weights {engine:.1f}, and its cache", ""]
@@ -115,7 +115,7 @@ def main() -> None:
     options = parser.parse_args()
     print("Assumed:", ", ".join(f"{name} {value:g}" for name, value in vars(options).items()), end="\n\n")
     for run in RUNS:
-        print("\n".join(table(run, counted(run, options.samples), options)))
+        print("\n".join(hours_table(run, counted(run, options.samples), options)))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ import pytest
 from huggingface_hub import ModelCard
 
 from helpers import ALL_FOUR
+from p2o.base.markdown import fenced
 from p2o.cli.main import main
 from p2o.core.templates import PoolTemplate
 from p2o.generation.models import resolve_model
 from p2o.runs.export import is_hub_name, public_name
-from p2o.runs.model_card import fenced, pool_page
+from p2o.runs.model_card import pool_page
 
 QUESTION = [{"role": "user", "content": "What is 12 + 7?"}]
 

@@ -13,8 +13,9 @@ from p2o.analysis.compare.command import budget_settings
 from p2o.analysis.compare.figure import mean_curve
 from p2o.analysis.compare.results import RunResult
 from p2o.analysis.compare.summary import summarize
-from p2o.analysis.compare.table import markdown, rows_of
+from p2o.analysis.compare.table import rows_of
 from p2o.analysis.statistics import mean_success, paired_difference, two_way_bootstrap
+from p2o.base.markdown import table
 from p2o.cli.main import main
 from p2o.errors import ConfigError
 from p2o.runs.recipe import load_recipe
@@ -152,7 +153,7 @@ def test_a_summary_compares_with_grpo_at_equal_cost_on_one_group():
     rows = rows_of([theirs, ours], "grpo_equal", "hard")
     assert rows[2][0] == "p2o"
     assert "+83.3" in rows[2][rows[0].index("minus grpo_equal (95 %)")]
-    assert all(line.count("|") == len(rows[0]) + 1 for line in markdown(rows).splitlines())
+    assert all(line.count("|") == len(rows[0]) + 1 for line in table(rows[0], rows[1:]).splitlines())
 
 
 def test_bad_options_are_told_before_anything_is_trained(tmp_path, capsys):

@@ -80,7 +80,7 @@ def test_counts_of_the_paper_written_out(data: list[str]) -> None:
     assert p.evolution_rollouts / (p.rollouts * 0.9) == pytest.approx(0.37, abs=0.01)  # the paper's extra rollouts
     assert p.generated_tokens == (299_520 + 99_360) * 12_288
     text = "\n".join(plan_lines(p))
-    assert "39 generations, 29,952 rollouts of 5,000 samples (8 fill no generation and wait)" in text
+    assert "39 generations, 29,952 rollouts of 5,000 samples (8 are left over: they do not fill a generation)" in text
     assert "9, each at most 11,040 rollouts (300 dev samples, 37% of an epoch's)" in text
     x2 = plan("paper/deepscaler_5k_grpo_x2", *data)
     assert x2.rollouts == 2 * p.rollouts

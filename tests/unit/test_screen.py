@@ -18,7 +18,7 @@ from p2o.analysis.screen.measure import (
 from p2o.analysis.screen.verdict import judge_screen
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
 from p2o.core.samples import Rollout
-from p2o.runs.projection import Tokens, project
+from p2o.runs.estimate import RunCounts, Tokens, project
 
 
 def group(*rewards):
@@ -58,19 +58,19 @@ def test_reflector_failures_are_replies_without_a_usable_template():
 
 
 class Training:
-    num_train_epochs, num_generations, hard_min_count, dev_size = 3, 4, 10, 20
-    evolve_budget, skip_dead_rows = "100", True
+    hard_min_count, dev_size, evolve_budget, evolve_max_iterations, skip_dead_rows = 10, 20, "100", None, True
 
 
 def test_projection_by_hand():
     tokens = Tokens(10, 10, 20, 30)
-    p = project(Training, samples=100, hard=0.5, live=0.25, tokens=tokens)
+    run = RunCounts(1, 100, 4, 400, 400, 1, 3.0, 3, 1200)
+    p = project(Training, run, hard=0.5, live=0.25, tokens=tokens)
     group = 4 * (20 + 3 * 0.25 * 20)
     assert p.grpo_cost == 3 * 100 * group
     templated = 4 * (50 + 40 + 50 + 3 * 40)
     assert p.p2o_cost == p.grpo_cost + 2 * 50 * (templated - 4 * 20) + 2 * 100 * 50
     assert (p.grpo_rollouts, p.p2o_rollouts) == (1200, 1400)
-    few = project(Training, samples=100, hard=0.05, live=0.25, tokens=tokens)
+    few = project(Training, run, hard=0.05, live=0.25, tokens=tokens)
     assert few.p2o_cost == few.grpo_cost
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from ..base.markdown import fenced, table
 from ..base.terminal import percent
 from ..core.templates import PoolTemplate
 
@@ -69,20 +69,6 @@ class CardFacts:
     seconds: float | None
     versions: Mapping[str, str]
     pool: Sequence[PoolTemplate] = field(default_factory=tuple)
-
-
-def fenced(text: str) -> str:
-    """A text that a model wrote, as a block that it cannot end."""
-    longest = max(map(len, re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
 def model_card(facts: CardFacts) -> str:

@@ -7,15 +7,14 @@ it may be), prompts left out.
 from __future__ import annotations
 
 import importlib.util
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.cost import TRAINED_TOKEN_COST
-from ..core.evolve import budget
 from ..core.hard import dev_part_size
 from ..errors import ConfigError, DataError, ReflectorError
+from .estimate import RunCounts, count_run, evolution_count, evolution_rollouts
 from .memory import memory, model_shape
 
 if TYPE_CHECKING:
@@ -27,58 +26,46 @@ class PromptSteps:
     """What the evolutions may spend."""
 
     count: int
-    """Evolutions: one between two epochs, none after the last."""
+    """Evolutions of the run."""
     dev_size: int
+    """Samples in the dev part."""
     rollouts: int
     """Most rollouts of one."""
 
 
-@dataclass
-class Plan:
-    """What a recipe will do. Counts are over all processes."""
+@dataclass(frozen=True)
+class Plan(RunCounts):
+    """What a recipe will do."""
 
     name: str
-    processes: int
-    samples: int | None
-    """None: the data set is not on this machine."""
-    group: int
-    """K, rollouts of a sample."""
-    rollouts_per_generation: int
-    rollouts_per_update: int
-    generations_per_epoch: int | None
-    epochs: float
-    updates: int | None
-    rollouts: int | None
-    """Training rollouts of the whole run."""
     max_completion: int
+    """Longest completion, in tokens."""
     prompt_steps: PromptSteps | None
     """None: nothing is evolved."""
     scores_old: bool
     """Whether the old log-probs take a pass of their own."""
     memory_gb: list[tuple[str, float]]
+    """(part, GB on each GPU); empty when the model's size is not known."""
     engine_share: float | None
     """Share of a GPU's memory that vLLM takes beside that."""
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
     """What must be seen to before training."""
 
     @property
-    def samples_per_generation(self) -> int:
-        return self.rollouts_per_generation // self.group
-
-    @property
     def evolution_rollouts(self) -> int:
+        """Most rollouts of all evolutions."""
         return self.prompt_steps.count * self.prompt_steps.rollouts if self.prompt_steps else 0
 
     @property
     def generated_tokens(self) -> int | None:
-        """At most so many tokens are generated, evolutions included."""
+        """Most tokens that are generated, evolutions included."""
         if self.rollouts is None:
             return None
         return (self.rollouts + self.evolution_rollouts) * self.max_completion
 
     @property
     def cost(self) -> int | None:
-        """At most so many forward-equivalent tokens (see `p2o.core.cost`), without prompts and ratio pass."""
+        """Most forward-equivalent tokens (see `p2o.core.cost`), without prompts and ratio pass."""
         if self.rollouts is None:
             return None
         per_rollout = 1 + int(self.scores_old) + TRAINED_TOKEN_COST
@@ -94,59 +81,34 @@ def make_plan(recipe: Recipe) -> Plan:
     """
     training, notes = recipe.training, _machine_notes(recipe)
     processes = recipe.task.processes or training.world_size
-    group = training.num_generations
-    steps, accumulation = training.steps_per_generation, training.gradient_accumulation_steps
-    rollouts = training.per_device_train_batch_size * processes * steps
-    samples = count_samples(recipe, notes)
-    generations = None
-    updates = training.max_steps if training.max_steps > 0 else None
-    if samples is not None:
-        generations = samples * group // rollouts
-        if generations == 0:
-            raise ConfigError(
-                f"{samples} training samples do not fill one generation of {rollouts // group} "
-                f"({rollouts} rollouts in groups of {group}); take more data or a smaller batch"
-            )
-        # As in TRL: a generation feeds steps_per_generation micro-batches, num_iterations times.
-        per_epoch = math.ceil(generations * steps * training.num_iterations / accumulation)
-        updates = updates or math.ceil(training.num_train_epochs * per_epoch)
-    epochs = training.num_train_epochs
-    if generations and training.max_steps > 0:
-        epochs = training.max_steps / per_epoch
-    per_update = accumulation / steps / training.num_iterations * rollouts
+    run = count_run(training, processes, count_samples(recipe, notes))
+    if run.generations_per_epoch == 0:
+        raise ConfigError(
+            f"{run.samples} training samples do not fill one generation of {run.samples_per_generation} "
+            f"({run.rollouts_per_generation} rollouts in groups of {run.group}); take more data or a smaller batch"
+        )
+    every = training.steps_per_generation * training.num_iterations
     return Plan(
+        **vars(run),
         name=recipe.name,
-        processes=processes,
-        samples=samples,
-        group=group,
-        rollouts_per_generation=rollouts,
-        rollouts_per_update=training.per_device_train_batch_size * processes * accumulation,
-        generations_per_epoch=generations,
-        epochs=epochs,
-        updates=updates,
-        rollouts=None if generations is None or updates is None else round(updates * per_update),
         max_completion=training.max_completion_length or 0,
-        prompt_steps=_prompt_steps(recipe, samples, epochs, notes),
-        scores_old=bool(accumulation % (steps * training.num_iterations)),
+        prompt_steps=_prompt_steps(recipe, run, notes),
+        scores_old=bool(training.gradient_accumulation_steps % every),
         memory_gb=memory(recipe, processes),
         engine_share=training.vllm_gpu_memory_utilization if training.use_vllm else None,
         notes=notes,
     )
 
 
-def _prompt_steps(recipe: Recipe, samples: int | None, epochs: float, notes: list[str]) -> PromptSteps | None:
-    training = recipe.training
-    count = math.ceil(epochs) - 1
-    if training.method == "grpo" or count < 1:
+def _prompt_steps(recipe: Recipe, run: RunCounts, notes: list[str]) -> PromptSteps | None:
+    training, samples, count = recipe.training, run.samples, evolution_count(run.epochs)
+    if training.method == "grpo" or not count:
         return None
     if samples is not None and samples < training.hard_min_count:
         notes.append(f"nothing is ever evolved: {samples} samples, hard_min_count {training.hard_min_count}")
         return None
     dev = training.dev_size if samples is None else dev_part_size(samples, training.dev_size)
-    rollouts = budget(training.evolve_budget, dev)
-    if training.evolve_max_iterations is not None:
-        proposal = 2 * training.evolve_minibatch + dev
-        rollouts = min(rollouts, dev + training.evolve_max_iterations * training.evolve_parents * proposal)
+    rollouts = evolution_rollouts(training, dev)
     if rollouts < dev:
         raise ConfigError(
             f"evolve_budget {training.evolve_budget} does not pay for the bare prompt on {dev} dev samples; "
@@ -223,7 +185,7 @@ def plan_lines(plan: Plan) -> list[str]:
     else:
         seen = plan.generations_per_epoch * plan.samples_per_generation
         total = plan.generations_per_epoch * plan.rollouts_per_generation
-        rest = f" ({plan.samples - seen} fill no generation and wait)" if seen < plan.samples else ""
+        rest = f" ({plan.samples - seen} are left over: they do not fill a generation)" if seen < plan.samples else ""
         generations = f"{plan.generations_per_epoch:,} generations"
         say("an epoch", f"{generations}, {total:,} rollouts of {plan.samples:,} samples{rest}")
     if plan.updates is not None and plan.rollouts is not None:

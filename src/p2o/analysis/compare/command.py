@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ...base.files import read_json, write_json, write_text
+from ...base.markdown import table
 from ...base.terminal import console
 from ...errors import ConfigError
 from ...runs.building import rewards_of, samples_of
@@ -24,7 +25,7 @@ from .arms import COMMON, DEFAULT, P2O_IN_ALL, Arm, arms_of, settings_of
 from .figure import draw
 from .runs import ComparisonRun, Launcher, Runner
 from .summary import ArmSummary, reference_of, summarize
-from .table import markdown, rows_of, terminal_table
+from .table import rows_of, terminal_table
 
 BUDGETS = {"cost": "max_cost", "rollouts": "max_rollouts", "steps": "max_steps"}
 UNTIL_SPENT = 100_000
@@ -172,7 +173,7 @@ def _write(
     write_text(folder / "compare.json", json.dumps(content, indent=None, ensure_ascii=False) + "\n")
     rows = rows_of(summaries, reference, group)
     legend = "\n".join(f"- `{s.name}`: {s.what}" for s in summaries)
-    write_text(folder / "compare.md", f"{markdown(rows)}\n\n{legend}\n")
+    write_text(folder / "compare.md", f"{table(rows[0], rows[1:])}\n\n{legend}\n")
     label = f"held-out bare success{f', {group}' if group else ''} (%)"
     draw(summaries, label, [folder / "compare.png", folder / "compare.svg"])
     console.print(terminal_table(summaries, reference, f"{label}: {recipe.name}"))

@@ -33,11 +33,6 @@ def rows_of(arms: Sequence[ArmSummary], reference: str | None, group: str | None
     return rows
 
 
-def markdown(rows: Rows) -> str:
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def terminal_table(arms: Sequence[ArmSummary], reference: str | None, title: str) -> Table:
     """The columns that fit into 80 characters."""
     table = Table(title=title, title_justify="left")

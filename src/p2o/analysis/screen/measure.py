@@ -22,7 +22,7 @@ from ...core.samples import Rollout, Sample
 from ...core.states import GROUP_OUTCOMES, GroupOutcome, has_spread, outcome_of
 from ...core.templates import apply_template, make_pool, pool_to_json
 from ...generation.policies import LocalPolicy, Policy, reflector_with, rollout_fn, successes
-from ...runs.projection import Projection, Tokens, project
+from ...runs.estimate import Projection, Tokens, count_run, project
 from ...trl.display import EvolutionBar
 from ..evaluation import TemplateEffect, best_slots, template_effect
 from ..statistics import Interval, wilson_interval
@@ -146,7 +146,9 @@ def measure_screen(recipe: Recipe, policy: Policy, samples: Sequence[Sample], re
             templates = best_slots(held, pool, K, training.seed)
             result.gap, result.masked, under = _held_out(recipe, policy, rewards, held, templates)
             tokens = replace(tokens, templated_prompt=under[0], templated_completion=under[1])
-    result.projection = project(training, len(samples), result.hard.share, 1 - result.no_spread.share, tokens)
+    run = count_run(training, recipe.task.processes or training.world_size, len(samples))
+    if run.rollouts:
+        result.projection = project(training, run, result.hard.share, 1 - result.no_spread.share, tokens)
     return result
 
 

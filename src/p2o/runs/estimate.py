@@ -1,0 +1,148 @@
+"""How many rollouts and tokens a run takes, from its settings alone: pure arithmetic, for the plan and the screen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..core.cost import TRAINED_TOKEN_COST
+from ..core.evolve import budget
+from ..core.hard import dev_part_size
+
+if TYPE_CHECKING:
+    from ..trl.config import P2OConfig
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """Samples, rollouts and updates of a run, over all processes. None: the number of samples is not known."""
+
+    processes: int
+    samples: int | None
+    group: int
+    """K, rollouts of a sample."""
+    rollouts_per_generation: int
+    rollouts_per_update: int
+    generations_per_epoch: int | None
+    epochs: float
+    updates: int | None
+    rollouts: int | None
+    """Training rollouts of the whole run."""
+
+    @property
+    def samples_per_generation(self) -> int:
+        """Samples whose groups are drawn at a time."""
+        return self.rollouts_per_generation // self.group
+
+
+def count_run(training: P2OConfig, processes: int, samples: int | None) -> RunCounts:
+    """Counts a run as TRL makes it: a generation feeds ``steps_per_generation`` micro-batches, each ``num_iterations``
+    times. Nothing is trained when the samples do not fill one generation."""
+    group, iterations = training.num_generations, training.num_iterations
+    steps, accumulation = training.steps_per_generation, training.gradient_accumulation_steps
+    rollouts = training.per_device_train_batch_size * processes * steps
+    epochs, updates, generations = training.num_train_epochs, None, None
+    if training.max_steps > 0:
+        updates = training.max_steps
+    if samples is not None:
+        generations = samples * group // rollouts
+        per_epoch = math.ceil(generations * steps * iterations / accumulation)
+        if updates and per_epoch:
+            epochs = updates / per_epoch
+        else:
+            updates = math.ceil(epochs * per_epoch)
+    per_update = accumulation / steps / iterations * rollouts
+    return RunCounts(
+        processes=processes,
+        samples=samples,
+        group=group,
+        rollouts_per_generation=rollouts,
+        rollouts_per_update=training.per_device_train_batch_size * processes * accumulation,
+        generations_per_epoch=generations,
+        epochs=epochs,
+        updates=updates,
+        rollouts=None if generations is None or updates is None else round(updates * per_update),
+    )
+
+
+def evolution_count(epochs: float) -> int:
+    """Most evolutions of a run: one between two epochs, none after the last."""
+    return max(0, math.ceil(epochs) - 1)
+
+
+def evolution_rollouts(training: P2OConfig, dev_size: int) -> int:
+    """Most rollouts of one evolution with ``dev_size`` samples in the dev part."""
+    most = budget(training.evolve_budget, dev_size)
+    if training.evolve_max_iterations is None:
+        return most
+    proposal = 2 * training.evolve_minibatch + dev_size  # parent and child on the minibatch, the child on the dev part
+    return min(most, dev_size + training.evolve_max_iterations * training.evolve_parents * proposal)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Mean lengths in tokens. Without templated ones, those of the bare prompt are taken for them."""
+
+    prompt: float
+    completion: float
+    templated_prompt: float | None = None
+    templated_completion: float | None = None
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Rollouts and forward-equivalent tokens of a whole run. The first epoch's share of hard samples is held
+    throughout, so P²O's side is an upper estimate: what graduates costs no more."""
+
+    epochs: float
+    live: float
+    """Share of groups with spread on the bare prompt, which are all that GRPO trains."""
+    grpo_rollouts: float
+    grpo_cost: float
+    p2o_rollouts: float
+    p2o_cost: float
+
+    @property
+    def extra_rollouts(self) -> float:
+        """P²O's rollouts beyond GRPO's, as a share of GRPO's."""
+        return self.p2o_rollouts / self.grpo_rollouts - 1
+
+    @property
+    def extra_cost(self) -> float:
+        """P²O's cost beyond GRPO's, as a share of GRPO's."""
+        return self.p2o_cost / self.grpo_cost - 1
+
+
+def project(training: P2OConfig, run: RunCounts, hard: float, live: float, tokens: Tokens) -> Projection:
+    """What a run will cost against plain GRPO.
+
+    Args:
+        run: its counts; it draws some rollouts.
+        hard: share of hard samples.
+        live: share of groups with spread; only those are trained (``skip_dead_rows``).
+        tokens: measured lengths.
+    """
+    rollouts, K = run.rollouts or 0, run.group
+    hard_groups = hard * rollouts / run.epochs / K  # of an epoch
+    bare = tokens.prompt + tokens.completion
+    completion = tokens.templated_completion or tokens.completion
+    templated = (tokens.templated_prompt or tokens.prompt) + completion
+    group = K * (bare + TRAINED_TOKEN_COST * (live if training.skip_dead_rows else 1.0) * bare)
+    # A templated group is generated under T(x, z), scored under both prompts, and trained on x.
+    on_x = tokens.prompt + completion
+    templated_group = K * (templated + on_x + templated + TRAINED_TOKEN_COST * on_x)
+    evolutions, evolution = 0, 0
+    if hard_groups >= training.hard_min_count:
+        evolutions = evolution_count(run.epochs)
+        evolution = evolution_rollouts(training, dev_part_size(int(hard_groups), training.dev_size))
+    grpo = rollouts / K * group
+    return Projection(
+        epochs=run.epochs,
+        live=live,
+        grpo_rollouts=rollouts,
+        grpo_cost=grpo,
+        p2o_rollouts=rollouts + evolutions * evolution,
+        # Hard groups are almost all dead on the bare prompt: generated, but not trained.
+        p2o_cost=grpo + evolutions * (hard_groups * (templated_group - K * bare) + evolution * templated),
+    )
