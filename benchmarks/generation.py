@@ -27,7 +27,8 @@ import torch
 from p2o.core.templates import apply_template
 from p2o.data import load_samples
 from p2o.generation.efficient import efficient, new_cache, shared_prefixes
-from p2o.generation.policies import LocalPolicy
+from p2o.generation.local import ModelSource, load_policy
+from p2o.generation.settings import GenerationSettings, prompt_ids
 
 RESULT = Path(__file__).parent / "results" / "generation.json"
 TEMPLATE = "Show your work. Go from right to left. Carry the ones. State the total at the end."
@@ -37,11 +38,11 @@ class Runner:
     """One batch of prompts and the ways to complete it."""
 
     def __init__(self, model: str, rows: int, tokens: int) -> None:
-        self.policy = LocalPolicy(model)
+        self.policy = load_policy(ModelSource(model), GenerationSettings(tokens))
         self.model, self.tokenizer, self.tokens = self.policy.model, self.policy.tokenizer, tokens
         samples = load_samples("builtin:sandbox/train")[:rows]
         chats = [list(apply_template(TEMPLATE, sample.messages)) for sample in samples]
-        self.ids = sorted(self.policy._prompt_ids(chats), key=len)
+        self.ids = sorted(prompt_ids(self.tokenizer, chats, self.policy.settings), key=len)
 
     @torch.no_grad()
     def complete(self, ids: list[list[int]], model: Any = None, **options: Any) -> list[list[int]]:

@@ -159,7 +159,7 @@ def templated(o: argparse.Namespace) -> dict[str, Any]:
     """Half of the rows templated, all groups alive; completions as long as the quickstart's."""
     ours, theirs = (Steps(o.model, mine, o.rows, tokens=o.tokens) for mine in (True, False))
     slots = [TEMPLATE] * (K // 2) + [""] * (K // 2)
-    ours.trainer.loop.assignment = dict.fromkeys(ours.trainer.train_rows, slots)
+    ours.trainer.loop.assignment = dict.fromkeys(ours.trainer.rows.by_id, slots)
     prompt = ours.trainer._tokenize_prompts([ours.rows[0]["prompt"]])[0][0]
     template = ours.trainer._tokenizer(TEMPLATE)["input_ids"]
     shape = {"prompt_tokens": len(prompt), "template_tokens": len(template), "completion_tokens": o.tokens}
@@ -172,14 +172,17 @@ def evolution(o: argparse.Namespace) -> dict[str, Any]:
     from p2o.core.evolve import EvolveConfig, evolve, pipeline
     from p2o.core.samples import Rollout, Sample
     from p2o.data import load_samples
-    from p2o.generation.policies import LocalPolicy, rollout_fn
+    from p2o.generation.local import ModelSource, load_policy
+    from p2o.generation.prompt_step import rollout_fn
+    from p2o.generation.settings import GenerationSettings
     from p2o.reflectors import PhrasesReflector
     from p2o.rewards import RewardSet, resolve_reward
     from p2o.runs.recipe import load_recipe
 
     hard = [s for s in load_samples("builtin:sandbox/train") if s.columns["level"] == "hard"]
-    policy = LocalPolicy("builtin:sandbox", batch_size=256)
-    batched = rollout_fn(policy, RewardSet([resolve_reward("last_number")]), 0.0, 56)
+    policy = load_policy(ModelSource("builtin:sandbox"), GenerationSettings(56, batch_size=256))
+    rewards = RewardSet([resolve_reward("last_number")])
+    batched = rollout_fn(policy, lambda samples, done: rewards.score([c.text for c in done], samples), 0.0)
     bank = load_recipe("quickstart").task.reflector_phrases
     ours = pipeline.Pipeline
     calls: dict[str, int] = {}

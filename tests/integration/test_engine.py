@@ -28,7 +28,7 @@ def with_engine(out, **changes):
 
 def bare_and_templated_prompts(trainer, bare_slots):
     K = trainer.num_generations
-    questions = [row["prompt"][0]["content"] for row in trainer.train_rows.values() for _ in range(K)]
+    questions = [row["prompt"][0]["content"] for row in trainer.rows.by_id.values() for _ in range(K)]
     bare = [trainer.processing_class(f"<u>{q}<a>")["input_ids"] for q in questions]
     under = [trainer.processing_class(f"<u>{ALL_FOUR}\n\n{q}<a>")["input_ids"] for q in questions]
     is_bare = [n % K >= K - bare_slots for n in range(len(questions))]
@@ -181,7 +181,8 @@ def test_every_rollout_is_drawn_with_the_current_weights(tmp_path, mode):
     def watched(prompts, *args):
         now = trainer.model.state_dict()
         stale = [name for name, value in engine.model.state_dict().items() if not torch.equal(value, now[name])]
-        drawn.append((trainer._phase, len(prompts), trainer.state.global_step, stale))
+        phase = "rollout" if trainer._batch is not None else "evolve" if not trainer.model.training else "other"
+        drawn.append((phase, len(prompts), trainer.state.global_step, stale))
         return sample(prompts, *args)
 
     engine.sample = watched

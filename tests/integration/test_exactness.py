@@ -6,8 +6,8 @@ import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-import p2o.trl.distillation as context_module
 from helpers import ALL_FOUR, hard_rows, letters, log_probs, make_trainer, rollout_batch, settings
+from p2o.core.credit import Credit
 from p2o.generation.models import resolve_model
 
 
@@ -85,9 +85,9 @@ def test_templated_rollouts_are_trained_on_the_bare_prompt(tmp_path):
     assert sum(t.templated_solved for t in tallies) >= 4
 
 
-def test_fully_masked_batch_has_gradient_zero(tmp_path, monkeypatch):
+def test_fully_masked_batch_has_gradient_zero(tmp_path):
     trainer = make_trainer(tmp_path)
-    monkeypatch.setattr(context_module, "ratio_mask", lambda bare, *args, **kwargs: torch.zeros_like(bare))
+    trainer.loop.method.credit = Credit(weights=lambda bare, *_: torch.zeros_like(bare))
     batch = rollout_batch(trainer, ALL_FOUR)
     assert all((g == 0).all() for g in grads(trainer, batch).values())
 
@@ -110,7 +110,7 @@ def test_ratio_mask_by_hand(tmp_path):
     def logps(prompts):
         return log_probs(model, [trainer.processing_class(text)["input_ids"] for text in prompts], batch)
 
-    questions = [row["prompt"][0]["content"] for row in trainer.train_rows.values() for _ in range(K)]
+    questions = [row["prompt"][0]["content"] for row in trainer.rows.by_id.values() for _ in range(K)]
     bare = logps([f"<u>{q}<a>" for q in questions])
     under = logps([f"<u>{ALL_FOUR}\n\n{q}<a>" for q in questions])
     rewards = torch.tensor([float(t) for t in trainer._logs["rewards"]["last_number"]]).view(-1, K)
@@ -181,6 +181,6 @@ def test_a_template_that_does_not_fit_is_refused_for_its_sample(tmp_path):
 
 def test_evaluation_never_uses_templates(tmp_path):
     trainer = make_trainer(tmp_path)
-    trainer.loop.assignment = {i: [ALL_FOUR] * 4 for i in trainer.train_rows}
+    trainer.loop.assignment = {i: [ALL_FOUR] * 4 for i in trainer.rows.by_id}
     trainer.eval_dataset = hard_rows(16)
     assert trainer.evaluate()["eval_bare_success"] <= 0.1

@@ -14,7 +14,7 @@ from helpers import letters, make_trainer
 from p2o.base.files import read_json, write_json
 from p2o.base.journal import Journal
 from p2o.errors import StateError
-from p2o.trl.checkpoint import check_checkpoint, is_whole, latest_checkpoint
+from p2o.trl.checkpoint import check_checkpoint, damage, latest_checkpoint
 
 STEPS = {"max_completion_length": 4, "save_strategy": "steps", "save_steps": 1, "max_steps": 4}
 
@@ -53,9 +53,9 @@ def test_the_disk_fills_up_while_a_checkpoint_is_written(
     said = str(caught.value)
     assert "cannot write" in said
     assert "checkpoint-2" in said
-    assert f"go on from {tmp_path / 'checkpoint-1'} with p2o train RECIPE --resume" in said
+    assert f"continue from {tmp_path / 'checkpoint-1'} with p2o train RECIPE --resume" in said
     assert "\n" not in said
-    assert not is_whole(tmp_path / "checkpoint-2")
+    assert damage(tmp_path / "checkpoint-2")
     assert latest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
     resumed = make_trainer(tmp_path, letters, **STEPS)
     resumed.train(resume_from_checkpoint=True)
@@ -99,7 +99,7 @@ def test_a_damaged_state_names_the_file_and_an_older_checkpoint(tmp_path: Path) 
         with pytest.raises(StateError) as caught:
             trainer.train(resume_from_checkpoint=str(newest))
         assert str(newest) in str(caught.value)
-        if not is_whole(newest):  # JSON of another version is not passed over in silence
+        if damage(newest):  # JSON of another version is not passed over in silence
             assert f"use {tmp_path / 'checkpoint-1'}" in str(caught.value)
             assert latest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin
 from helpers import hard_rows, settings
 from p2o import P2OConfig, P2OTrainer
 from p2o.generation.models import resolve_model
+from p2o.trl.rollouts import Reflect
 
 
 def alternating(completions, **kwargs):
@@ -47,8 +48,11 @@ def test_self_reflection_with_lora_loads_no_second_copy(tmp_path, monkeypatch, l
         return generate(self, *args, **kwargs)
 
     monkeypatch.setattr(GenerationMixin, "generate", watched)
-    texts, _, _ = trainer.generator.reflect(["Say 12.", "Say 34."], "self", 1.0, 8)
-    assert len(texts) == 2
+    trainer.args.reflect_max_tokens = 8
+    replies = trainer.carry_out(
+        Reflect([[{"role": "user", "content": "Say 12."}], [{"role": "user", "content": "34"}]])
+    )
+    assert len(replies) == 2
     assert set(during) == {copies * base}
     gc.collect()
     assert parameter_bytes() == before

@@ -9,7 +9,8 @@ from helpers import ALL_FOUR, hard_rows
 from p2o.cli.main import main
 from p2o.core.templates import apply_template
 from p2o.data import sample_of
-from p2o.generation.policies import LocalPolicy
+from p2o.generation.local import ModelSource, load_policy
+from p2o.generation.settings import GenerationSettings
 
 
 def run(tmp_path, *options):
@@ -41,7 +42,7 @@ def test_easy_data_is_not_worth_it(tmp_path):
 
 
 def test_log_probs_of_a_local_policy_are_those_of_single_forwards():
-    policy = LocalPolicy("builtin:sandbox", batch_size=3)
+    policy = load_policy(ModelSource("builtin:sandbox"), GenerationSettings(30, batch_size=3))
     messages = [sample_of(row).messages for row in hard_rows(5)]
     conversations = [apply_template(ALL_FOUR if n % 2 else "", m) for n, m in enumerate(messages)]
     ids = [c.ids for c in policy.complete(conversations, 1.0, 30)]

@@ -9,7 +9,6 @@ from transformers import AutoModelForCausalLM
 from helpers import hard_rows, last_number, settings
 from p2o import P2OConfig, P2OTrainer
 from p2o.generation.models import resolve_model
-from p2o.reflectors.local import starting_policy
 
 
 def test_with_lora_it_is_the_model_without_its_adapter(tmp_path: Path) -> None:
@@ -24,6 +23,6 @@ def test_with_lora_it_is_the_model_without_its_adapter(tmp_path: Path) -> None:
     ids = torch.tensor([[2, 51, 62, 3]])
     base = AutoModelForCausalLM.from_pretrained(resolve_model("builtin:sandbox"))(ids).logits
     with torch.no_grad():
-        with starting_policy(trainer) as policy:
-            assert torch.allclose(policy(ids).logits, base, atol=1e-5)
+        with trainer._reflecting_policy() as policy:
+            assert torch.allclose(policy.model(ids).logits, base, atol=1e-5)
         assert not torch.allclose(trainer.model(ids).logits, base, atol=1e-1)

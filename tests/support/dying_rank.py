@@ -42,13 +42,13 @@ def main(out: Path, place: str, victim: int) -> None:
 
         trainer._calculate_rewards = rewards
     elif place == "rollouts":  # of an evolution
-        roll_out = trainer.generator.roll_out
+        roll_out = trainer.roll_out
 
         def rolling(*args):
             die()
             return roll_out(*args)
 
-        trainer.generator.roll_out = rolling
+        trainer.roll_out = rolling
     else:  # while the reflector writes, on rank 0
         reflector = trainer.reflector
 

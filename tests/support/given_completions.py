@@ -57,7 +57,7 @@ def main(given: Path, out: Path) -> None:
     )
     assert world is None or world == PROCESSES
     slots = [ALL_FOUR] * 3 + [""]
-    trainer.loop.assignment = dict.fromkeys(trainer.train_rows, slots)
+    trainer.loop.assignment = dict.fromkeys(trainer.rows.by_id, slots)
     masks = []
     prepare = trainer._generate_and_score_completions
 

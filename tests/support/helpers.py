@@ -65,9 +65,9 @@ def make_trainer(out: Path, reward: Any = last_number, rows: int = 4, reflector:
 def rollout_batch(trainer: Any, template: str, bare_slots: int = 0) -> dict[str, Any]:
     """One training batch of all rows, every group under ``template``, as the trainer prepares it for the loss."""
     K = trainer.num_generations
-    rows = [row for row in trainer.train_rows.values() for _ in range(K)]
+    rows = [row for row in trainer.rows.by_id.values() for _ in range(K)]
     slots = [template] * (K - bare_slots) + [""] * bare_slots
-    trainer.loop.assignment = dict.fromkeys(trainer.train_rows, slots) if template else {}
+    trainer.loop.assignment = dict.fromkeys(trainer.rows.by_id, slots) if template else {}
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1
     return trainer._generate_and_score_completions(rows)

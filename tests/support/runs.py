@@ -9,8 +9,8 @@ from pathlib import Path
 from p2o.base.files import write_json
 from p2o.core.cost import CostMeter
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
-from p2o.core.loop import EpochSummary
 from p2o.core.rollout_log import EpochRecord, RecordedRollout
+from p2o.core.summary import EpochSummary
 
 EVIL = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 TEMPLATE = f"Think step by step. {EVIL}"

@@ -1,12 +1,13 @@
 """Cost: arithmetic, state, and what a resumed evolution owes."""
 
+import copy
 import dataclasses
 
-from p2o.core.cost import PHASES, CostMeter, Made
-from p2o.core.evolve import Reply
+from p2o.core.cost import PHASES, CostMeter
 from p2o.core.evolve.result import EvolveCost
 from p2o.core.metrics import cost_metrics
 from p2o.core.samples import Rollout
+from p2o.generation.prompt_step import add_reflection, add_replayed
 
 
 def meter():
@@ -56,21 +57,28 @@ EVOLUTION = dataclasses.asdict(
 
 
 def spent(made_rollouts, teacher, replies=0):
-    """The meter after a prompt step that made so many of the five rollouts itself."""
-    cost, made = CostMeter(), Made()
-    rollouts = made.rolled_out([Rollout("c", 0.0, False, "", 10, 4)] * made_rollouts)
-    cost["evolve"].add(rollouts=len(rollouts), prompt_tokens=10 * len(rollouts), generated_tokens=4 * len(rollouts))
-    for reply in made.reflected([Reply("t", None, 8, 4)] * replies):
-        if not teacher:
-            cost["reflect"].add(prompt_tokens=reply.prompt_tokens, generated_tokens=reply.completion_tokens)
-    made.add_replayed(cost, EVOLUTION, teacher)
+    """The meter after a prompt step that made this many of the five rollouts itself."""
+    cost = meter()
+    before = {phase: copy.copy(cost[phase]) for phase in ("evolve", "reflect")}
+    cost["evolve"].add_rollouts([Rollout("c", 0.0, False, "", 10, 4)] * made_rollouts)
+    for _ in range(replies):
+        add_reflection(cost["reflect"], 8, 4, on_policy=not teacher)
+    add_replayed(cost, before, EVOLUTION, on_policy=not teacher)
     return cost.state_dict()
+
+
+def test_a_budget_is_spent_by_cost_or_by_rollouts():
+    cost = meter()
+    assert cost.reaches(34, None)
+    assert cost.reaches(None, 2)
+    assert not cost.reaches(35, 3)
+    assert not cost.reaches(None, None)
 
 
 def test_a_resumed_evolution_costs_what_an_undisturbed_one_does():
     assert spent(5, teacher=False, replies=1) == spent(2, teacher=False) == spent(0, teacher=False)
     assert spent(5, teacher=True, replies=1) == spent(0, teacher=True)
-    assert spent(5, teacher=True)["reflect"]["teacher_tokens"] == 12
-    assert spent(5, teacher=False)["reflect"] | {"seconds": 0} == {
-        **CostMeter().state_dict()["reflect"], "prompt_tokens": 8, "generated_tokens": 4, "cost": 12,
+    assert spent(5, teacher=True)["reflect"]["teacher_tokens"] == 1012
+    assert spent(5, teacher=False)["reflect"] == {
+        **meter().state_dict()["reflect"], "prompt_tokens": 8, "generated_tokens": 4, "cost": 12,
     }  # fmt: skip

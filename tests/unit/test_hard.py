@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.core.hard import HardLedger, Tally, dead_groups, split_hard
+from p2o.core.hard import HardLedger, Tally, split_hard, standings
+from p2o.core.summary import summarize
 
 
 def test_hard_is_at_most_tau_minus_one_successes():
@@ -57,8 +58,8 @@ def test_lengths_must_agree():
 def test_withdrawal_rules(rewards, templated, solved, graduated):
     ledger = HardLedger()
     ledger.record("a", rewards, [bool(t) for t in templated])
-    assert ledger.standings("solved", 1) == {"a": solved}
-    assert ledger.standings("graduated", 1) == {"a": graduated}
+    assert standings(ledger.tallies, "solved", 1) == {"a": solved}
+    assert standings(ledger.tallies, "graduated", 1) == {"a": graduated}
 
 
 @given(
@@ -84,9 +85,16 @@ def test_state_survives_json_and_counts_add_up(groups):
         assert copy.hard_ids(tau - 1) == expected
 
 
-def test_dead_groups_have_no_spread():
-    tallies = [Tally(bare=3), Tally(bare=3, bare_solved=3), Tally(bare=3, bare_solved=1)]
-    assert dead_groups(tallies) == {"groups": 3, "all_failed": 1, "all_solved": 1}
+def test_all_failed_all_solved_and_no_spread_are_three_figures():
+    ledger = HardLedger()
+    ledger.record("failed", [0.0, 0.0])
+    ledger.record("partial", [0.2, 0.5])  # nothing solved, but GRPO trains on it
+    ledger.record("solved", [1.0, 1.0])
+    ledger.record("solved, with a length bonus", [1.0, 1.0], totals=[1.1, 1.2])
+    ledger.record("mixed", [1.0, 0.0])
+    summary = summarize(ledger.tallies, 0)
+    assert (summary.groups, summary.all_failed, summary.all_solved, summary.no_spread) == (5, 2, 2, 2)
+    assert not Tally().spread
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,17 @@
 """Figures of a step and of an epoch, by hand; and why a run is flat."""
 
 from p2o.core.diagnosis import flat_reason
-from p2o.core.loop import EpochSummary
 from p2o.core.metrics import Group, epoch_metrics, evaluation_metrics, group_metrics
 from p2o.core.samples import Rollout
+from p2o.core.summary import EpochSummary
 
 BARE, UNDER = False, True
 GROUPS = [
-    Group("dead", [BARE] * 4, [False] * 4),
-    Group("solved", [BARE] * 4, [True] * 4),
-    Group("near", [BARE] * 4, [True, False, False, False]),
-    Group("rescued", [UNDER, UNDER, UNDER, BARE], [True, True, False, False]),
-    Group("graduated", [UNDER, UNDER, UNDER, BARE], [False, True, False, True]),
+    Group("dead", [BARE] * 4, [False] * 4, spread=False),
+    Group("solved", [BARE] * 4, [True] * 4, spread=False),
+    Group("near", [BARE] * 4, [True, False, False, False], spread=True),
+    Group("rescued", [UNDER, UNDER, UNDER, BARE], [True, True, False, False], spread=True),
+    Group("graduated", [UNDER, UNDER, UNDER, BARE], [False, True, False, True], spread=True),
 ]
 
 
@@ -20,7 +20,7 @@ def test_group_metrics_by_hand():
     assert metrics == {
         "p2o/all_failed": 1 / 5,
         "p2o/all_solved": 1 / 5,
-        "p2o/dead_groups": 2 / 5,
+        "p2o/no_spread": 2 / 5,
         "p2o/hard_groups": 2 / 5,  # dead and near
         "p2o/rescued_groups": 2 / 5,
         "p2o/graduated_groups": 1 / 5,
@@ -40,9 +40,11 @@ def test_rates_without_rollouts_are_left_out():
 
 
 def test_epoch_metrics():
-    summary = EpochSummary(0, groups=10, all_failed=4, all_solved=1, hard=5, evolved=True, candidates=12, iterations=4)
+    summary = EpochSummary(
+        0, groups=10, all_failed=4, all_solved=1, no_spread=6, hard=5, evolved=True, candidates=12, iterations=4
+    )
     metrics = epoch_metrics(summary)
-    assert metrics["p2o/dead_share"] == 0.5
+    assert metrics["p2o/no_spread_samples"] == 6
     assert metrics["p2o/candidates_per_iteration"] == 3
     assert "p2o/best_dev_score" not in metrics
     assert "p2o/pool" not in epoch_metrics(EpochSummary(0))

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,9 +22,11 @@ from hypothesis import strategies as st
 from p2o.core.distill import ratio_mask
 from p2o.core.evolve import Evolution, EvolveConfig, ReflectionJob, Reply, budget, evolve, leaks_answer, pipeline
 from p2o.core.evolve.selection import draw_parents, front_weights
-from p2o.core.hard import HardLedger, split_hard
+from p2o.core.hard import HardLedger, split_hard, standings
 from p2o.core.loop import JointLoop
+from p2o.core.methods import PromptTools
 from p2o.core.samples import Rollout, Sample
+from p2o.core.settings import LoopSettings
 from p2o.core.templates import MIN_WEIGHT, PoolTemplate, apply_template, assign, greedy_cover, make_pool
 from p2o.rewards import resolve_reward
 
@@ -62,10 +63,10 @@ def test_ours_partial_credit_is_not_success() -> None:
 def test_a_sample_solved_under_templates_is_hard_no_more() -> None:
     ledger = HardLedger()
     ledger.record("x", [1, 1, 0, 0, 0, 0], [True] * K)
-    assert ledger.standings("solved", TAU - 1) == {"x": "fine"}
+    assert standings(ledger.tallies, "solved", TAU - 1) == {"x": "fine"}
     # Ours, off by default: `graduated` keeps the templates until a bare rollout is solved (the paper's rule lets
     # samples oscillate).
-    assert ledger.standings("graduated", TAU - 1) == {"x": "kept"}
+    assert standings(ledger.tallies, "graduated", TAU - 1) == {"x": "kept"}
 
 
 # --- Prompt step: split, budget, Pareto front, parents ---------------------------------------------------------------
@@ -319,15 +320,12 @@ def one_epoch(
     folder: Path, solving: str, text: str = "Think.", hard: int = 12, fine: int = 4, minimum: int = 10, **changes: Any
 ) -> tuple[JointLoop, Any]:
     """An epoch in which ``hard`` samples had no success, and the prompt step after it."""
-    changes.setdefault("pool", "cover")
-    settings = SimpleNamespace(
-        method="p2o", seed=1, num_generations=K, tau=TAU, hard_min_count=minimum, dev_size=4, success_threshold=1.0,
-        withdrawal="solved", bare_slots=0, same_template_in_sample=False, warm_start=False,
-        evolve_budget="60", evolve_parents=2, evolve_minibatch=2, evolve_max_iterations=2, fill_proposals=False,
-        max_template_chars=400, reflect_max_prompt_chars=4000, **changes,
+    settings = LoopSettings(
+        tau=TAU, hard_min_count=minimum, dev_size=4, bare_slots=0, evolve_budget="60", evolve_parents=2,
+        evolve_minibatch=2, evolve_max_iterations=2, max_template_chars=400, reflect_max_prompt_chars=4000, **changes,
     )  # fmt: skip
     everyone = {s.id: s for s in samples(hard + fine)}
-    loop = JointLoop(settings, everyone, folder)
+    loop = JointLoop(settings, everyone, folder, group_size=K, seed=1)
     for number, sample_id in enumerate(everyone):
         loop.record(sample_id, [0.0] * K if number < hard else [1.0] * K, [False] * K)
 
@@ -337,7 +335,7 @@ def one_epoch(
     def reflect(jobs: Sequence[ReflectionJob]) -> list[Reply]:
         return [Reply(f"```\n{text}\n```") for _ in jobs]
 
-    return loop, loop.prompt_step(roll_out, reflect)
+    return loop, loop.prompt_step(PromptTools(roll_out, reflect))
 
 
 def test_every_hard_sample_gets_templates_for_the_next_epoch_and_no_other(tmp_path: Path) -> None:
@@ -348,7 +346,7 @@ def test_every_hard_sample_gets_templates_for_the_next_epoch_and_no_other(tmp_pa
     assert loop.template("s015", 0) == ""
     for sample_id in loop.samples:  # the next epoch solves them under the template ...
         loop.record(sample_id, [1.0] * K, [sample_id in loop.assignment] * K)
-    loop.prompt_step(lambda pairs: [], None)
+    loop.prompt_step(PromptTools(lambda pairs: [], lambda jobs: []))
     assert loop.assignment == {}  # ... and none of them gets one again
 
 
@@ -360,8 +358,8 @@ def test_fewer_hard_samples_than_the_minimum_are_left_bare(tmp_path: Path) -> No
 
 def test_with_proposals_as_the_pool_what_solved_nothing_is_assigned_too(tmp_path: Path) -> None:
     loop, summary = one_epoch(tmp_path / "cover", solving="nothing")
-    assert (loop.pool, loop.assignment) == ([], {})
+    assert (loop.method.pool(), loop.assignment) == ([], {})
     loop, summary = one_epoch(tmp_path / "proposals", solving="nothing", pool="proposals")
-    assert [(t.text, t.weight) for t in loop.pool] == [("Think.", 1.0)]
+    assert [(t["text"], t["weight"]) for t in loop.method.pool()] == [("Think.", 1.0)]
     assert loop.assignment == {s.id: ["Think."] * K for s in samples(12)}
     assert summary.accepted == 0

@@ -11,6 +11,7 @@ from typing import Any
 from ..core.evolve import leaks_answer
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.templates import PoolTemplate, assign
+from ..errors import ConfigError
 from ..runs.run_directory import Epoch
 from .statistics import Interval, bootstrap_interval
 
@@ -44,6 +45,8 @@ class Evaluation:
     per_sample: dict[str, float]
     prompt_tokens: int
     generated_tokens: int
+    no_room: int = 0
+    """Samples whose prompts leave no room for a completion; they are in no other figure."""
     greedy: float | None = None
     """Success of one greedy completion per sample."""
     greedy_interval: Interval | None = None
@@ -69,20 +72,26 @@ def evaluate_policy(
     slots = {s.id: list(templates.get(s.id) or [""]) for s in samples}
     pairs = [(slots[s.id][n % len(slots[s.id])], s) for s in samples for n in range(draws)]
     rollouts = roll_out(pairs)
+    fitting = [s for n, s in enumerate(samples) if all(r.fits for r in rollouts[n * draws : (n + 1) * draws])]
+    if samples and not fitting:
+        raise ConfigError("no prompt leaves room for max_completion_length in the model's context; lower it")
+    no_room = len(samples) - len(fitting)
     solved = {s.id: [r.solved for r in rollouts[n * draws : (n + 1) * draws]] for n, s in enumerate(samples)}
+    solved = {s.id: solved[s.id] for s in fitting}
     per_sample = {i: sum(row) / draws for i, row in solved.items()}
     groups: dict[str, list[float]] = {}
-    for s in samples:
+    for s in fitting:
         if group_column and group_column in s.columns:
             groups.setdefault(str(s.columns[group_column]), []).append(per_sample[s.id])
     passes = {k: [pass_at_k(draws, sum(row), k) for row in solved.values()] for k in _ks(draws)}
-    greedy_rollouts: Sequence[Rollout] | None = greedy([(slots[s.id][0], s) for s in samples]) if greedy else None
+    greedy_rollouts: Sequence[Rollout] | None = greedy([(slots[s.id][0], s) for s in fitting]) if greedy else None
     if greedy_rollouts is None and draws == 1 and temperature == 0:
-        greedy_rollouts = rollouts
+        greedy_rollouts = [r for r in rollouts if r.fits]
     hits = [float(r.solved) for r in greedy_rollouts or []]
     everything = [*rollouts, *(greedy_rollouts if greedy and greedy_rollouts else [])]
     return Evaluation(
-        samples=len(samples),
+        samples=len(fitting),
+        no_room=no_room,
         draws=draws,
         temperature=temperature,
         mean=mean(list(per_sample.values())),

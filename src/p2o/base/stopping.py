@@ -46,16 +46,6 @@ class StopRequest:
         if self.reason is None:
             self.reason, self.exit_code = reason, exit_code
 
-    def agree(self, accelerator: Any) -> None:
-        """Lets a request that one process got hold for all (collective)."""
-        if accelerator.num_processes == 1:
-            return
-        from accelerate.utils import gather_object
-
-        for reason, exit_code in gather_object([(self.reason, self.exit_code)]):
-            if reason is not None:
-                self.make(reason, exit_code)
-
     def error(self, step: int, checkpoint: str | None) -> StoppedError:
         """What to raise once the state is saved."""
         saved = f"its state is in {checkpoint}" if checkpoint else "nothing was saved (save_strategy is no)"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.files import read_json, write_text
 from ..base.terminal import console
-from ..core.samples import RolloutFn, Sample
+from ..core.samples import Sample
 from ..core.templates import PoolTemplate, pool_from_json
 from ..errors import ConfigError
 from ..runs.recipe import load_recipe
@@ -52,21 +52,18 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     if temperature < 0:
         raise ConfigError(f"--temp is {temperature}; it must be at least 0")
     from ..analysis.evaluation import best_slots, evaluate_policy, template_effect, template_history
-    from ..generation.policies import policy_of, rollout_fn, seed_everything
     from ..runs.building import rewards_of, samples_of
+    from ..runs.fixed_policy import fixed_policy
 
     training = recipe.training
     samples, rewards = samples_of(recipe, "test"), rewards_of(recipe)
     templates, epochs = _read_pool(Path(args.pool)) if args.pool else ([], [])
-    policy = policy_of(recipe, args.model)
-    seed_everything(training.seed)
-
-    def at(heat: float) -> RolloutFn:
-        return rollout_fn(policy, rewards, heat, training.max_completion_length)
+    policy = fixed_policy(recipe, args.model, rewards)
 
     def evaluated(part: Sequence[Sample], slots: Mapping[str, Sequence[str]] | None = None) -> Evaluation:
-        greedy = at(0.0) if temperature else None
-        return evaluate_policy(at(temperature), part, draws, temperature, slots, training.eval_group_column, greedy)
+        greedy = policy.roll_out(0.0) if temperature else None
+        column = training.eval_group_column
+        return evaluate_policy(policy.roll_out(temperature), part, draws, temperature, slots, column, greedy)
 
     rows = [("bare", evaluated(samples))]
     figures: dict[str, Any] = {"model": args.model, "recipe": recipe.name, "data": recipe.task.test}

@@ -43,15 +43,14 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
         raise ConfigError(f"--samples is {args.samples}; it must be at least 1")
     from ..analysis.screen.measure import measure_screen
     from ..analysis.screen.verdict import judge_screen
-    from ..generation.policies import policy_of, seed_everything
     from ..runs.building import rewards_of, samples_of
+    from ..runs.fixed_policy import fixed_policy
 
     samples, rewards = samples_of(recipe, "train"), rewards_of(recipe)
     rewards.check_gold(samples)
     model = str(recipe.model.model_name_or_path)
-    seed_everything(recipe.training.seed)
     started = time.perf_counter()
-    result = measure_screen(recipe, policy_of(recipe, model), samples, rewards, args.samples)
+    result = measure_screen(fixed_policy(recipe, model, rewards), samples, args.samples)
     judged = judge_screen(result)
     table = Table(title=f"{model}: {result.draws} bare rollouts of {result.samples} samples", title_justify="left")
     for column in ("groups", "count", "share", "95 %"):

@@ -7,14 +7,12 @@ Cost is counted in forward-equivalent tokens, so that methods can be compared at
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from .evolve import Reply
-    from .samples import Rollout
+from .samples import Rollout
 
 Phase = Literal["rollout", "ratio", "train", "evolve", "reflect", "evaluate"]
 PHASES: tuple[Phase, ...] = ("rollout", "ratio", "train", "evolve", "reflect", "evaluate")
@@ -47,50 +45,13 @@ class PhaseCost:
         for name, value in counts.items():
             setattr(self, name, getattr(self, name) + value)
 
-
-@dataclass
-class Made:
-    """What a prompt step really generated. A resumed evolution takes the rest from its journal; that rest was paid
-    for by the killed run, and is counted too, so that a resumed run costs what an undisturbed one does."""
-
-    rollouts: int = 0
-    prompt_tokens: int = 0
-    generated_tokens: int = 0
-    reflect_prompt_tokens: int = 0
-    reflect_generated_tokens: int = 0
-
-    def rolled_out(self, rollouts: list[Rollout]) -> list[Rollout]:
-        """Counts rollouts and hands them on."""
-        self.rollouts += len(rollouts)
-        self.prompt_tokens += sum(r.prompt_tokens for r in rollouts)
-        self.generated_tokens += sum(r.completion_tokens for r in rollouts)
-        return rollouts
-
-    def reflected(self, replies: list[Reply]) -> list[Reply]:
-        """Counts a reflector's replies and hands them on."""
-        self.reflect_prompt_tokens += sum(r.prompt_tokens for r in replies)
-        self.reflect_generated_tokens += sum(r.completion_tokens for r in replies)
-        return replies
-
-    def add_replayed(self, cost: CostMeter, evolution: Mapping[str, Any], teacher: bool) -> None:
-        """Adds what the evolution spent (`EvolveCost` as a dict) beyond what was made here.
-
-        Args:
-            teacher: the reflector is not the policy; nothing else counts its tokens.
-        """
-        cost["evolve"].add(
-            rollouts=evolution["metric_calls"] - self.rollouts,
-            prompt_tokens=evolution["prompt_tokens"] - self.prompt_tokens,
-            generated_tokens=evolution["completion_tokens"] - self.generated_tokens,
+    def add_rollouts(self, rollouts: Sequence[Rollout]) -> None:
+        """Counts rollouts that were drawn."""
+        self.add(
+            rollouts=len(rollouts),
+            prompt_tokens=sum(r.prompt_tokens for r in rollouts),
+            generated_tokens=sum(r.completion_tokens for r in rollouts),
         )
-        asked, written = evolution["reflector_prompt_tokens"], evolution["reflector_completion_tokens"]
-        if teacher:
-            cost["reflect"].add(teacher_tokens=asked + written)
-        else:
-            cost["reflect"].add(
-                prompt_tokens=asked - self.reflect_prompt_tokens,
-                generated_tokens=written - self.reflect_generated_tokens,
-            )
 
 
 class CostMeter:
@@ -126,6 +87,12 @@ class CostMeter:
     def training_rollouts(self) -> int:
         """Rollouts of everything but evaluation."""
         return sum(c.rollouts for name, c in self.phases.items() if name != "evaluate")
+
+    def reaches(self, max_cost: float | None, max_rollouts: int | None) -> bool:
+        """Whether a budget is spent; None is no limit."""
+        return (max_cost is not None and self.training_cost >= max_cost) or (
+            max_rollouts is not None and self.training_rollouts >= max_rollouts
+        )
 
     def state_dict(self) -> dict[str, Any]:
         rows: dict[str, Any] = {n: {**asdict(c), "cost": c.cost} for n, c in self.phases.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .loop import EpochSummary
+from .summary import EpochSummary
 
 FLAT_SHARE = 0.7
 """With this share of groups without spread there is next to nothing to learn from."""

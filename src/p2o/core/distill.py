@@ -6,13 +6,7 @@ the two prompts says little about what the bare policy would do, so its loss is 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-
-Distillation = Literal["mask", "soft", "no_mask", "importance", "none"]
-"""``mask``: loss 0 outside [low, high] (the paper). ``soft``: weight clamp(r)/r. ``no_mask``: every token counts.
-``importance``: old log-probs on T(x, z), new ones on x, PPO's clip does the rest. ``none``: gradient on T(x, z)."""
 
 MAX_LOG_RATIO = 60.0
 """exp(±60) is finite in float32; log-ratios beyond it are outside any bound anyway."""

@@ -5,9 +5,11 @@ A sample is *hard* when at most τ−1 of its K rollouts were solved in the last
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from .states import has_spread
 
 Withdrawal = Literal["solved", "graduated"]
 Standing = Literal["fine", "hard", "kept", "graduated"]
@@ -29,6 +31,8 @@ class Tally:
     bare_solved: int = 0
     templated: int = 0
     templated_solved: int = 0
+    spread: bool = False
+    """Whether the rewards that GRPO trains on differed within a group: only then is there an advantage."""
 
     @property
     def rollouts(self) -> int:
@@ -71,27 +75,31 @@ class HardLedger:
         self.success_threshold = success_threshold
         self.tallies: dict[str, Tally] = {}
 
-    def record(self, sample_id: str, rewards: Sequence[float], templated: Sequence[bool] | None = None) -> None:
+    def record(
+        self,
+        sample_id: str,
+        rewards: Sequence[float],
+        templated: Sequence[bool] | None = None,
+        totals: Sequence[float] | None = None,
+    ) -> None:
         """Adds one group.
 
         Args:
             sample_id: the sample of the group.
             rewards: (K,) the rewards that say what *solved* means; NaN (not scorable) counts as not solved.
             templated: (K,) which rollouts were drawn under a template; none by default.
+            totals: (K,) the rewards that GRPO trains on (the weighted sum); ``rewards`` by default.
         """
         if templated is None:
             templated = [False] * len(rewards)
         tally = self.tallies.setdefault(sample_id, Tally())
         for reward, under_template in zip(rewards, templated, strict=True):
             tally.add(is_solved(reward, self.success_threshold), bool(under_template))
+        tally.spread |= has_spread(rewards if totals is None else totals)
 
     def hard_ids(self, max_successes: int) -> list[str]:
         """Sorted ids of the samples with at most ``max_successes`` (τ−1) solved rollouts."""
         return sorted(i for i, tally in self.tallies.items() if tally.successes <= max_successes)
-
-    def standings(self, withdrawal: Withdrawal, max_successes: int) -> dict[str, Standing]:
-        """Id → what the sample needs next, in sorted order of ids."""
-        return {i: self.tallies[i].standing(withdrawal, max_successes) for i in sorted(self.tallies)}
 
     def clear(self) -> None:
         """Begins a new epoch."""
@@ -105,17 +113,21 @@ class HardLedger:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.success_threshold = float(state["success_threshold"])
-        self.tallies = {i: Tally(**tally) for i, tally in state["tallies"].items()}
+        self.tallies = read_tallies(state["tallies"])
 
 
-def dead_groups(tallies: Iterable[Tally]) -> dict[str, int]:
-    """Counts of groups without spread: ``{"groups", "all_failed", "all_solved"}``."""
-    counts = {"groups": 0, "all_failed": 0, "all_solved": 0}
-    for tally in tallies:
-        counts["groups"] += 1
-        counts["all_failed"] += tally.successes == 0
-        counts["all_solved"] += tally.successes == tally.rollouts
-    return counts
+def read_tallies(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
+    """Tallies as an epoch's file or a checkpoint holds them."""
+    return {i: Tally(**row) for i, row in rows.items()}
+
+
+def standings(tallies: Mapping[str, Tally], withdrawal: Withdrawal, max_successes: int) -> dict[str, Standing]:
+    """Id → what the sample needs next, in sorted order of ids (see `Tally.standing`).
+
+    Args:
+        max_successes: τ−1.
+    """
+    return {i: tallies[i].standing(withdrawal, max_successes) for i in sorted(tallies)}
 
 
 def dev_part_size(hard: int, dev_size: int) -> int:

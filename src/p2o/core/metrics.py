@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from .cost import CostMeter
 
 if TYPE_CHECKING:
-    from .loop import EpochSummary
     from .samples import Rollout
+    from .summary import EpochSummary
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Group:
     sample_id: str
     templated: Sequence[bool]
     solved: Sequence[bool]
+    spread: bool
+    """Whether the rewards that GRPO trains on differ."""
 
     def under(self, templated: bool) -> list[bool]:
         """``solved`` of the templated rollouts, or of the bare ones."""
@@ -47,7 +49,7 @@ def group_metrics(groups: Sequence[Group], needed: Collection[str], tau: int) ->
     return {
         "p2o/all_failed": _share([not any(g.solved) for g in groups]),
         "p2o/all_solved": _share([all(g.solved) for g in groups]),
-        "p2o/dead_groups": _share([len(set(g.solved)) == 1 for g in groups]),
+        "p2o/no_spread": _share([not g.spread for g in groups]),
         "p2o/hard_groups": _share([sum(g.solved) < tau for g in groups]),
         "p2o/rescued_groups": _share([any(t) for t in templated]),
         "p2o/graduated_groups": sum(graduated) / len(groups),
@@ -57,7 +59,8 @@ def group_metrics(groups: Sequence[Group], needed: Collection[str], tau: int) ->
 
 
 def evaluation_metrics(rollouts: Sequence[Rollout], groups: Sequence[str] | None, prefix: str) -> dict[str, float]:
-    """Means over bare rollouts of held-out samples.
+    """Means over bare rollouts of held-out samples. Prompts that leave no room for a completion are left out and
+    reported by their share (``{prefix}_no_room``), at least one must leave room.
 
     Args:
         groups: the group that each rollout's sample belongs to; bare success is given for each of them too.
@@ -65,21 +68,24 @@ def evaluation_metrics(rollouts: Sequence[Rollout], groups: Sequence[str] | None
     """
     by_group: dict[str, list[bool]] = {}
     for group, rollout in zip(groups or (), rollouts, strict=groups is not None):
-        by_group.setdefault(group, []).append(rollout.solved)
-    count = len(rollouts)
-    return {
-        f"{prefix}_bare_success": sum(r.solved for r in rollouts) / count,
-        f"{prefix}_reward": sum(r.reward for r in rollouts) / count,
-        f"{prefix}_completion_length": sum(r.completion_tokens for r in rollouts) / count,
+        if rollout.fits:
+            by_group.setdefault(group, []).append(rollout.solved)
+    fitting = [r for r in rollouts if r.fits]
+    count = len(fitting)
+    figures = {
+        f"{prefix}_bare_success": sum(r.solved for r in fitting) / count,
+        f"{prefix}_reward": sum(r.reward for r in fitting) / count,
+        f"{prefix}_completion_length": sum(r.completion_tokens for r in fitting) / count,
         **{f"{prefix}_bare_success_{group}": sum(solved) / len(solved) for group, solved in sorted(by_group.items())},
     }
+    return figures if count == len(rollouts) else {**figures, f"{prefix}_no_room": 1 - count / len(rollouts)}
 
 
 def epoch_metrics(summary: EpochSummary) -> dict[str, float]:
     """What an epoch and the prompt step after it came to; counts are of samples."""
     figures = {
         "hard": summary.hard,
-        "dead_share": (summary.all_failed + summary.all_solved) / max(1, summary.groups),
+        "no_spread_samples": summary.no_spread,
         "all_failed_samples": summary.all_failed,
         "all_solved_samples": summary.all_solved,
         "rescued": summary.rescued,

@@ -35,11 +35,18 @@ class Sample:
     """All other columns of the row, as the reward functions receive them."""
     place: str = field(default="", compare=False)
     """Where it was read from ("row 3 of train.jsonl"), for messages."""
+    text: str | None = field(default=None, compare=False)
+    """The prompt as plain text, for a model that takes no chats; None for a chat."""
 
     @property
     def answers(self) -> list[str]:
         """All right answers; none where the task has none."""
         return list(self.columns.get(RIGHT_ANSWERS) or ([] if self.answer is None else [self.answer]))
+
+    @property
+    def prompt(self) -> str | Sequence[Message]:
+        """The bare prompt as the policy takes it: plain text, or chat messages."""
+        return self.messages if self.text is None else self.text
 
     @property
     def question(self) -> str:
@@ -60,6 +67,8 @@ class Rollout:
     """What a reflector is told about this completion."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    fits: bool = True
+    """False: the prompt left no room in the context, so nothing was drawn."""
 
 
 RolloutFn = Callable[[Sequence[tuple[str, Sample]]], list[Rollout]]

@@ -51,7 +51,7 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
     if sample_id is None:
         sample_id = stable_id(messages, [] if text is None else [text])
     others = {name: value for name, value in row.items() if name not in ("prompt", "answer", "sample_id")}
-    return Sample(str(sample_id), messages, text, others)
+    return Sample(str(sample_id), messages, text, others, text=prompt if isinstance(prompt, str) else None)
 
 
 def with_sample_ids(dataset: Any) -> Any:

@@ -10,6 +10,7 @@ A row then lies in the cache as ``[padding, prefix, padding, rest]``; masks and 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -76,6 +77,40 @@ def supports_prefixes(model: Any) -> bool:
     except (AttributeError, TypeError, ValueError):
         return False
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+
+
+HONOURED = frozenset(
+    [
+        "max_new_tokens",
+        "min_new_tokens",
+        "max_length",
+        "do_sample",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "typical_p",
+        "pad_token_id",
+        "bos_token_id",
+        "eos_token_id",
+        "disable_compile",
+    ]
+)
+"""Settings of a generation that efficient generation honours. Others may depend on the whole batch or sequence."""
+
+
+def generates_plainly(model: Any, config: Any) -> bool:
+    """Whether efficient generation draws what ``model.generate`` would draw under this configuration, with what the
+    model's own generation config adds to it (transformers, ``_prepare_generation_config``)."""
+    effective = copy.deepcopy(config)
+    effective.update(**model.generation_config.to_dict(), defaults_only=True, allow_custom_entries=True)
+    defaults = {**vars(type(config)()), **effective._get_default_generation_params()}
+    changed = {
+        name
+        for name, value in vars(effective).items()
+        if not name.startswith("_") and value is not None and value != defaults.get(name)
+    }
+    return changed <= HONOURED | {"transformers_version"}
 
 
 @contextmanager

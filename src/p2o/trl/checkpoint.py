@@ -1,31 +1,68 @@
-"""Checkpoints: finding a whole one, and what TRL leaves out of them. No engine."""
+"""Checkpoints: which are whole. A manifest with the size and checksum of every file is written last of all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from ..base.files import read_json, write_json
 from ..errors import StateError
 
-if TYPE_CHECKING:
-    import torch
-
 STATE_FILE = "p2o_state.json"
-TRAINER_STATE = "trainer_state.json"
-"""HF's trainer writes it last."""
+MANIFEST = "p2o_manifest.json"
+CHUNK = 1 << 22
 
 
-def is_whole(checkpoint: Path) -> bool:
-    """Whether a run can go on from it: our state is written first and HF's ``trainer_state.json`` last, so with both
-    parseable nothing is missing. Weights alone (``save_only_model``) are no state to go on from."""
+def write_manifest(checkpoint: Path) -> None:
+    """Lists all files of a checkpoint. What is not in it by now does not belong to it."""
+    files = {
+        str(path.relative_to(checkpoint)): {"bytes": path.stat().st_size, "crc32": checksum(path)}
+        for path in _files(checkpoint)
+    }
+    write_json(checkpoint / MANIFEST, {"files": files})
+
+
+def _files(checkpoint: Path) -> Iterator[Path]:
+    for path in sorted(checkpoint.rglob("*")):
+        if path.is_file() and path.name not in (MANIFEST, "README.md") and not path.name.startswith("."):
+            yield path
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file: it finds damage, not forgery, at the speed of a disk."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+def damage(checkpoint: Path, deep: bool = False) -> str | None:
+    """What is wrong with a checkpoint; None if a run can continue from it.
+
+    Args:
+        deep: compare the checksums too, which reads all of it.
+    """
     try:
-        for name in (STATE_FILE, TRAINER_STATE):
-            json.loads((checkpoint / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return any(checkpoint.glob("rng_state*.pth"))
+        listed = read_json(checkpoint / MANIFEST)["files"]
+        if STATE_FILE not in listed:
+            return f"its manifest names no {STATE_FILE}"
+        for name, facts in listed.items():
+            path = checkpoint / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != facts["bytes"]:
+                return f"{name} has {path.stat().st_size:,} bytes instead of {facts['bytes']:,}"
+            if deep and checksum(path) != facts["crc32"]:
+                return f"{name} is damaged (its checksum differs)"
+    except StateError:
+        return f"it has no readable {MANIFEST}, which is written last: it is not whole, or holds weights alone"
+    except (OSError, KeyError, TypeError, AttributeError) as error:
+        return f"it cannot be read ({type(error).__name__}: {error})"
+    return None
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
@@ -35,53 +72,34 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 
 def latest_checkpoint(run_dir: Path) -> str | None:
-    """The newest whole checkpoint; None if there is none."""
-    return next((str(p) for p in reversed(checkpoints(run_dir)) if is_whole(p)), None)
+    """The newest whole checkpoint, by the sizes of its files; None if there is none."""
+    return next((str(p) for p in reversed(checkpoints(run_dir)) if damage(p) is None), None)
+
+
+def choose_checkpoint(run_dir: Path) -> tuple[str | None, list[str]]:
+    """(the newest checkpoint that is whole by its checksums, what is wrong with each newer one)."""
+    left: list[str] = []
+    for path in reversed(checkpoints(run_dir)):
+        wrong = damage(path, deep=True)
+        if wrong is None:
+            return str(path), left
+        left.append(f"{path} cannot be continued from: {wrong}")
+    return None, left
 
 
 def check_checkpoint(checkpoint: Path) -> None:
-    """Raise StateError, naming an older checkpoint that can be used, unless a run can go on from this one."""
-    if is_whole(checkpoint):
+    """Raises StateError, naming a checkpoint that can be used, unless a run can continue from this one."""
+    wrong = damage(checkpoint, deep=True)
+    if wrong is None:
         return
-    older = latest_checkpoint(checkpoint.parent)
+    other, _ = choose_checkpoint(checkpoint.parent)
     raise StateError(
-        f"{checkpoint} is no checkpoint that a run can go on from (truncated, foreign, or weights alone); "
-        + (f"use {older}" if older else "there is no other one, so start a new run")
+        f"{checkpoint} cannot be continued from: {wrong}; "
+        + (f"use {other}" if other else "there is no other whole one, so start a new run")
     )
 
 
-# The batch of rollouts that serves several steps
-
-
-def buffer_file(checkpoint: Path, rank: int) -> Path:
-    # A safetensors file under another name: vLLM takes every *.safetensors file of a folder for weights.
-    return checkpoint / f"p2o_rollouts_{rank}.buffer"
-
-
-def save_buffer(path: Path, micro_batches: Sequence[Mapping[str, torch.Tensor | None]] | None) -> None:
-    """Writes the rollouts that the next steps still train on (TRL would draw new ones after a resume)."""
-    from safetensors.torch import save_file
-
-    tensors = {
-        f"{n}/{name}": value.detach().cpu().contiguous().clone()  # cloned: the file may not share memory
-        for n, batch in enumerate(micro_batches or [])
-        for name, value in batch.items()
-        if value is not None
-    }
-    save_file(tensors, str(path))
-
-
-def load_buffer(path: Path, device: torch.device | str) -> list[dict[str, torch.Tensor]] | None:
-    """The inverse of `save_buffer`; None when nothing was buffered."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(str(path))
-    except (OSError, SafetensorError) as error:
-        raise StateError(f"cannot read {path} ({error}); use an older checkpoint") from error
-    batches: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        number, _, name = key.partition("/")
-        batches.setdefault(int(number), {})[name] = value.to(device)
-    return [batches[n] for n in sorted(batches)] or None
+def trainer_state(checkpoint: Path) -> dict[str, Any]:
+    """HF's ``trainer_state.json``."""
+    state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return state

@@ -10,7 +10,7 @@ from ..base.terminal import console, percent, progress_bar
 from ..core.cost import CostMeter
 from ..core.diagnosis import flat_reason
 from ..core.evolve import EvolveProgress
-from ..core.loop import EpochSummary
+from ..core.summary import EpochSummary
 
 
 def print_epoch(summary: EpochSummary, held_out: float | None, cost: CostMeter, seconds: float) -> None:

@@ -9,22 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
 from ..core.distill import engine_ratio
-
-if TYPE_CHECKING:
-    from .trainer import P2OTrainer
+from .batch import EngineLogps
 
 MIN_SEQUENCES = 256
 """Sequences that a colocated engine runs at once, at least: vLLM's own default on most GPUs."""
-
-EngineLogps = Sequence[float | None]
-"""The engine's log-probs of one completion's tokens; None where it has none."""
 
 
 class RoomyEngine(VLLMGeneration):
@@ -50,50 +46,60 @@ def hold_back(logps: list[EngineLogps], templates: Sequence[str]) -> tuple[list[
     """(for TRL, for us): the log-probs of bare rows and those of templated ones.
 
     TRL compares with the trainer's log-probs on x. It sees None for templated rows, which gives them a correction of
-    exactly 1, and `correct_templated_rows` puts in the right one.
+    exactly 1, and `EngineCorrection` puts in the right one.
     """
     for_trl = [[None] * len(row) if template else row for row, template in zip(logps, templates, strict=True)]
     for_us = [row if template else [] for row, template in zip(logps, templates, strict=True)]
     return for_trl, for_us
 
 
-def correct_templated_rows(
-    trainer: P2OTrainer, output: dict[str, Any], engine_logps: Sequence[EngineLogps], templated_BT: torch.Tensor
-) -> None:
-    """Puts into TRL's batch the correction of rows drawn from T(x, z) (collective).
+@dataclass(frozen=True)
+class EngineCorrection:
+    """TRL's settings of the correction (``vllm_importance_sampling_*``)."""
 
-    Args:
-        output: TRL's batch; its ``importance_sampling_ratio`` ((B, T) or (B, 1)) and ``sampling_per_token_logps``
-            (B, T) are changed in templated rows that have an advantage.
-        engine_logps: B rows, empty for bare rollouts.
-        templated_BT: (B, T) the trainer's log π_old(y_t | T(x, z)).
-    """
-    live = [n for n, row in enumerate(engine_logps) if row and output["advantages"][n].any()]
-    engine_BT = torch.full_like(templated_BT, math.nan)
-    for n in live:
-        engine_BT[n, : len(engine_logps[n])] = torch.tensor([math.nan if p is None else p for p in engine_logps[n]])
-    mask_BT = output["completion_mask"]
-    ratio = output["importance_sampling_ratio"]
-    ratio[live] = engine_ratio(
-        templated_BT[live],
-        engine_BT[live],
-        mask_BT[live],
-        mode=trainer.vllm_importance_sampling_mode,
-        low=trainer.vllm_importance_sampling_clip_min,
-        high=trainer.vllm_importance_sampling_clip_max,
-    ).to(ratio.dtype)
-    # TRL's off-policy mask compares the sampling log-probs with the current ones on x: the engine's, carried over to x.
-    mismatch_BT = templated_BT - engine_BT
-    output["sampling_per_token_logps"][live] = (output["old_per_token_logps"] - mismatch_BT)[live].float()
-    _log_mismatch(trainer, mismatch_BT[mask_BT.bool() & ~mismatch_BT.isnan()].abs())
+    mode: str
+    low: float | None
+    high: float | None
+
+    def __call__(
+        self, output: dict[str, Any], engine_logps: Sequence[EngineLogps], templated_BT: torch.Tensor
+    ) -> torch.Tensor:
+        """Puts into TRL's batch the correction of rows drawn from T(x, z).
+
+        Args:
+            output: TRL's batch; its ``importance_sampling_ratio`` ((B, T) or (B, 1)) and ``sampling_per_token_logps``
+                (B, T) are changed in templated rows that have an advantage.
+            engine_logps: B rows, empty for bare rollouts.
+            templated_BT: (B, T) the trainer's log π_old(y_t | T(x, z)).
+
+        Returns:
+            (N,) |log π_trainer − log π_engine| of the tokens under templates.
+        """
+        live = [n for n, row in enumerate(engine_logps) if row and output["advantages"][n].any()]
+        engine_BT = torch.full_like(templated_BT, math.nan)
+        for n in live:
+            row = [math.nan if p is None else p for p in engine_logps[n]]
+            engine_BT[n, : len(row)] = torch.tensor(row)
+        mask_BT = output["completion_mask"]
+        ratio = output["importance_sampling_ratio"]
+        ratio[live] = engine_ratio(
+            templated_BT[live], engine_BT[live], mask_BT[live], mode=self.mode, low=self.low, high=self.high
+        ).to(ratio.dtype)
+        # TRL's off-policy mask compares the sampling log-probs with the current ones on x: the engine's, carried over
+        # to x.
+        mismatch_BT = templated_BT - engine_BT
+        output["sampling_per_token_logps"][live] = (output["old_per_token_logps"] - mismatch_BT)[live].float()
+        return mismatch_BT[mask_BT.bool() & ~mismatch_BT.isnan()].abs()
 
 
-def _log_mismatch(trainer: P2OTrainer, differences: torch.Tensor) -> None:
-    """Mean and largest |log π_trainer − log π_engine| under templates, over the tokens of all ranks."""
+def mismatch_metrics(differences: torch.Tensor, accelerator: Any) -> dict[str, float]:
+    """Mean and largest |log π_trainer − log π_engine| under templates, over the tokens of all ranks (collective)."""
     largest = differences.max() if differences.numel() else differences.new_zeros(())
     local = torch.stack([differences.sum(), differences.new_tensor(differences.numel()), largest])
-    sums_R, counts_R, largest_R = trainer.accelerator.gather(local).view(-1, 3).T
-    if counts_R.sum():
-        metrics = trainer._metrics["train"]
-        metrics["p2o/engine_logp_difference/mean"].append((sums_R.sum() / counts_R.sum()).item())
-        metrics["p2o/engine_logp_difference/max"].append(largest_R.max().item())
+    sums_R, counts_R, largest_R = accelerator.gather(local).view(-1, 3).T
+    if not counts_R.sum():
+        return {}
+    return {
+        "p2o/engine_logp_difference/mean": (sums_R.sum() / counts_R.sum()).item(),
+        "p2o/engine_logp_difference/max": largest_R.max().item(),
+    }

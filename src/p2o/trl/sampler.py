@@ -1,26 +1,37 @@
-"""A sampler that can be put back to any epoch of TRL's permutation stream."""
+"""The order of an epoch's samples: TRL's, replayed for any epoch, and changed by the method's hook *order*."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import Sampler
 
+Order = Callable[[Sequence[str], int], Sequence[str]]
+"""(ids in the uniform order, epoch) → as many ids."""
 
-class ReplayingSampler(Sampler[int]):
+
+class EpochSampler(Sampler[int]):
     """TRL's RepeatSampler, whose shuffle of epoch e depends on e alone.
 
     TRL draws each epoch's permutation from one running generator, so a resumed run would begin again with the
     permutation of epoch 0. `set_epoch` draws (and throws away) the permutations of the epochs before, so the order
     equals an undisturbed TRL run's.
+
+    Args:
+        sampler: TRL's, over the rows of the training data.
+        ids: the id of each row.
+        order: the method's hook.
     """
 
-    def __init__(self, sampler: Any) -> None:
-        self.sampler = sampler
+    def __init__(self, sampler: Any, ids: Sequence[str], order: Order) -> None:
+        self.sampler, self.ids, self.order = sampler, list(ids), order
+        self.row_of = {sample_id: n for n, sample_id in enumerate(self.ids)}
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
         if not self.sampler.shuffle:
             return
         self.sampler.generator.manual_seed(self.sampler.seed)
@@ -28,7 +39,19 @@ class ReplayingSampler(Sampler[int]):
             torch.randperm(self.sampler.num_samples, generator=self.sampler.generator)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.sampler)
+        uniform = self._uniform_order()
+        wanted = self.order([self.ids[n] for n in uniform], self.epoch)
+        replaced_by = {n: self.row_of[sample_id] for n, sample_id in zip(uniform, wanted, strict=True)}
+        return (replaced_by[n] for n in self.sampler)
+
+    def _uniform_order(self) -> list[int]:
+        """The rows in the order in which TRL's sampler will draw them next."""
+        if not self.sampler.shuffle:
+            return list(range(self.sampler.num_samples))
+        copy = torch.Generator()
+        copy.set_state(self.sampler.generator.get_state())
+        order: list[int] = torch.randperm(self.sampler.num_samples, generator=copy).tolist()
+        return order
 
     def __len__(self) -> int:
         return len(self.sampler)

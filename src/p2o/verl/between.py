@@ -13,13 +13,12 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.ray_utils import auto_await
 
-from ..core.cost import Made
 from ..core.evolve import ReflectionJob, Reply
-from ..core.loop import EpochSummary
 from ..core.samples import Rollout, Sample
+from ..core.summary import EpochSummary
+from ..generation.prompt_step import run_prompt_step
 from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
-from ..reflectors.guard import guard_control_tokens
 from .agent_loop import OVERFLOW, PROMPT_IDS, TEMPLATES
 
 if TYPE_CHECKING:
@@ -29,33 +28,18 @@ TOO_LONG = "The prompt with this template does not fit into the prompt length."
 FAILED = "The rollout failed."
 
 
-def run_prompt_step(trainer: P2OTrainer) -> EpochSummary:
-    """Mines the hard set, evolves templates for it and assigns them (`JointLoop.prompt_step`); counts what
-    that cost."""
-    made = Made()
+def prompt_step(trainer: P2OTrainer) -> EpochSummary:
+    """Closes the epoch and prepares the next one (`p2o.generation.prompt_step.run_prompt_step`)."""
     on_policy = trainer.settings.reflector == "policy"
     reflector: Any = PolicyReflector(trainer) if on_policy else build_reflector(trainer.settings)
-    guarded = guard_control_tokens(reflector, ControlGuard(trainer.tokenizer))
-
-    def rollouts(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
-        with trainer.cost.timed("evolve") as cost:
-            done = made.rolled_out(roll_out(trainer, pairs))
-        cost.add(rollouts=len(done), prompt_tokens=sum(r.prompt_tokens for r in done))
-        cost.add(generated_tokens=sum(r.completion_tokens for r in done))
-        return done
-
-    def reflect(jobs: Sequence[ReflectionJob]) -> list[Reply]:
-        with trainer.cost.timed("reflect") as cost:
-            replies = made.reflected(guarded(jobs))
-        if on_policy:
-            cost.add(prompt_tokens=sum(r.prompt_tokens for r in replies))
-            cost.add(generated_tokens=sum(r.completion_tokens for r in replies))
-        return replies
-
-    summary = trainer.loop.prompt_step(rollouts, reflect)
-    if summary.evolve_cost:
-        made.add_replayed(trainer.cost, summary.evolve_cost, teacher=not on_policy)
-    return summary
+    return run_prompt_step(
+        trainer.loop,
+        lambda pairs: roll_out(trainer, pairs),
+        reflector,
+        trainer.cost,
+        control=ControlGuard(trainer.tokenizer),
+        on_policy=on_policy,
+    )
 
 
 def roll_out(trainer: P2OTrainer, pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:

@@ -19,14 +19,16 @@ from ..base.files import read_json, write_json
 from ..base.terminal import tell
 from ..core.cost import CostMeter
 from ..core.hard import is_solved
-from ..core.loop import JointLoop, set_aside
+from ..core.loop import JointLoop
+from ..core.methods.p2o import set_aside
 from ..core.metrics import Group, cost_metrics, epoch_metrics, group_metrics
 from ..core.samples import Sample
+from ..core.states import has_spread
 from ..errors import ConfigError, DataError
 from . import NAME
 from .agent_loop import OVERFLOW, SAMPLE_ID, TEMPLATES
 from .batch import Row, column, read_rows, sample_of
-from .between import run_prompt_step
+from .between import prompt_step
 from .ratio import onto_bare_prompt, weigh
 from .settings import settings_of
 
@@ -76,7 +78,9 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
             samples.setdefault(sample.id, sample)
         if not samples:
             raise DataError("data.train_files holds no samples")
-        self.loop = JointLoop(self.settings, samples, self.run_dir / "p2o")
+        self.loop = JointLoop(
+            self.settings, samples, self.run_dir / "p2o", self.settings.num_generations, self.settings.seed
+        )
 
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
         batch = super()._next_train_batch(num_prompts)
@@ -128,8 +132,11 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         groups = []
         for group in by_uid.values():
             templated = [bool(row.template) for row in group]
-            self.loop.record(group[0].sample_id, [self.success_of(r.reward, r.extra) for r in group], templated)
-            groups.append(Group(group[0].sample_id, templated, [self.is_solved(r.reward, r.extra) for r in group]))
+            totals = [row.reward for row in group]
+            rewards = [self.success_of(row.reward, row.extra) for row in group]
+            self.loop.record(group[0].sample_id, rewards, templated, totals)
+            solved = [self.is_solved(row.reward, row.extra) for row in group]
+            groups.append(Group(group[0].sample_id, templated, solved, has_spread(totals)))
         metrics.update(group_metrics(groups, self.loop.needed, self.settings.tau))
         metrics["p2o/context_overflow"] = sum(OVERFLOW in row.extra for row in rows) / max(1, len(rows))
         read = sum(len(r.templated_ids) if r.template else r.prompt_tokens for r in rows)
@@ -159,7 +166,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
                 self.prompt_step()
 
     def prompt_step(self) -> None:
-        summary = run_prompt_step(self)
+        summary = prompt_step(self)
         self.epoch_figures = epoch_metrics(summary)
         for note in summary.notes:
             tell(note)
@@ -167,7 +174,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
     def on_step_end(self) -> None:
         if self.global_steps >= self.total_training_steps:
             self.loop.close()
-        elif self.global_steps % self.steps_per_epoch == 0 and self.loop.evolution_is_due():
+        elif self.global_steps % self.steps_per_epoch == 0 and self.loop.rolls_out_next():
             self.save_once()  # steps that are repeated after a kill must not cost the evolution with them
         super().on_step_end()
 

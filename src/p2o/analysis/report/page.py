@@ -12,9 +12,9 @@ import yaml
 from ...base.terminal import percent
 from ...base.text import shorten
 from ...core.diagnosis import flat_reason
-from ...core.loop import EpochSummary
 from ...core.rollout_log import reading_order
 from ...core.states import STATES
+from ...core.summary import EpochSummary
 from ...runs.run_directory import Epoch, Run, read_run
 from . import charts, states
 from .story import headline, story

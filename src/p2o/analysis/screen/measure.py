@@ -11,25 +11,25 @@ import math
 import random
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...core.evolve import Evolution, evolve
-from ...core.hard import split_hard
-from ...core.loop import evolve_config
+from ...core.cost import CostMeter
+from ...core.evolve import Evolution
+from ...core.hard import dev_part_size
+from ...core.loop import JointLoop
+from ...core.methods.p2o import P2O
 from ...core.samples import Rollout, Sample
+from ...core.settings import LoopSettings
 from ...core.states import GROUP_OUTCOMES, GroupOutcome, has_spread, outcome_of
-from ...core.templates import apply_template, make_pool, pool_to_json
-from ...generation.policies import LocalPolicy, Policy, reflector_with, rollout_fn, successes
+from ...core.templates import PoolTemplate, pool_to_json
+from ...generation.policies import prompt_of
 from ...runs.estimate import Projection, Tokens, count_run, project
+from ...runs.fixed_policy import FixedPolicy
 from ...trl.display import EvolutionBar
 from ..evaluation import TemplateEffect, best_slots, template_effect
 from ..statistics import Interval, wilson_interval
-
-if TYPE_CHECKING:
-    from ...rewards import RewardSet
-    from ...runs.recipe import Recipe
 
 HELD_OUT = 1 / 3
 """Share of the hard samples that no evolution sees."""
@@ -110,19 +110,19 @@ def _share(count: int, total: int) -> Share:
     return Share(count, count / max(1, total), wilson_interval(count, total))
 
 
-def measure_screen(recipe: Recipe, policy: Policy, samples: Sequence[Sample], rewards: RewardSet, size: int) -> Screen:
+def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int) -> Screen:
     """Runs the whole test.
 
     Args:
+        fixed: the starting policy with the recipe's rewards and reflector.
         samples: the training data, of which ``size`` are drawn.
     """
-    training, K = recipe.training, recipe.training.num_generations
+    training, K = fixed.recipe.training, fixed.recipe.training.num_generations
     rng = random.Random(training.seed)
     drawn = rng.sample(list(samples), min(size, len(samples)))
-    roll_out = rollout_fn(policy, rewards, training.temperature, training.max_completion_length)
-    bare = successes(roll_out, drawn, K)
-    solved = {i: sum(r.solved for r in rows) for i, rows in bare.items()}
-    hard = [s for s in drawn if solved[s.id] < training.tau]
+    bare = fixed.draw(drawn, K)
+    drawn = [s for s in drawn if s.id in bare]
+    hard = [s for s in drawn if sum(r.solved for r in bare[s.id]) < training.tau]
     result = Screen(
         samples=len(drawn),
         total=len(samples),
@@ -137,37 +137,38 @@ def measure_screen(recipe: Recipe, policy: Policy, samples: Sequence[Sample], re
     if len(hard) >= LEAST_HARD:
         rng.shuffle(hard)
         held = hard[: min(MAX_HELD_OUT, math.ceil(HELD_OUT * len(hard)))]
-        evolution = _evolve(recipe, policy, rewards, hard[len(held) :])
-        pool = make_pool(evolution.templates, evolution.scores_CV, evolution.solved_CV, evolution.dev_ids)
+        evolution, pool = evolve_on(fixed, hard[len(held) :], bare)
         result.pool = [t for t in pool_to_json(pool) if t["text"]]
         result.evolution = _figures(evolution)
         result.reflector_failures = failure_rate(evolution)
         if result.pool:
             templates = best_slots(held, pool, K, training.seed)
-            result.gap, result.masked, under = _held_out(recipe, policy, rewards, held, templates)
+            result.gap, result.masked, under = _held_out(fixed, held, templates)
             tokens = replace(tokens, templated_prompt=under[0], templated_completion=under[1])
-    run = count_run(training, recipe.task.processes or training.world_size, len(samples))
+    run = count_run(training, fixed.recipe.task.processes or training.world_size, len(samples))
     if run.rollouts:
         result.projection = project(training, run, result.hard.share, 1 - result.no_spread.share, tokens)
     return result
 
 
-def _evolve(recipe: Recipe, policy: Policy, rewards: RewardSet, hard: Sequence[Sample]) -> Evolution:
-    training = recipe.training
-    by_id = {s.id: s for s in hard}
-    train, dev = split_hard([s.id for s in hard], min(MAX_DEV, training.dev_size, len(hard) // 2))
+def evolve_on(
+    fixed: FixedPolicy, hard: Sequence[Sample], bare: Mapping[str, Sequence[Rollout]]
+) -> tuple[Evolution, list[PoolTemplate]]:
+    """(the evolution, its pool) of one prompt step on these hard samples, with a small budget."""
+    training = fixed.recipe.training
+    dev_size = dev_part_size(len(hard), min(MAX_DEV, training.dev_size))
+    settings = LoopSettings(**{f.name: getattr(training, f.name) for f in fields(LoopSettings)})
+    settings.method, settings.hard_min_count, settings.dev_size = "p2o", 2, dev_size
+    settings.evolve_budget = str(max(SCREEN_BUDGET, 4 * dev_size))
     bar = EvolutionBar("evolving templates")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return evolve(
-                [by_id[i] for i in train],
-                [by_id[i] for i in dev],
-                rollout_fn(policy, rewards, training.evolve_temperature, training.max_completion_length),
-                reflector_with(recipe, policy),
-                replace(evolve_config(training, training.seed), budget=max(SCREEN_BUDGET, 4 * len(dev))),
-                Path(folder),
-                bar.update,
-            )
+            loop = JointLoop(settings, {s.id: s for s in hard}, Path(folder), training.num_generations, training.seed)
+            fixed.prompt_step(loop, {s.id: list(bare[s.id]) for s in hard}, CostMeter(), bar.update)
+            method = loop.method
+            assert isinstance(method, P2O)
+            assert method.evolution is not None  # more than hard_min_count samples are hard
+            return method.evolution, method.templates
     finally:
         bar.close()
 
@@ -192,22 +193,18 @@ def failure_rate(evolution: Evolution) -> float | None:
 
 
 def _held_out(
-    recipe: Recipe,
-    policy: Policy,
-    rewards: RewardSet,
-    held: Sequence[Sample],
-    templates: Mapping[str, Sequence[str]],
+    fixed: FixedPolicy, held: Sequence[Sample], templates: Mapping[str, Sequence[str]]
 ) -> tuple[TemplateEffect | None, Masked | None, tuple[float, float]]:
     """(prompted minus bare, what passes the mask, mean tokens of a templated prompt and completion).
 
     The bare side is drawn anew: the first draw is what made these samples hard, so it is biased towards failure.
     """
-    training, K = recipe.training, recipe.training.num_generations
-    heat, length = training.temperature, training.max_completion_length
-    bare = successes(rollout_fn(policy, rewards, heat, length), held, K)
+    training, K = fixed.recipe.training, fixed.recipe.training.num_generations
+    heat = training.temperature
+    bare = fixed.draw(held, K)
     rows = [(template, s) for s in held for template in (templates.get(s.id) or [""] * K)]
-    completions = policy.complete([apply_template(t, s.messages) for t, s in rows], heat, length)
-    scored = rewards.score([c.text for c in completions], [s for _, s in rows])
+    completions = fixed.policy.complete([prompt_of(s, template) for template, s in rows], heat)
+    scored = fixed.rewards.score([c.text for c in completions], [s for _, s in rows])
     templated: dict[str, list[bool]] = {}
     for (_, s), score in zip(rows, scored, strict=True):
         templated.setdefault(s.id, []).append(score.solved)
@@ -217,10 +214,11 @@ def _held_out(
     )
     masked = None
     good = [n for n, ((t, _), score) in enumerate(zip(rows, scored, strict=True)) if t and score.solved]
-    if good and isinstance(policy, LocalPolicy):
+    policy = fixed.local
+    if good and policy is not None:
         ids = [completions[n].ids for n in good]
-        under = policy.token_logps([apply_template(rows[n][0], rows[n][1].messages) for n in good], ids, heat or 1.0)
-        plain = policy.token_logps([rows[n][1].messages for n in good], ids, heat or 1.0)
+        under = policy.token_logps([prompt_of(rows[n][1], rows[n][0]) for n in good], ids, heat or 1.0)
+        plain = policy.token_logps([rows[n][1].prompt for n in good], ids, heat or 1.0)
         masked = what_passes(plain, under, training.ratio_low, training.ratio_high)
     return gap, masked, _means([(c.prompt_tokens, c.completion_tokens) for c in completions])
 

@@ -1,0 +1,14 @@
+"""Plain GRPO (DeepSeekMath, arXiv 2402.03300): no hook is used.
+
+    A_i = (r_i - mean(r_1..r_K)) / (std(r_1..r_K) + ε)
+
+A group whose rewards are all alike has A_i = 0 and teaches nothing.
+"""
+
+from __future__ import annotations
+
+from .base import Method
+
+
+class GRPO(Method):
+    """Changes nothing. The ledger is kept and costs are counted, so that other methods can be compared with it."""

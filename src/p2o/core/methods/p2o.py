@@ -1,0 +1,161 @@
+"""P²O (arXiv 2603.21877): templates are evolved for the hard samples, and what they unlock is distilled.
+
+hard set      samples with at most τ-1 of K rollouts solved                                        hook 4
+evolution     GEPA: templates z scored on the dev part of the hard set                             hook 4
+pool          greedy cover of the dev part by the templates that solve it                          hook 4
+assignment    a hard sample x is rolled out from T(x, z), z drawn from the pool by dev score       hook 2
+distillation  ∇ A log π(y | x) on the bare prompt, with the ratio mask 1[0.01 ≤ r_t ≤ 10] on
+              r_t = π_old(y_t | x) / π_old(y_t | T(x, z))                                          hook 3
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ...errors import ForeignEvolutionError
+from ..credit import credit_of
+from ..evolve import Evolution, EvolveConfig, evolve, leaks_answer
+from ..hard import Standing, Tally, split_hard, standings
+from ..samples import Sample
+from ..settings import LoopSettings
+from ..summary import EpochSummary
+from ..templates import PoolTemplate, assign, make_pool, pool_from_json, pool_to_json
+from .base import EpochEnd, Method
+
+
+class P2O(Method):
+    """The paper's method; its ablations are settings (`p2o.core.settings.LoopSettings`)."""
+
+    def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
+        super().__init__(settings, samples, group_size, seed)
+        self.credit = credit_of(settings)
+        self.templates: list[PoolTemplate] = []
+        """The pool."""
+        self.assignment: dict[str, list[str]] = {}
+        """Sample id → its K templates in the running epoch."""
+        self.evolution: Evolution | None = None
+        """The last one of this process, for whoever shows it."""
+
+    def prompts(self, sample_id: str) -> Sequence[str]:
+        return self.assignment.get(sample_id, ())
+
+    def rolls_out(self, tallies: Mapping[str, Tally]) -> bool:
+        return sum(s == "hard" for s in self._standings(tallies).values()) >= self.settings.hard_min_count
+
+    def between_epochs(self, end: EpochEnd) -> None:
+        """Mines the hard set, evolves templates for it, and assigns them to the next epoch."""
+        standings = self._standings(end.tallies)
+        hard = [i for i, standing in standings.items() if standing == "hard"]
+        self.assignment = {i: self.assignment[i] for i, standing in standings.items() if standing == "kept"}
+        end.summary.kept = len(self.assignment)
+        rng = random.Random(f"{self.seed}:{end.next_epoch}")
+        if len(hard) >= self.settings.hard_min_count:
+            rng.shuffle(hard)
+            self.evolution = self._evolve(hard, end)
+            self.templates = self._pool_of(self.evolution)
+            note_evolution(end.summary, self.evolution, self.templates)
+        else:
+            end.summary.notes.append(
+                f"{len(hard)} hard samples, fewer than hard_min_count {self.settings.hard_min_count}: no evolution"
+            )
+        if end.summary.evolved or self.settings.warm_start:
+            self.assignment |= self._assign(hard, rng)
+
+    def _standings(self, tallies: Mapping[str, Tally]) -> dict[str, Standing]:
+        """Sample id → what it needs next."""
+        return standings(tallies, self.settings.withdrawal, self.settings.tau - 1)
+
+    def _evolve(self, hard: Sequence[str], end: EpochEnd) -> Evolution:
+        train_ids, dev_ids = split_hard(hard, self.settings.dev_size)
+        folder = end.folder / f"evolution-{end.next_epoch:03d}"
+
+        def run() -> Evolution:
+            return evolve(
+                train=[self.samples[i] for i in train_ids],
+                dev=[self.samples[i] for i in dev_ids],
+                rollout=end.tools.roll_out,
+                reflector=end.tools.reflector,
+                config=evolve_config(self.settings, seed=self.seed * 100_003 + end.next_epoch),
+                run_dir=folder,
+                progress=end.tools.progress,
+                seeds=["", *(t.text for t in self.templates if t.text and self.settings.warm_start)],
+            )
+
+        try:
+            return run()
+        except ForeignEvolutionError:
+            # Left by a run that was killed without a checkpoint, or whose steps a GPU did not repeat to the bit.
+            aside = set_aside(folder)
+        evolution = run()
+        evolution.warnings.append(f"{folder.name} was of other samples or settings; it is now {aside.name}")
+        return evolution
+
+    def _pool_of(self, evolution: Evolution) -> list[PoolTemplate]:
+        if self.settings.pool == "proposals":
+            return [PoolTemplate(text, 1.0, frozenset()) for text in evolution.proposals]
+        return make_pool(evolution.templates, evolution.scores_CV, evolution.solved_CV, evolution.dev_ids)
+
+    def _assign(self, hard: Sequence[str], rng: random.Random) -> dict[str, list[str]]:
+        return assign(
+            hard,
+            self.templates,
+            self.group_size,
+            rng,
+            bare_slots=self.settings.bare_slots or 0,
+            same_template=self.settings.same_template_in_sample,
+            forbidden=lambda template, i: leaks_answer(template, self.samples[i]),
+        )
+
+    def pool(self) -> list[dict[str, Any]]:
+        return pool_to_json(self.templates)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"assignment": self.assignment, "pool": pool_to_json(self.templates)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.assignment = {i: list(templates) for i, templates in state["assignment"].items()}
+        self.templates = pool_from_json(state["pool"])
+
+
+def note_evolution(summary: EpochSummary, evolution: Evolution, pool: Sequence[PoolTemplate]) -> None:
+    """Adds an evolution's figures to the summary of its epoch."""
+    summary.evolved = True
+    summary.candidates, summary.iterations = len(evolution.candidates), len(evolution.best_scores) - 1
+    summary.accepted = evolution.fates.get("accepted", 0)
+    summary.helping = sum(
+        bool(text) and any(row) for text, row in zip(evolution.templates, evolution.solved_CV, strict=True)
+    )
+    summary.pool, summary.dev_size = len(pool), len(evolution.dev_ids)
+    summary.covered = len(frozenset().union(*(t.solves for t in pool)))
+    summary.evolve_cost = asdict(evolution.cost)
+    summary.notes += evolution.warnings
+    best = max((t for t in pool if t.text), key=lambda t: t.weight, default=None)
+    if best is None:
+        summary.notes.append("no template solved any hard sample: the next epoch runs without templates")
+    else:
+        summary.best_template, summary.best_dev_score = best.text, best.weight
+
+
+def evolve_config(settings: LoopSettings, seed: int) -> EvolveConfig:
+    """The evolution's part of the loop's settings."""
+    return EvolveConfig(
+        budget=int(settings.evolve_budget) if settings.evolve_budget.isdigit() else settings.evolve_budget,
+        parents=settings.evolve_parents,
+        minibatch=settings.evolve_minibatch,
+        fill_proposals=settings.fill_proposals,
+        max_iterations=settings.evolve_max_iterations,
+        seed=seed,
+        max_template_chars=settings.max_template_chars,
+        max_prompt_chars=settings.reflect_max_prompt_chars,
+    )
+
+
+def set_aside(folder: Path) -> Path:
+    """Renames a folder to the first free ``NAME-old-N``, and returns that name."""
+    aside = next(p for n in count(1) if not (p := folder.with_name(f"{folder.name}-old-{n}")).exists())
+    return folder.rename(aside)

@@ -1,0 +1,146 @@
+"""The settings of the joint loop: one place for their names, meanings and defaults.
+
+`p2o.P2OConfig` (TRL) and the ``p2o`` group of a verl configuration inherit from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import ConfigError
+from .credit import Distillation
+from .evolve.budget import budget
+from .hard import Withdrawal
+
+
+@dataclass
+class LoopSettings:
+    """What P²O adds to GRPO. Defaults are the paper's."""
+
+    method: str = "p2o"
+    """What is done about groups without spread: ``p2o``, ``grpo`` (nothing: the ledger is kept, costs are counted), or
+    a method of your own, ``file.py:Class`` (see docs/architecture.md)."""
+
+    tau: int = 2
+    """A sample is hard when at most ``tau - 1`` of its rollouts were solved in the last epoch."""
+
+    hard_min_count: int = 100
+    """No templates are evolved when fewer samples than this are hard."""
+
+    dev_size: int = 300
+    """Size of the dev part of the hard set, on which templates are scored; at most half of the hard set."""
+
+    success_reward: str | None = None
+    """Name of the reward that says what *solved* means; the first by default."""
+
+    success_threshold: float = 1.0
+    """A rollout is solved when that reward is at least this."""
+
+    withdrawal: Withdrawal = "solved"
+    """When a template is withdrawn. ``solved`` (paper): each epoch anew, from that epoch's successes.
+    ``graduated``: once a *bare* rollout of the sample was solved."""
+
+    bare_slots: int | None = None
+    """Rollouts of a templated group that stay bare (the last slots). Default: 0, with ``graduated`` 1."""
+
+    same_template_in_sample: bool = False
+    """One template for all slots of a group instead of one draw for each."""
+
+    drop_failed_template_rollout: bool = False
+    """Failed templated rollouts get no gradient (they still count in the group's statistics)."""
+
+    distillation: Distillation = "mask"
+    """How templated rollouts are trained on the bare prompt, see `p2o.core.credit.Distillation`."""
+
+    ratio_low: float = 0.01
+    """Lower bound of π_old(y_t | x) / π_old(y_t | T(x, z))."""
+
+    ratio_high: float = 10.0
+    """Upper bound of that ratio."""
+
+    soft_max: float = 10.0
+    """Largest weight of a token with ``distillation: soft``."""
+
+    evolve_budget: str = "heavy_4"
+    """Rollouts of one evolution: light, medium, heavy, heavy_2, heavy_3, heavy_4, heavy_16, or a number."""
+
+    evolve_parents: int = 16
+    """W, the distinct parents of one iteration."""
+
+    evolve_minibatch: int = 3
+    """Samples of the train part on which a parent and its child are compared."""
+
+    evolve_max_iterations: int | None = None
+    """Stop an evolution after this many iterations, even if its budget is not spent."""
+
+    fill_proposals: bool = False
+    """Draw parents again while the Pareto front is smaller than W, so that early batches stay full."""
+
+    pool: Literal["cover", "proposals"] = "cover"
+    """Which templates are kept. ``cover`` (paper): the greedy cover of the dev part. ``proposals``: all that the
+    reflector wrote, whatever they scored, with equal weights (an ablation: what selection adds)."""
+
+    warm_start: bool = False
+    """Begin an evolution with the last pool next to the bare prompt."""
+
+    max_template_chars: int = 4000
+    """Longer templates are refused."""
+
+    reflect_temperature: float = 1.0
+    """Sampling temperature of the *self* and *policy* reflectors."""
+
+    reflect_max_tokens: int = 512
+    """Longest reply of the *self* and *policy* reflectors, in tokens."""
+
+    reflect_max_prompt_chars: int = 12000
+    """The reflection prompt is shortened to this (outputs lose their middle)."""
+
+    def check_loop(self, num_generations: int, place: str = "", group_key: str = "num_generations") -> None:
+        """Checks the ranges, and fills in the default of ``bare_slots``.
+
+        Args:
+            num_generations: K, rollouts of a group.
+            place: what stands before a key's name in a message ("p2o." on verl).
+            group_key: the key that sets K.
+
+        Raises:
+            ConfigError: a value is out of range, or two values do not fit together.
+        """
+        check_at_least(self, LEAST, place)
+        budget(self.evolve_budget, 1)  # an unknown name is an error now, not after an epoch
+        if not 0 < self.ratio_low <= 1 <= self.ratio_high:
+            raise ConfigError(
+                f"the ratio bounds [{self.ratio_low}, {self.ratio_high}] must hold 1 and be above 0; "
+                f"set {place}ratio_low and {place}ratio_high accordingly"
+            )
+        if num_generations < 2:
+            raise ConfigError(f"{group_key} is {num_generations}; a group needs at least 2 rollouts to learn from")
+        if self.tau > num_generations:
+            raise ConfigError(
+                f"{place}tau is {self.tau}, so that even a group of {num_generations} successes would be hard; set it "
+                f"to {num_generations} ({group_key}) or less"
+            )
+        least = 1 if self.withdrawal == "graduated" else 0
+        if self.bare_slots is None:
+            self.bare_slots = least
+        if not least <= self.bare_slots < num_generations:
+            raise ConfigError(
+                f"{place}bare_slots is {self.bare_slots}; with withdrawal {self.withdrawal} and groups of "
+                f"{num_generations} rollouts it must be from {least} to {num_generations - 1}"
+            )
+
+
+LEAST: Sequence[tuple[str, float]] = (
+    ("tau", 1), ("hard_min_count", 2), ("dev_size", 1), ("evolve_parents", 1), ("evolve_minibatch", 1),
+    ("max_template_chars", 1), ("soft_max", 1), ("reflect_temperature", 0), ("reflect_max_tokens", 1),
+)  # fmt: skip
+"""Keys of `LoopSettings` and their least values."""
+
+
+def check_at_least(settings: object, least: Sequence[tuple[str, float]], place: str = "") -> None:
+    """Raises ConfigError for the first key that is below its least value."""
+    for name, low in least:
+        if getattr(settings, name) < low:
+            raise ConfigError(f"{place}{name} is {getattr(settings, name)}; it must be at least {low}")

@@ -1,0 +1,163 @@
+"""A policy whose weights are in this process: a checkpoint that was loaded, or the model in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from ..base.terminal import progress_bar
+from ..errors import ConfigError
+from .efficient import efficient, generates_plainly
+from .models import resolve_model
+from .policies import Completion, isolated_rng, seed_of
+from .settings import (
+    GenerationSettings,
+    Prompt,
+    context_length,
+    generation_config,
+    prompt_ids,
+    read_chat_template,
+    stop_tokens,
+)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a policy's weights and tokenizer come from. The fields are those of TRL's ``ModelConfig``."""
+
+    name: str
+    """A folder, a LoRA adapter, a hub name, or ``builtin:…``."""
+    revision: str | None = None
+    dtype: str | None = "auto"
+    trust_remote_code: bool = False
+    attn_implementation: str | None = None
+    chat_template_path: str | None = None
+    bf16: bool = False
+    """Mixed precision, as in training."""
+
+
+class LocalPolicy:
+    """Draws completions with transformers.
+
+    Args:
+        model: a causal language model; its mode (train, eval) is the caller's.
+        tokenizer: pads on the left.
+        settings: how it samples.
+        label: what a progress bar says; without one there is no bar.
+        autocast: a context in which the forward passes run.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, settings: GenerationSettings, label: str = "", autocast: Any = nullcontext
+    ) -> None:
+        self.model, self.tokenizer, self.settings, self.label = model, tokenizer, settings, label
+        self.stop_ids = stop_tokens(model, tokenizer)
+        self.autocast = autocast
+
+    def complete(
+        self, prompts: Sequence[Prompt], temperature: float, max_new_tokens: int | None = None
+    ) -> list[Completion]:
+        """One completion of each prompt, in their order; those that do not fit the context get none."""
+        length = max_new_tokens or self.settings.max_new_tokens
+        ids = prompt_ids(self.tokenizer, prompts, self.settings)
+        limit = room_for_prompt(self.model.config, length)
+        fitting = [n for n in range(len(ids)) if limit is None or len(ids[n]) <= limit]
+        order = sorted(fitting, key=lambda n: len(ids[n]))  # batches of like lengths need little padding
+        with isolated_rng(seed_of(self.settings.seed, prompts)):
+            completed = self._generate([ids[n] for n in order], temperature, length)
+        texts = self.tokenizer.batch_decode(completed, skip_special_tokens=True)
+        done = {
+            n: Completion(text, len(ids[n]), len(row), tuple(row))
+            for n, text, row in zip(order, texts, completed, strict=True)
+        }
+        return [done.get(n) or Completion("", fits=False) for n in range(len(ids))]
+
+    def _generate(self, rows: Sequence[list[int]], temperature: float, max_new_tokens: int) -> list[list[int]]:
+        """Completion ids, up to and with the first stop token."""
+        import torch
+
+        config = generation_config(self.settings, self.tokenizer, self.stop_ids, temperature, max_new_tokens)
+        plain = generates_plainly(self.model, config)
+        completed: list[list[int]] = []
+        with progress_bar(len(rows), self.label, shown=bool(self.label)) as bar, torch.no_grad(), self.autocast():
+            for start in range(0, len(rows), self.settings.batch_size):
+                chunk = {"input_ids": rows[start : start + self.settings.batch_size]}
+                inputs = self.tokenizer.pad(chunk, padding_side="left", return_tensors="pt").to(self.model.device)
+                with efficient(self.model) if plain else nullcontext():
+                    output = self.model.generate(**inputs, generation_config=config)
+                new = output[:, inputs["input_ids"].size(1) :].tolist()
+                completed += [until_stop(row, self.stop_ids) for row in new]
+                bar.update(len(new))
+        return completed
+
+    def token_logps(
+        self, prompts: Sequence[Prompt], completions: Sequence[Sequence[int]], temperature: float = 1.0
+    ) -> list[list[float]]:
+        """log π(y_t | prompt, y_<t) of given completion ids, at a sampling temperature."""
+        import torch
+
+        ids = prompt_ids(self.tokenizer, prompts, self.settings)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]) + len(completions[i]))
+        found: dict[int, list[float]] = {}
+        for start in range(0, len(order), self.settings.batch_size):
+            chunk = order[start : start + self.settings.batch_size]
+            rows = {"input_ids": [[*ids[i], *completions[i]] for i in chunk]}
+            batch = self.tokenizer.pad(rows, padding_side="right", return_tensors="pt").to(self.model.device)
+            with torch.no_grad(), self.autocast():
+                logits = self.model(**batch).logits
+            logps_BTV = (logits[:, :-1].float() / temperature).log_softmax(-1)
+            logps_BT = logps_BTV.gather(2, batch["input_ids"][:, 1:, None])[:, :, 0]
+            for n, i in enumerate(chunk):
+                first = len(ids[i]) - 1
+                found[i] = logps_BT[n, first : first + len(completions[i])].tolist()
+        return [found[i] for i in range(len(ids))]
+
+
+def room_for_prompt(model_config: Any, max_new_tokens: int) -> int | None:
+    """Longest prompt, in tokens, that leaves room for the completion; None without a known limit."""
+    context = context_length(model_config)
+    return None if context is None else context - max_new_tokens
+
+
+def until_stop(ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
+    """The ids up to and with the first stop token."""
+    end = next((n for n, token in enumerate(ids) if token in stop_ids), len(ids) - 1)
+    return list(ids[: end + 1])
+
+
+def load_policy(source: ModelSource, settings: GenerationSettings, label: str = "rolling out") -> LocalPolicy:
+    """A policy loaded from a checkpoint, as training would load it.
+
+    Raises:
+        ConfigError: it cannot be loaded, or the tokenizer has no chat template.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = resolve_model(source.name)
+    shared = {"revision": source.revision or "main", "trust_remote_code": source.trust_remote_code}
+    options = {"attn_implementation": source.attn_implementation} if source.attn_implementation else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", truncation_side="left", **shared)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=source.dtype, **shared, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"cannot load a model from {source.name!r} ({str(error).splitlines()[0]}); give a checkpoint folder, or a "
+            "hub name within reach"
+        ) from error
+    if source.chat_template_path:
+        tokenizer.chat_template = read_chat_template(source.chat_template_path)
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            f"the tokenizer of {source.name!r} has no chat template; set chat_template_path to a tokenizer or a "
+            ".jinja file that has one"
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    mixed = source.bf16 and device == "cuda"
+    autocast = (lambda: torch.autocast(device, torch.bfloat16)) if mixed else nullcontext
+    return LocalPolicy(model.to(device).eval(), tokenizer, settings, label, autocast)

@@ -1,0 +1,180 @@
+"""The one wiring of the prompt step: roll out, score, reflect, count.
+
+TRL, verl, ``p2o evolve`` and ``p2o screen`` use it.
+
+policy ─► completions ─► scores ─► rollouts ┐
+jobs ─► control tokens broken up ─► replies ┴─► counted ─► method.between_epochs
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ..core.cost import CostMeter, PhaseCost
+from ..core.evolve import EvolveProgress, ReflectionJob, Reflector, Reply
+from ..core.loop import JointLoop
+from ..core.methods import PromptTools
+from ..core.samples import Rollout, RolloutFn, Sample
+from ..core.summary import EpochSummary
+from ..reflectors.control_tokens import ControlGuard
+from ..reflectors.guard import guard_control_tokens
+from .policies import Completion, Policy, prompt_of
+from .settings import Prompt
+
+TOO_LONG = "The prompt with this template does not fit into the context."
+
+
+class Score(Protocol):
+    """What a rollout earned (`p2o.rewards.Scored`)."""
+
+    @property
+    def reward(self) -> float: ...
+    @property
+    def solved(self) -> bool: ...
+    @property
+    def feedback(self) -> str: ...
+
+
+ScoreFn = Callable[[Sequence[Sample], Sequence[Completion]], Sequence[Score]]
+"""Scores one completion of each sample."""
+
+
+def rollout_fn(policy: Policy, score: ScoreFn, temperature: float) -> RolloutFn:
+    """Rolls out (template, sample) pairs with a policy, and scores them."""
+
+    def roll_out(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
+        completions = policy.complete([prompt_of(sample, template) for template, sample in pairs], temperature)
+        scores = score([sample for _, sample in pairs], completions)
+        return [as_rollout(c, s) for c, s in zip(completions, scores, strict=True)]
+
+    return roll_out
+
+
+def as_rollout(completion: Completion, score: Score) -> Rollout:
+    """A completion with its score; one that did not fit the context has earned nothing, and is marked."""
+    if not completion.fits:
+        return Rollout("", 0.0, False, TOO_LONG, fits=False)
+    return Rollout(
+        completion=completion.text,
+        reward=score.reward,
+        solved=score.solved,
+        feedback=score.feedback,
+        prompt_tokens=completion.prompt_tokens,
+        completion_tokens=completion.completion_tokens,
+    )
+
+
+def draw_groups(
+    roll_out: RolloutFn, samples: Sequence[Sample], draws: int, templates: Mapping[str, str] | None = None
+) -> dict[str, list[Rollout]]:
+    """Sample id → its ``draws`` rollouts, bare or under the sample's template, in one batch."""
+    templates = templates or {}
+    rollouts = roll_out([(templates.get(s.id, ""), s) for s in samples for _ in range(draws)])
+    return {s.id: rollouts[n * draws : (n + 1) * draws] for n, s in enumerate(samples)}
+
+
+def record_groups(loop: JointLoop, groups: Mapping[str, Sequence[Rollout]]) -> None:
+    """Writes bare groups of a policy that is not trained into the loop's ledger."""
+    threshold = loop.settings.success_threshold
+    for sample_id, rollouts in groups.items():
+        rewards = [threshold if r.solved else float("-inf") for r in rollouts]
+        loop.record(sample_id, rewards, [False] * len(rollouts), [r.reward for r in rollouts])
+
+
+def policy_reflector(complete: Callable[[Sequence[Prompt]], Sequence[Completion]], chat: bool = True) -> Reflector:
+    """A reflector that asks a policy.
+
+    Args:
+        complete: draws one reply to each prompt.
+        chat: whether the policy takes chats; a base model without a chat template takes plain text.
+    """
+
+    def reflect(jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        prompts: list[Prompt] = [[{"role": "user", "content": job.prompt}] if chat else job.prompt for job in jobs]
+        return [
+            Reply(c.text, None, c.prompt_tokens, c.completion_tokens) if c.fits else Reply(None, "prompt_too_long")
+            for c in complete(prompts)
+        ]
+
+    return reflect
+
+
+def run_prompt_step(
+    loop: JointLoop,
+    roll_out: RolloutFn,
+    reflector: Reflector,
+    cost: CostMeter,
+    *,
+    control: ControlGuard,
+    on_policy: bool,
+    progress: Callable[[EvolveProgress], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
+) -> EpochSummary:
+    """Closes an epoch of the loop and prepares the next one; counts what that cost.
+
+    Args:
+        roll_out: by the current weights.
+        reflector: writes new templates.
+        control: finds chat control text of the policy's tokenizer.
+        on_policy: the reflector is the policy itself, so that its tokens are part of the cost; else they are a
+            teacher's and counted apart.
+        progress: told how far an evolution is.
+        check: called before each batch of rollouts; raises to stop.
+    """
+    before = {phase: copy.copy(cost[phase]) for phase in ("evolve", "reflect")}
+    guarded = guard_control_tokens(reflector, control)
+
+    def counted_rollouts(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
+        check()
+        with cost.timed("evolve") as spent:
+            rollouts = roll_out(pairs)
+        spent.add_rollouts(rollouts)
+        return rollouts
+
+    def counted_replies(jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        with cost.timed("reflect") as spent:
+            replies = guarded(jobs)
+        add_reflection(
+            spent, sum(r.prompt_tokens for r in replies), sum(r.completion_tokens for r in replies), on_policy
+        )
+        return replies
+
+    summary = loop.prompt_step(PromptTools(counted_rollouts, counted_replies, progress))
+    if summary.evolve_cost:
+        add_replayed(cost, before, summary.evolve_cost, on_policy)
+    return summary
+
+
+def add_reflection(spent: PhaseCost, read: int, written: int, on_policy: bool) -> None:
+    """Counts a reflector's tokens."""
+    if on_policy:
+        spent.add(prompt_tokens=read, generated_tokens=written)
+    else:
+        spent.add(teacher_tokens=read + written)
+
+
+def add_replayed(
+    cost: CostMeter, before: Mapping[str, PhaseCost], evolution: Mapping[str, Any], on_policy: bool
+) -> None:
+    """Counts what a resumed evolution took from its journal. The killed run paid for that, so that a resumed run costs
+    what an undisturbed one does.
+
+    Args:
+        before: the phases "evolve" and "reflect" as they stood before the prompt step.
+        evolution: all that the evolution spent (`p2o.core.evolve.EvolveCost` as a dict).
+    """
+    evolve, reflect = cost["evolve"], cost["reflect"]
+    made = {name: getattr(evolve, name) - getattr(before["evolve"], name) for name in vars(evolve)}
+    evolve.add(
+        rollouts=evolution["metric_calls"] - made["rollouts"],
+        prompt_tokens=evolution["prompt_tokens"] - made["prompt_tokens"],
+        generated_tokens=evolution["completion_tokens"] - made["generated_tokens"],
+    )
+    asked = {name: getattr(reflect, name) - getattr(before["reflect"], name) for name in vars(reflect)}
+    read, written = evolution["reflector_prompt_tokens"], evolution["reflector_completion_tokens"]
+    if on_policy:
+        reflect.add(prompt_tokens=read - asked["prompt_tokens"], generated_tokens=written - asked["generated_tokens"])
+    else:
+        reflect.add(teacher_tokens=read + written - asked["teacher_tokens"])

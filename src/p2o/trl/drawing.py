@@ -1,0 +1,189 @@
+"""The model in training as a policy: rollouts for evolution and evaluation, replies for the *self* and *policy*
+reflectors. Collective: every process calls with the same arguments and gets all results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from peft import PeftModel
+from trl import GRPOTrainer
+
+from ..core.evolve import Reflector
+from ..core.samples import Rollout
+from ..generation.local import LocalPolicy
+from ..generation.policies import Completion, Policy
+from ..generation.prompt_step import policy_reflector
+from ..generation.settings import GenerationSettings, Prompt, context_length
+from .engine_policy import EnginePolicy
+from .reward_reading import RewardReading
+from .rollouts import (
+    Reflect,
+    RollOut,
+    Row,
+    RowScore,
+    SharedRollouts,
+    engine_sampling,
+    starting_model,
+    transformers_sampling,
+)
+from .rows import TrainingRows
+
+
+class DrawingTrainer(GRPOTrainer):
+    """GRPOTrainer with a policy to draw from between its steps."""
+
+    rows: TrainingRows
+    reading: RewardReading
+    reflector: Reflector | str
+    _pending_extra_logs: Any
+    _pending_metrics: Any
+
+    @property
+    def generates_in_step(self) -> bool:
+        """Whether all ranks must call generation equally often (sharded weights, vLLM server)."""
+        return bool(self.use_vllm or self.weights_are_sharded)
+
+    @property
+    def generates_alone(self) -> bool:
+        """Whether this rank generates by itself, with transformers' own loop."""
+        return not (self.generates_in_step or self.args.use_transformers_continuous_batching)
+
+    @property
+    def weights_are_sharded(self) -> bool:
+        plugin = self.accelerator.state.deepspeed_plugin
+        return bool(self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3))
+
+    @property
+    def policy_model(self) -> Any:
+        """The model in training, without its wrappers."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def prompt_limit(self, max_new_tokens: int | None = None) -> int:
+        """Longest prompt, in tokens, that leaves room for the completion."""
+        context = context_length(self.model.config) or 2**31
+        if self.use_vllm and self.args.vllm_max_model_length:
+            context = min(context, self.args.vllm_max_model_length)
+        return int(context - (max_new_tokens or self.max_completion_length))
+
+    def policy(self, label: str = "") -> Policy:
+        """The current weights as a policy.
+
+        Args:
+            label: of a progress bar; none without one.
+        """
+        settings = GenerationSettings.of(self.args, self.chat_template)
+        shown = label if self.accelerator.is_main_process and not self.args.disable_tqdm else ""
+        if self.generates_alone:
+            return LocalPolicy(self.policy_model, self._tokenizer, settings, shown)
+        return EnginePolicy(
+            self._tokenizer, settings, self._generate_ids, self.prompt_limit, bool(self.use_vllm), shown
+        )
+
+    def _generate_ids(self, ids: list[list[int]], temperature: float, max_new_tokens: int) -> list[list[int]]:
+        """Completion ids by TRL's own generation."""
+        with self._sampling(temperature, max_new_tokens), trackers_off(self.args, self.is_in_train):
+            completions, _ = GRPOTrainer._generate_single_turn(self, ids, None, {}, 1)
+        return [list(completion) for completion in completions]
+
+    def _sampling(self, temperature: float, max_new_tokens: int) -> Any:
+        if self.use_vllm:
+            return engine_sampling(self.vllm_generation, temperature, max_new_tokens)
+        return transformers_sampling(self, temperature, max_new_tokens)
+
+    # --- rollouts ------------------------------------------------------------------------------------------
+
+    def roll_out(self, pairs: Sequence[tuple[str, Row]], temperature: float, label: str = "") -> list[Rollout]:
+        """One scored completion of each (template, row)."""
+        return SharedRollouts(self.accelerator, self._score).roll_out(self.policy(label), pairs, temperature)
+
+    def carry_out(self, request: RollOut | Reflect) -> Any:
+        """What rank 0 asks of all ranks in a prompt step."""
+        if isinstance(request, RollOut):
+            pairs = [(template, self.rows.by_id[sample_id]) for template, sample_id in request.pairs]
+            return self.roll_out(pairs, self.args.evolve_temperature)
+        with self._reflecting_policy() as policy:
+            return SharedRollouts(self.accelerator, self._score).complete(
+                policy, request.prompts, self.args.reflect_temperature, self.args.reflect_max_tokens
+            )
+
+    def _score(self, rows: Sequence[Row], completions: Sequence[Completion]) -> list[RowScore]:
+        """Scores this rank's rows by TRL's reward calls; their logs do not reach the training's."""
+        chat = not isinstance(rows[0]["prompt"], str)
+        texts: list[Any] = [[{"role": "assistant", "content": c.text}] if chat else c.text for c in completions]
+        prompts, ids = [row["prompt"] for row in rows], [list(c.ids) for c in completions]
+        extra, metrics = self._pending_extra_logs, self._pending_metrics
+        self._pending_extra_logs, self._pending_metrics = type(extra)(list), type(metrics)(list)
+        try:
+            rewards_NF = self._calculate_rewards(list(rows), prompts, texts, ids)
+            told = [column for name, column in self._pending_extra_logs.items() if name.endswith("feedback")]
+        finally:
+            self._pending_extra_logs, self._pending_metrics = extra, metrics
+        start = self.accelerator.process_index * len(rows)
+        scores = []
+        for n, rewards_F in enumerate(rewards_NF[start : start + len(rows)].tolist()):
+            total = self.reading.total(rewards_F)
+            feedback = " ".join(str(column[n]) for column in told if column[n])
+            feedback = feedback or f"The reward of this answer is {total:g}."
+            scores.append(RowScore(total, self.reading.is_solved(rewards_F), feedback))
+        return scores
+
+    # --- reflection ----------------------------------------------------------------------------------------
+
+    def bound_reflector(self, complete: Callable[[Sequence[Prompt]], Sequence[Completion]]) -> Reflector:
+        """The run's reflector; *self* and *policy* ask by ``complete``."""
+        if not isinstance(self.reflector, str):
+            return self.reflector
+        return policy_reflector(complete, chat=bool(self.chat_template or self._tokenizer.chat_template))
+
+    @contextmanager
+    def _reflecting_policy(self) -> Iterator[Policy]:
+        """Who reflects: the current weights ("policy"), or the frozen starting policy ("self").
+
+        The starting policy costs no second copy with LoRA: the adapter is switched off. Under vLLM it is loaded all the
+        same, because the engine holds the adapter merged into its weights.
+        """
+        if self.reflector == "policy":
+            yield self.policy()
+            return
+        model = self.policy_model
+        if isinstance(model, PeftModel) and not self.use_vllm:
+            with model.disable_adapter():
+                yield self.policy()
+            return
+        settings = GenerationSettings.of(self.args, self.chat_template)
+        if isinstance(model, PeftModel):
+            with model.disable_adapter():
+                yield LocalPolicy(model, self._tokenizer, settings)
+            return
+        source = self.model.config._name_or_path
+        with starting_model(model, source, self.accelerator.device, self.args.trust_remote_code) as loaded:
+            yield LocalPolicy(loaded, self._tokenizer, settings)
+
+    # --- evaluation ----------------------------------------------------------------------------------------
+
+    def sampled_evaluation(self, dataset: Any, ignore_keys: Any, prefix: str) -> dict[str, float]:
+        """TRL's own figures: groups at the training temperature, and their loss."""
+        loader = self.get_eval_dataloader(dataset)
+        figures: dict[str, float] = self.evaluation_loop(
+            loader, "Evaluation", prediction_loss_only=True, ignore_keys=ignore_keys, metric_key_prefix=prefix
+        ).metrics
+        for name, values in self._metrics["eval"].items():
+            known = [v for v in values if v == v]
+            if known:
+                figures[f"{prefix}_{name}"] = sum(known) / len(known)
+        self._metrics["eval"].clear()
+        return figures
+
+
+@contextmanager
+def trackers_off(args: Any, in_training: bool) -> Iterator[None]:
+    """Outside training a tracker has no run, and TRL's profiler would log to trackio all the same."""
+    trackers = args.report_to
+    args.report_to = trackers if in_training else []
+    try:
+        yield
+    finally:
+        args.report_to = trackers

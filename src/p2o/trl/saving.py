@@ -1,0 +1,95 @@
+"""Checkpoints of a trainer: the loop's state goes first, HF's next, and the manifest last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.fingerprint import fingerprint
+from .checkpoint import write_manifest
+from .ranks import global_cost
+from .state import (
+    CheckpointState,
+    buffer_file,
+    failing_writes_explained,
+    load_buffer,
+    load_tensors,
+    reference_file,
+    save_buffer,
+    save_tensors,
+)
+from .step import StepTrainer
+
+
+class SavingTrainer(StepTrainer):
+    """Saves and loads the state of `p2o.P2OTrainer`."""
+
+    control: Any  # HF's TrainerControl
+    run_dir: Path
+    last_evaluation: dict[str, float]
+
+    def prepare_saving(self) -> None:
+        """No checkpoint is saved yet, and none was resumed from."""
+        self.saved_step = -1
+        self.resumed_at: tuple[int, list[dict[str, torch.Tensor]] | None] = (0, None)
+
+    def checkpoint_is_saved(self) -> bool:
+        return bool(self.saved_step == self.state.global_step)
+
+    def save_once(self) -> None:
+        """Saves a checkpoint of this step, unless there is one or none are wanted (collective)."""
+        if self.args.save_strategy == "no" or self.checkpoint_is_saved():
+            return
+        self._save_checkpoint(self.model_wrapped, None)
+        self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = self.run_dir / f"checkpoint-{self.state.global_step}"
+        with failing_writes_explained(folder):
+            self._save_state(folder)
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process and not self.args.save_only_model:
+                write_manifest(folder)  # last of all: with it a run can continue from the checkpoint
+        self.saved_step = self.state.global_step
+
+    def _save_state(self, folder: Path) -> None:
+        """Writes our part of a checkpoint (collective)."""
+        cost = global_cost(self.cost).state_dict()
+        if self.accelerator.is_main_process:
+            self.record.write()
+            CheckpointState(
+                loop=self.loop.state_dict(),
+                cost=cost,
+                data=fingerprint(list(self.rows.samples.values())),
+                micro_steps=self._step,
+                skipped_steps=self.finite.skipped,
+                last_evaluation=self.last_evaluation,
+            ).save(folder)
+            if self.args.sync_ref_model and self.ref_model is not None:
+                save_tensors(reference_file(folder), self.accelerator.unwrap_model(self.ref_model).state_dict())
+        self.accelerator.wait_for_everyone()
+        every = self.args.steps_per_generation * self.num_iterations
+        buffered = self._buffered_inputs if self._step % every else None
+        save_buffer(buffer_file(folder, self.accelerator.process_index), buffered)
+
+    def load_state(self, checkpoint: Path) -> None:
+        """Takes our part of a checkpoint; HF takes its own.
+
+        Raises:
+            StateError: it is not whole, or was written by another number of processes or for other data.
+        """
+        state = CheckpointState.load(checkpoint)
+        state.check_data(checkpoint, fingerprint(list(self.rows.samples.values())))
+        self.loop.load_state_dict(state.loop)
+        self.finite.skipped = state.skipped_steps
+        self.saved_step = int(checkpoint.name.rpartition("-")[2])
+        self.last_evaluation = state.last_evaluation
+        if self.accelerator.is_main_process:
+            self.cost.load_state_dict(state.cost)
+        buffer = load_buffer(buffer_file(checkpoint, self.accelerator.process_index), self.accelerator.device)
+        self.resumed_at = state.micro_steps, buffer
+        if self.args.sync_ref_model and self.ref_model is not None:
+            self.accelerator.unwrap_model(self.ref_model).load_state_dict(load_tensors(reference_file(checkpoint)))

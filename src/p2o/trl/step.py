@@ -1,0 +1,292 @@
+"""What P²O changes within a training step of GRPOTrainer, by wrapping ``super()``:
+
+templates in front of the rollouts' prompts   _generate_single_turn             hook prompt
+rewards into the ledger                       _calculate_rewards
+credit of templated rollouts                  _generate_and_score_completions   hook credit
+rows without advantage left out               _compute_loss
+steps that are not finite skipped             _get_grad_norm
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from trl import GRPOTrainer
+from trl.trainer.utils import pad
+
+from ..base.stopping import StopRequest
+from ..base.text import shorten
+from ..core.cost import CostMeter
+from ..core.loop import JointLoop
+from ..core.metrics import group_metrics
+from ..core.ratio_log import ratio_metrics
+from ..core.rollout_log import MAX_CHARS, EpochRecord, RecordedRollout, count_ratios
+from ..generation.efficient import generates_plainly
+from ..rewards import text_of
+from .batch import Batch, RolloutFacts, groups_of
+from .dead_rows import LOSS_TYPES, has_dropout, live_rows, rows_to_keep, share_of_denominator, take_rows
+from .distillation import Output, bare_ids, distill
+from .drawing import DrawingTrainer
+from .engine import EngineCorrection, hold_back, mismatch_metrics
+from .finite import FiniteGuard
+from .inputs import check_inputs
+from .ranks import gather_values
+from .reward_reading import RewardReading, success_index
+from .rollouts import draw_templated
+
+
+class StepTrainer(DrawingTrainer):
+    """The step of `p2o.P2OTrainer`; `trainer` holds what happens around it."""
+
+    loop: JointLoop
+    cost: CostMeter
+    record: EpochRecord
+    stop: StopRequest
+
+    def prepare_steps(self) -> None:
+        """What a step needs and TRL's constructor has made. Checks that the settings and the data fit together.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        index = success_index(self.args.success_reward, self.reward_func_names)
+        self.reading = RewardReading(index, self.args.success_threshold, self.reward_weights.tolist())
+        self.finite = FiniteGuard()
+        self._batch: Batch | None = None
+        self._has_dropout = has_dropout(self.policy_model)
+        check_inputs(
+            self.args,
+            samples=self.rows.samples,
+            chat_template=self.chat_template or self._tokenizer.chat_template,
+            model_name=self.model.config._name_or_path,
+            prompt_limit=self.prompt_limit(),
+            has_dropout=self._has_dropout,
+            warn=self.accelerator.is_main_process,
+        )
+
+    # --- rollouts ------------------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Output:
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        batch = self._batch = Batch(inputs)
+        try:
+            with self.cost.timed("rollout"):
+                output = super()._generate_and_score_completions(inputs)
+        finally:
+            self._batch = None
+        if "old_per_token_logps" in output:
+            self._count_scored("rollout", output["prompt_mask"], output["completion_mask"])
+        return self._distill(output, batch) if self.loop.assignment else output
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: dict[str, Any],
+        num_generations: int,
+        has_tool_images: bool = False,
+    ) -> tuple[list[list[int]], Any]:
+        batch = self._batch
+        if batch is not None and self.loop.assignment:
+            prompt_ids = self._put_templates(batch, prompt_ids)
+            num_generations = 1  # the prompts of a group differ
+
+        def generate(ids: list[list[int]]) -> tuple[list[list[int]], Any]:
+            return GRPOTrainer._generate_single_turn(
+                self, ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+
+        logprobs = None
+        if batch is not None and any(batch.templates) and self.generates_alone and self._draws_plainly():
+            completion_ids, batch.drawn_logps = draw_templated(
+                self.policy_model,
+                batch.templates,
+                prompt_ids,
+                lambda ids: generate(ids)[0],
+                self.temperature,
+                apart=self.accelerator.device.type == "cpu",
+            )
+        else:
+            completion_ids, logprobs = generate(prompt_ids)
+        if batch is not None:
+            self.cost["rollout"].add(
+                rollouts=len(completion_ids),
+                prompt_tokens=sum(map(len, prompt_ids)),
+                generated_tokens=sum(map(len, completion_ids)),
+            )
+            if logprobs is not None and batch.templates:
+                logprobs, batch.engine_logps = hold_back(logprobs, batch.templates)
+        return completion_ids, logprobs
+
+    def _draws_plainly(self) -> bool:
+        return generates_plainly(self.policy_model, self.generation_config)
+
+    def _put_templates(self, batch: Batch, prompt_ids: list[list[int]]) -> list[list[int]]:
+        """The prompts to draw from: T(x, z) in templated slots."""
+        first = self.accelerator.process_index * len(batch.rows)
+        slots = [
+            self.loop.template(row["sample_id"], (first + n) % self.num_generations) for n, row in enumerate(batch.rows)
+        ]
+        if any(slots):
+            overflow = batch.put_templates(
+                slots, lambda prompts: self._tokenize_prompts(prompts)[0], self.prompt_limit()
+            )
+            self._metrics["train"]["p2o/context_overflow"].append(overflow / len(batch.rows))
+        else:
+            batch.put_templates(slots, lambda prompts: [], None)
+        return batch.prompts_to_draw_from(prompt_ids)
+
+    # --- rewards -------------------------------------------------------------------------------------------
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
+        given = inputs
+        if self.rows.ids_are_ours:  # a reward function gets the columns that the user's data has
+            given = [{name: value for name, value in row.items() if name != "sample_id"} for row in inputs]
+        rewards_NF: torch.Tensor = super()._calculate_rewards(given, prompts, completions, completion_ids_list)
+        if self._batch is not None:
+            self._record(self._batch, completions, rewards_NF.tolist())
+        return rewards_NF
+
+    def _record(self, batch: Batch, completions: Any, rewards_NF: list[list[float]]) -> None:
+        """Writes the groups of all ranks into the ledger: N = ranks × rows, in TRL's rank-major order."""
+        templates = batch.templates or [""] * len(batch.rows)
+        texts = [shorten(text_of(completion), MAX_CHARS) for completion in completions]
+        known = gather_object([(r["sample_id"], t, c) for r, t, c in zip(batch.rows, templates, texts, strict=True)])
+        rollouts = [
+            RolloutFacts(i, t, c, self.reading.success(r), self.reading.total(r), self.reading.is_solved(r))
+            for (i, t, c), r in zip(known, rewards_NF, strict=True)
+        ]
+        start = self.accelerator.process_index * len(batch.rows)
+        batch.solved = [rollout.solved for rollout in rollouts[start : start + len(batch.rows)]]
+        groups = groups_of(rollouts, self.num_generations)
+        for group, own in groups:
+            self.loop.record(group.sample_id, [r.reward for r in own], group.templated, [r.total for r in own])
+            if self.accelerator.is_main_process and (group.sample_id in self.loop.needed or not any(group.solved)):
+                sample = self.loop.samples[group.sample_id]
+                recorded = [RecordedRollout(r.template, r.completion, r.total, r.solved) for r in own]
+                self.record.add_group(sample.id, sample.question, sample.answer, recorded)
+        figures = group_metrics([group for group, _ in groups], self.loop.needed, self.args.tau)
+        self._append_metrics(figures)
+
+    def _append_metrics(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            self._metrics["train"][name].append(value)
+
+    # --- credit --------------------------------------------------------------------------------------------
+
+    def _distill(self, output: Output, batch: Batch) -> Output:
+        corrects = self.use_vllm and self.vllm_importance_sampling_correction
+        output, ratios = distill(
+            output,
+            batch,
+            self.loop.method.credit,
+            self._logps_of,
+            self._correct_engine if corrects else None,
+            self._tokenizer.pad_token_id,
+        )
+        if ratios is not None:
+            log_ratios = gather_values(ratios.log_ratios(), self.accelerator)
+            if log_ratios.numel():
+                self.record.add_ratios(self._step, count_ratios(log_ratios))
+            self._append_metrics(ratio_metrics(log_ratios, self.args.ratio_low, self.args.ratio_high))
+        return output
+
+    def _correct_engine(self, output: Output, engine_logps: Sequence[Any], templated_BT: torch.Tensor) -> None:
+        correction = EngineCorrection(
+            self.vllm_importance_sampling_mode,
+            self.vllm_importance_sampling_clip_min,
+            self.vllm_importance_sampling_clip_max,
+        )
+        differences = correction(output, engine_logps, templated_BT)
+        self._append_metrics(mismatch_metrics(differences, self.accelerator))
+
+    def _logps_of(self, output: Output, rows: list[int], prompt_ids: list[torch.Tensor]) -> torch.Tensor:
+        """(R, T) log-probs of the rows' completions after these prompts, by the current weights, without gradient."""
+        padded_rows, width = rows, output["completion_ids"].size(1)
+        if self.weights_are_sharded:  # all ranks must run equally many forwards
+            spare = max(gather_object([len(rows)])) - len(rows)
+            prompt_ids = prompt_ids + [bare_ids(output, 0)] * spare
+            padded_rows = rows + [0] * spare
+        if not padded_rows:
+            return torch.zeros((0, width), device=output["completion_ids"].device)
+        prompts = pad(prompt_ids, padding_value=self._tokenizer.pad_token_id, padding_side="left")
+        masks = pad([torch.ones_like(p) for p in prompt_ids], padding_value=0, padding_side="left")
+        completion_mask = output["completion_mask"][padded_rows]
+        with self.cost.timed("ratio"), torch.no_grad():
+            logps = self._get_per_token_logps_and_entropies(
+                self.model,
+                torch.cat([prompts, output["completion_ids"][padded_rows]], dim=1),
+                torch.cat([masks, completion_mask], dim=1),
+                width,
+                batch_size=self.args.per_device_train_batch_size,
+            )[0]
+        self._count_scored("ratio", masks, completion_mask)
+        return logps[: len(rows)].float()
+
+    def _count_scored(self, phase: Any, prompt_mask: torch.Tensor, completion_mask: torch.Tensor) -> None:
+        self.cost[phase].add(scored_tokens=int(prompt_mask.sum() + completion_mask.sum()))
+
+    # --- loss ----------------------------------------------------------------------------------------------
+
+    def _compute_loss(self, model: Any, inputs: Output) -> torch.Tensor:
+        if not self.model.training:
+            return super()._compute_loss(model, inputs)
+        kept = self._without_dead_rows(inputs) if self.skips_dead_rows else inputs
+        self.cost["train"].add(trained_tokens=int(kept["prompt_mask"].sum() + kept["completion_mask"].sum()))
+        loss = super()._compute_loss(model, kept)
+        return loss if kept is inputs else loss * share_of_denominator(inputs, kept, self.loss_type)
+
+    @property
+    def skips_dead_rows(self) -> bool:
+        """Off by itself where a row without advantage has a gradient or changes another row's."""
+        return bool(
+            self.args.skip_dead_rows
+            and self.loss_type in LOSS_TYPES
+            and not self._has_dropout
+            and self.beta == 0
+            and not self._entropy_bonus_enabled
+            and not self.aux_loss_enabled
+            and self.top_entropy_quantile == 1.0
+        )
+
+    def _without_dead_rows(self, inputs: Output) -> Output:
+        total = inputs["completion_ids"].size(0)
+        live = live_rows(inputs)
+        # A rank without live rows still joins the collectives, with one row; and all ranks with equally many.
+        count = max(1, len(live))
+        if self.accelerator.num_processes > 1:
+            count = max(gather_object([count]))
+        if count == total:
+            return inputs
+        self._metrics["train"]["p2o/skipped_rows"].append(1 - count / total)
+        return take_rows(inputs, rows_to_keep(live, total, count))
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        before = self.cost["rollout"].seconds + self.cost["ratio"].seconds
+        with self.cost.timed("train") as train:
+            loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self.finite.see_loss(loss)
+        # TRL generates inside the step; that time is counted where it belongs.
+        train.seconds -= self.cost["rollout"].seconds + self.cost["ratio"].seconds - before
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Drops the gradient of a step that is not finite; called once a step, before the optimizer (collective)."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        scaled = self.accelerator.scaler is not None
+        finite = self.finite.step_is_finite(norm, scaled)
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor(float(not finite), device=self.accelerator.device)
+            finite = not self.accelerator.reduce(flag, reduction="sum").item()
+        reason = self.finite.decide(finite)
+        if self.finite.skipped:
+            self._metrics["train"]["p2o/skipped_steps"] = [float(self.finite.skipped)]
+        if not finite and not scaled:  # the optimizer leaves parameters without a gradient alone, weight decay included
+            self.model.zero_grad(set_to_none=True)
+        if reason:
+            self.stop.make(reason)
+        return norm
