@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
+from trl.trainer import utils
 
 import p2o
 from p2o.base.terminal import CleanConsole, tell
@@ -96,6 +97,32 @@ def test_the_console_cleans_whatever_it_prints(text: str) -> None:
     assert "[red]x[/red] :smile:" in out.getvalue()
 
 
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_trls_table_of_completions_is_cleaned(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import p2o.trl.display  # noqa: F401
+
+    chat = [{"role": "user", "content": text}]
+    utils.print_prompt_completions_sample(
+        [chat, text], [chat, text], {text: [0.0, 1.0]}, None, 1, None, {"f": [text] * 2}
+    )
+    out = capsys.readouterr().out
+    assert "USER" in out
+    assert not unsafe(out)
+    assert len(out.splitlines()) > 8  # a table still
+
+
+def test_the_epochs_table_is_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
+    from p2o.core.cost import CostMeter
+    from p2o.core.loop import EpochSummary
+    from p2o.trl.display import print_epoch
+
+    for text in HOSTILE.values():
+        print_epoch(EpochSummary(0, best_template=text, best_dev_score=1.0, notes=[text]), None, CostMeter(), 1.0)
+    out = capsys.readouterr().out
+    assert "best template (100.0 %)" in out
+    assert not unsafe(out)
+
+
 def test_styles_of_our_own_still_show() -> None:
     out = io.StringIO()
     CleanConsole(file=out, force_terminal=True, color_system="standard").print(Text("x", style="bold"))
@@ -125,15 +152,20 @@ def test_file_names_on_the_command_line(text: str, capsys: pytest.CaptureFixture
         assert not unsafe(out.out + out.err)
 
 
-def test_an_unforeseen_error_is_shown_cleaned() -> None:
+def test_unforeseen_errors_warnings_and_log_lines_of_a_command_are_cleaned() -> None:
     script = (
-        "import p2o.cli.main as m\n"
-        "def broken(*_): raise ValueError('bad \\x1b[2J\\u202e\\x00text')\n"
+        "import logging, warnings, p2o.cli.main as m\n"
+        "bad = 'bad \\x1b[2J\\u202e\\x00text'\n"
+        "def broken(*_):\n"
+        "    warnings.warn('warned: ' + bad)\n"
+        "    logging.getLogger('p2o.x').warning('logged: %s', bad)\n"
+        "    raise ValueError(bad)\n"
         "m.run_command = broken\nm.main(['recipes'])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "ValueError: bad text" in done.stderr
+    for line in ("UserWarning: warned: bad text", "logged: bad text", "ValueError: bad text"):
+        assert line in done.stderr
     assert not unsafe(done.stderr)
 
 

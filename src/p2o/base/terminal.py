@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -23,7 +26,7 @@ class CleanConsole(Console):
 
     def __init__(self, **settings: Any) -> None:
         """``settings``: of `rich.console.Console`."""
-        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **settings)
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of a renderable, each cleaned."""
@@ -34,12 +37,36 @@ class CleanConsole(Console):
         return clean_text(text).encode(self.encoding, "replace").decode(self.encoding)
 
 
-console = CleanConsole()
+console = CleanConsole(soft_wrap=True)
 
 
 def tell(message: str) -> None:
     """Prints one cleaned line on stderr, behind ``p2o:``. For errors and for what a signal caused."""
     print(f"p2o: {' '.join(clean_text(message).split())}", file=sys.stderr, flush=True)
+
+
+def guard_terminal() -> None:
+    """For a command: cleans this process's tracebacks, warnings and log lines too, and shows question marks for
+    characters that the terminal lacks."""
+    sys.excepthook = print_traceback
+    warnings.formatwarning = _clean_warning
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_CleanFormatter())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+class _CleanFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return clean_text(super().format(record))
+
+
+_format_warning = warnings.formatwarning
+
+
+def _clean_warning(*args: Any, **kwargs: Any) -> str:
+    return clean_text(_format_warning(*args, **kwargs))
 
 
 def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Sequence
 
 from .. import __version__
 from ..base.spelling import nearest
-from ..base.terminal import print_traceback, tell
+from ..base.terminal import guard_terminal, tell
 from ..errors import ConfigError, P2OError
 from . import compare, data, evaluate, evolve, recipes, report, screen, train
 from .settings import split_words
@@ -20,10 +19,7 @@ COMMANDS = (train, compare, evaluate, evolve, screen, report, data, recipes)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; a `P2OError` becomes one sentence on stderr and exit code 2."""
-    sys.excepthook = print_traceback
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack the characters of our own tables
-            stream.reconfigure(errors="replace")
+    guard_terminal()
     # Nothing is sent anywhere that the user did not ask for.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from rich.text import Text
+from trl.trainer import utils
 
-from ..base.terminal import console, percent, progress_bar
+from ..base.terminal import CleanConsole, console, percent, progress_bar
 from ..core.cost import CostMeter
 from ..core.diagnosis import flat_reason
 from ..core.evolve import EvolveProgress
 from ..core.summary import EpochSummary
+
+utils.Console = CleanConsole  # TRL's table of completions (log_completions) leaves by the same door
 
 
 def print_epoch(summary: EpochSummary, held_out: float | None, cost: CostMeter, seconds: float) -> None:
