@@ -3,7 +3,8 @@
 #
 #   pip install 'p2o-rl[verl]' vllm==0.24.0                see docs/verl.md
 #   p2o data deepmath --size 5000                          writes data/deepmath-7/
-#   vllm serve Qwen/Qwen3-4B --port 8100                   the reflector ("self" of the paper), on a GPU of its own
+#   vllm serve Qwen/Qwen3-4B --port 8100 --default-chat-template-kwargs '{"enable_thinking": false}'
+#                                                          the reflector ("self" of the paper), on a GPU of its own
 #   examples/verl/deepmath_qwen3_4b.sh [more overrides]
 #
 # The first block is a verl user's own command, the second is P²O. Not run by us: there was no such machine.
@@ -21,6 +22,7 @@ verl=(
     data.max_prompt_length=4096
     data.max_response_length=12288
     data.seed=42
+    +data.apply_chat_template_kwargs.enable_thinking=False    # Qwen3's thinking is off, as in the reference
     actor_rollout_ref.model.path="$model"
     actor_rollout_ref.model.enable_gradient_checkpointing=True
     actor_rollout_ref.model.use_remove_padding=True
@@ -53,5 +55,7 @@ p2o=(
     +p2o.reflector=openai
     +p2o.reflector_model="$model"
     +p2o.reflector_base_url="$reflector"
+    +p2o.reflector_temperature=0.6
+    +p2o.reflector_max_tokens=2048
 )
 exec python -m verl.trainer.main_ppo "${verl[@]}" "${p2o[@]}" "$@"

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import random
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from p2o.analysis.compare.table import rows_of
 from p2o.analysis.statistics import mean_success, paired_difference, two_way_bootstrap
 from p2o.base.markdown import table
 from p2o.cli.main import main
+from p2o.core.evolve.selection import draw_parents
 from p2o.errors import ConfigError
 from p2o.runs.recipe import load_recipe
 
@@ -30,6 +32,17 @@ def test_every_arm_is_a_valid_override_of_the_shipped_recipes(name):
         for key, value in changed.items():
             found = getattr(merged.training, key, getattr(merged.task, key, None))
             assert getattr(found, "value", found) == value, key
+
+
+@pytest.mark.parametrize("name", ["single_reflection", "random_pool"])
+def test_one_round_of_reflection_is_as_many_proposals_as_parents_are_asked_for(name):
+    recipe = load_recipe("paper/deepscaler_5k_self")
+    changed = settings_of(ARMS[name], recipe)
+    again = load_recipe(recipe.name, [f"--{key}={json.dumps(value)}" for key, value in changed.items()])
+    assert (again.training.evolve_max_iterations, again.training.fill_proposals) == (1, True)
+    weights = {0: 1}  # the first front: the bare prompt
+    assert len(draw_parents(weights, again.training.evolve_parents, random.Random(0), fill=True)) == 16
+    assert len(draw_parents(weights, again.training.evolve_parents, random.Random(0), fill=False)) == 1
 
 
 def test_twice_the_rollouts_keep_the_groups_of_a_step():

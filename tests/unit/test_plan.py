@@ -57,6 +57,8 @@ def test_the_papers_numbers() -> None:
     assert (t.max_completion_length, t.num_train_epochs, t.beta, t.loss_type) == (12288, 10, 0, "dapo")
     assert (t.tau, t.hard_min_count, t.dev_size, t.evolve_parents, t.evolve_budget) == (2, 100, 300, 16, "heavy_4")
     assert (t.ratio_low, t.ratio_high, t.distillation, t.withdrawal) == (0.01, 10, "mask", "solved")
+    assert (t.epsilon, t.delta) == (0.2, 3.0)
+    assert recipe.task.reflector_max_tokens == 2048
     double = load_recipe("paper/deepmath_10k_grpo_x2")
     assert double.training.method == "grpo"
     assert double.training.num_generations == 12
@@ -67,6 +69,13 @@ def test_the_papers_numbers() -> None:
     ours, theirs = (yaml.safe_load(r.to_yaml()) for r in (recipe, teacher))
     different = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
     assert different == {"output_dir", "reflector_model", "reflector_base_url", "reflector_api_key_env"}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_policy_does_not_think(name: str) -> None:
+    recipe = load_recipe(name)
+    assert "Qwen3" in str(recipe.model.model_name_or_path)
+    assert recipe.training.chat_template_kwargs == {"enable_thinking": False}
 
 
 def test_counts_of_the_paper_written_out(data: list[str]) -> None:

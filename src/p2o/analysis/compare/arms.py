@@ -27,6 +27,8 @@ class Arm:
 
 
 _PAPER = {"method": "p2o", "withdrawal": "solved", "bare_slots": 0, "warm_start": False}
+# The front of the first round holds the bare prompt alone: without fill_proposals that is one proposal.
+_ONE_ROUND = {**_PAPER, "evolve_max_iterations": 1, "fill_proposals": True}
 _ARMS = (
     Arm("grpo", "GRPO as TRL trains it", {"method": "grpo"}),
     Arm("grpo_x2", "GRPO with twice the rollouts in each group", {"method": "grpo"}),
@@ -40,9 +42,9 @@ _ARMS = (
     Arm(
         "random_pool",
         "p2o with the proposals of one round of reflection, unselected",
-        {**_PAPER, "pool": "proposals", "evolve_max_iterations": 1},
+        {**_ONE_ROUND, "pool": "proposals"},
     ),
-    Arm("single_reflection", "p2o with one round of reflection, no evolution", {**_PAPER, "evolve_max_iterations": 1}),
+    Arm("single_reflection", "p2o with one round of reflection, no evolution", _ONE_ROUND),
     Arm("p2o_one_template", "p2o with one template for a whole group", {**_PAPER, "same_template_in_sample": True}),
     Arm("p2o_no_distill", "p2o, trained on the templated prompt", {**_PAPER, "distillation": "none"}),
     Arm("p2o_no_mask", "p2o without the ratio mask", {**_PAPER, "distillation": "no_mask"}),
