@@ -36,9 +36,9 @@ def test_every_arm_is_a_valid_override_of_the_shipped_recipes(name):
 
 @pytest.mark.parametrize("name", ["single_reflection", "random_pool"])
 def test_one_round_of_reflection_is_as_many_proposals_as_parents_are_asked_for(name):
-    recipe = load_recipe("paper/deepscaler_5k_self")
-    changed = settings_of(ARMS[name], recipe)
-    again = load_recipe(recipe.name, [f"--{key}={json.dumps(value)}" for key, value in changed.items()])
+    paper = "paper/deepscaler_5k_self"
+    changed = settings_of(ARMS[name], load_recipe(paper))
+    again = load_recipe(paper, [f"--{key}={json.dumps(value)}" for key, value in changed.items()])
     assert (again.training.evolve_max_iterations, again.training.fill_proposals) == (1, True)
     weights = {0: 1}  # the first front: the bare prompt
     assert len(draw_parents(weights, again.training.evolve_parents, random.Random(0), fill=True)) == 16
