@@ -1,4 +1,4 @@
-"""Errors that a user can cause, and mend.
+"""Errors that a user can cause, and fix.
 
 The command line prints the message alone (no traceback) and exits with code 2.
 Every message is one sentence: what is wrong, where, and what to do.

@@ -35,7 +35,7 @@ class Journal:
             try:
                 self.events.append(json.loads(line))
             except ValueError as e:
-                raise StateError(f"{path}, line {number} is damaged: use a new folder.") from e
+                raise StateError(f"{path}, line {number} is damaged; use a new folder") from e
 
     def append(self, *events: dict[str, Any]) -> None:
         """Write the events and wait until they are on the disk."""

@@ -41,7 +41,7 @@ class DataColumns:
     """Put directly before the text of the last user message (bring your own blank line)."""
     prompt_suffix: str = ""
     limit: int | None = None
-    """Take a random subset of at most so many rows, in their order."""
+    """Take a random subset of at most this many rows, in their order."""
     seed: int = 0
     """Of the random subset."""
     require_answer: bool = True

@@ -14,13 +14,21 @@ from .columns import Row
 
 
 def only_train(source: str, split: str | None) -> None:
-    """Raise DataError if a split other than ``train`` is asked for."""
+    """Checks the split that a file is asked for.
+
+    Raises:
+        DataError: it is another than ``train``.
+    """
     if split not in (None, "train"):
         raise DataError(f"{source} has no split {split!r}; a file has one split, called train")
 
 
 def from_json(path: Path) -> list[Row]:
-    """One object a line, or (``.json`` alone) one list of them."""
+    """The rows of a file with one JSON object a line, or (``.json`` alone) with one list of them.
+
+    Raises:
+        DataError: the file cannot be read, or a line is no object; names the line.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -42,7 +50,11 @@ def from_json(path: Path) -> list[Row]:
 
 
 def from_parquet(path: Path, keep: Sequence[str] | None) -> list[Row]:
-    """All rows; of the columns only those in ``keep``, if it is given."""
+    """The rows of a parquet file; of the columns only those in ``keep``, if it is given.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     import pyarrow
     from pyarrow import parquet
 
@@ -55,7 +67,11 @@ def from_parquet(path: Path, keep: Sequence[str] | None) -> list[Row]:
 
 
 def from_package(source: str, name: str, split: str | None) -> list[Row]:
-    """The rows of ``builtin:FOLDER/NAME``."""
+    """The rows of ``builtin:FOLDER/NAME``, which come with this package.
+
+    Raises:
+        DataError: there are none of this name.
+    """
     only_train(source, split)
     package = importlib.resources.files(__package__)
     folder, _, stem = name.partition("/")

@@ -14,7 +14,11 @@ from .columns import Row
 
 
 def from_gym(source: str, spec: str) -> list[Row]:
-    """The rows of ``NAME?key=value&…``, each with its entry, packed for the scorer."""
+    """The rows of ``NAME?key=value&…``, each with its entry, packed for the scorer (see `pack_json`).
+
+    Raises:
+        DataError: reasoning-gym is not installed, or has no such data set or setting.
+    """
     try:
         from reasoning_gym.factory import DATASETS, create_dataset
     except ImportError:

@@ -12,7 +12,17 @@ from .columns import Row
 def from_datasets(
     source: str, name: str, config: str | None, split: str | None, keep: Sequence[str] | None
 ) -> list[Row]:
-    """The rows of a split: the one asked for, else ``train``, else the only one there is."""
+    """The rows of a data set that `datasets` loads.
+
+    Args:
+        source: as the user wrote it, for messages.
+        name: a folder, or a name on the hub; ``config`` is the hub's.
+        split: None: ``train``, else the only one there is.
+        keep: take these columns alone.
+
+    Raises:
+        DataError: it cannot be loaded, or has no such split.
+    """
     import datasets
 
     try:

@@ -14,7 +14,15 @@ from .hub import from_datasets
 
 
 def read(source: str, split: str | None, keep: Sequence[str] | None) -> list[Row]:
-    """All rows of a source (see the table in `p2o.data`). Raises DataError if it cannot be read."""
+    """All rows of a source (see the table in `p2o.data`).
+
+    Args:
+        split: of a folder or a hub data set; None: ``train``, or the only one.
+        keep: read these columns alone, where the format allows it.
+
+    Raises:
+        DataError: the source cannot be read.
+    """
     scheme, _, rest = source.partition(":")
     if scheme == "reasoning_gym":
         return from_gym(source, rest)

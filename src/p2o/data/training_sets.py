@@ -28,7 +28,7 @@ from .paper_rows import as_row, as_text, read_source, write_rows
 DEV_SIZE = 500
 SEED = 42
 MOST_YES_NO = 20
-"""At most one row in so many is a yes/no question (5 %)."""
+"""At most one row in 20 is a yes/no question (5 %)."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class AnswerReward:
     """1 for the right answer in the right format, else 0."""
 
     def __init__(self, name: str, rule: Rule, deadline: float = DEADLINE) -> None:
+        """``deadline``: CPU seconds for the search and for the comparison of one answer."""
         self.name, self.rule, self.deadline = name, rule, deadline
 
     def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]:
@@ -67,7 +68,11 @@ class AnswerReward:
         return None
 
     def check_gold(self, samples: Sequence[Sample]) -> None:
-        """Raise DataError if the right answer of a sample cannot be compared by this rule."""
+        """Checks that the right answers can be compared by this rule.
+
+        Raises:
+            DataError: see `check_gold`.
+        """
         check_gold(samples, self.rule.compare, self.deadline)
 
 
@@ -82,7 +87,15 @@ def readable_answers(answers: Sequence[str], deadline: float = DEADLINE) -> list
 
 
 def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: float = DEADLINE) -> None:
-    """Raise DataError naming the first sample whose right answer cannot be read (see `Rule`)."""
+    """Checks that the right answers of the samples can be compared.
+
+    Args:
+        compare: see `Rule`.
+        deadline: CPU seconds for each answer.
+
+    Raises:
+        DataError: one cannot be read; names the first, and how many there are.
+    """
     if compare == "text":
         return
     golds = {gold: sample for sample in reversed(samples) for gold in sample.answers}
@@ -98,7 +111,7 @@ def check_gold(samples: Sequence[Sample], compare: Compare = "math", deadline: f
         where = f"in {first.place}" if first.place else f"of sample {first.id!r}"
         raise DataError(
             f"the answer {shorten(unknown[0], QUOTED)!r} {where} cannot be read as {kind} "
-            f"({len(unknown)} of {len(golds)} different answers); mend or drop such rows, "
+            f"({len(unknown)} of {len(golds)} different answers); fix or drop such rows, "
             f"or use the reward {other}"
         )
 
@@ -107,6 +120,7 @@ class GymReward:
     """What the scorer of the sample's reasoning-gym data set gives for the answer (0 to 1)."""
 
     def __init__(self, name: str, rule: Rule = GYM_RULE, deadline: float = DEADLINE) -> None:
+        """``deadline``: CPU seconds for the search of an answer, and for its scorer."""
         self.name, self.rule, self.deadline = name, rule, deadline
 
     def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]:

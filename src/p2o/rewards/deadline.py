@@ -34,12 +34,19 @@ FRAMES = 8
 
 
 class _InterruptedCall(BaseException):
-    """Not an Exception: a function that catches those for each of its completions would go on to the next."""
+    """Not an Exception: a function that catches those for each of its completions would continue with the next."""
 
 
 @contextmanager
 def watched(name: str, limit: float) -> Iterator[None]:
-    """Raises RewardError when what is inside takes more than ``limit`` seconds (0: no limit); warns after a minute."""
+    """Stops what is inside after ``limit`` seconds (0: never), and warns after a minute.
+
+    Args:
+        name: of the reward function, for messages.
+
+    Raises:
+        RewardError: it took longer. In a thread other than the main one only the process can be ended.
+    """
     caller = threading.get_ident()
     main = threading.current_thread() is threading.main_thread()
     state = "running"

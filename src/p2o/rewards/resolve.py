@@ -24,8 +24,13 @@ def resolve_reward(
 ) -> Reward:
     """The reward a recipe names (see the table in `p2o.rewards`).
 
-    ``deadline``: CPU seconds per check of built-in rewards; ``timeout``: seconds per call of a reward function.
-    Raises RewardError for an unknown name, a mapping that makes no sense, or a function that does not load.
+    Args:
+        spec: a name, ``place:function``, a mapping, a function with TRL's signature, or a `Reward`.
+        deadline: CPU seconds for one check of a built-in reward.
+        timeout: seconds for one call of a reward function; 0: no limit.
+
+    Raises:
+        RewardError: an unknown name, a mapping that makes no sense, or a function that does not load.
     """
     if isinstance(spec, Reward):
         return spec

@@ -28,8 +28,9 @@ class RewardSet:
     ) -> None:
         """``weights`` default to 1, ``success_reward_name`` to the first reward.
 
-        Raises RewardError without rewards, with two of one name, with a wrong number of weights, or with an
-        unknown success reward.
+        Raises:
+            RewardError: there are no rewards, two of one name, a wrong number of weights, or an unknown success
+                reward.
         """
         names = [reward.name for reward in rewards]
         if not names:
@@ -48,7 +49,13 @@ class RewardSet:
         self.success_threshold = success_threshold
 
     def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Scored]:
-        """Score each completion of its sample; ``context`` may hold ``completion_ids`` and the like."""
+        """Scores each completion of its sample.
+
+        Args:
+            completions: N texts.
+            samples: their N samples.
+            context: what TRL passes to reward functions beside the columns, such as ``completion_ids``.
+        """
         names = [reward.name for reward in self.rewards]
         by_reward = [reward.score(completions, samples, **context) for reward in self.rewards]
         return [self._join(dict(zip(names, row, strict=True))) for row in zip(*by_reward, strict=True)]
@@ -61,7 +68,11 @@ class RewardSet:
         return Scored(float(total), values, is_solved(success, self.success_threshold), "\n".join(texts))
 
     def check_gold(self, samples: Sequence[Sample]) -> None:
-        """Raise DataError if a right answer cannot be compared by one of the built-in rewards."""
+        """Checks that the built-in rewards can compare all right answers.
+
+        Raises:
+            DataError: one cannot be compared; names it and its row.
+        """
         for reward in self.rewards:
             if isinstance(reward, AnswerReward):
                 reward.check_gold(samples)

@@ -98,7 +98,11 @@ RULES: Mapping[str, Rule] = {
 def pattern_rule(pattern: str, describe: str | None = None, compare: Compare = "text") -> Rule:
     """The rule of a custom format: group 1 of the last match of a regular expression (``.`` matches all).
 
-    Raises RewardError unless ``pattern`` is a regular expression with exactly one group.
+    Args:
+        describe: tells a reflector what is wanted; by default the pattern itself.
+
+    Raises:
+        RewardError: ``pattern`` is no regular expression, or has not exactly one group.
     """
     try:
         regex = re.compile(pattern, re.DOTALL)

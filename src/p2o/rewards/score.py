@@ -30,8 +30,18 @@ class Scored:
 
 @runtime_checkable
 class Reward(Protocol):
-    """Scores completions. ``context`` holds what TRL passes to reward functions beside the columns."""
+    """Scores completions."""
 
     name: str
+    """Stands in logs, and in front of feedback when there are several rewards."""
 
-    def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]: ...
+    def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]:
+        """One score for each completion.
+
+        Args:
+            completions: N texts.
+            samples: their N samples.
+            context: what TRL passes to reward functions beside the columns of the data set, such as
+                ``completion_ids``.
+        """
+        ...

@@ -33,6 +33,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from ..base import packed
+from ..errors import RewardError
 from . import verifier_worker
 from .verifier_worker import READY, Check, Kind, Outcome
 
@@ -82,7 +83,7 @@ class _Source:
         if problem != READY:
             self.close()
             code = self.process.returncode
-            raise _reward_error(f"{kind} answers cannot be checked: {problem or f'the process ended with code {code}'}")
+            raise RewardError(f"{kind} answers cannot be checked: {problem or f'the process ended with code {code}'}")
 
     def fork(self) -> _Worker:
         ours, theirs = Pipe()
@@ -90,7 +91,7 @@ class _Source:
         theirs.close()
         pid = self.door.recv(32)
         if not pid:
-            raise _reward_error("the process that starts the checks of answers has died; start again")
+            raise RewardError("the process that starts the checks of answers has died; start again")
         return _Worker(ours, int(pid))
 
     def close(self) -> None:
@@ -218,7 +219,7 @@ class VerifyPool:
             while worker.checks and worker.conn.poll():
                 reply = json.loads(worker.conn.recv_bytes())
                 if "fatal" in reply:
-                    raise _reward_error(reply["fatal"])
+                    raise RewardError(reply["fatal"])
                 results[worker.checks.popleft()] = CheckResult(reply["score"], reply["outcome"], reply["found"])
                 worker.since = time.monotonic()
         except (EOFError, OSError):
@@ -262,12 +263,6 @@ def close_pools() -> None:
 
 atexit.register(close_pools)
 os.register_at_fork(after_in_child=_pools.clear)  # a forked child must not talk on its parent's sockets
-
-
-def _reward_error(message: str) -> Exception:
-    from ..errors import RewardError
-
-    return RewardError(message)
 
 
 __all__ = ["Check", "CheckResult", "Kind", "Outcome", "VerifyPool", "close_pools", "shared_pool"]
