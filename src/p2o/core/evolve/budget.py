@@ -39,13 +39,13 @@ def budget(auto: str | int, dev_size: int) -> int:
         auto = int(auto)
     if isinstance(auto, int):
         if isinstance(auto, bool) or auto < 1:
-            raise ConfigError(f"The evolution's budget must be at least 1 metric call, not {auto}.")
+            raise ConfigError(f"the evolution's budget is {auto}; it must be at least 1 metric call")
         return auto
     if auto not in CANDIDATES:
         near = difflib.get_close_matches(auto, CANDIDATES, n=1, cutoff=0.0)[0]
         raise ConfigError(
-            f"Unknown evolution budget '{auto}': did you mean '{near}'? "
-            f"Known are {', '.join(CANDIDATES)}, or a number of metric calls."
+            f"there is no evolution budget {auto!r} (did you mean {near}?); use {', '.join(CANDIDATES)}, or a number "
+            "of metric calls"
         )
     n = CANDIDATES[auto]
     trials = int(max(4 * math.log2(n), 1.5 * n))

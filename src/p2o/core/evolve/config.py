@@ -37,6 +37,6 @@ class EvolveConfig:
     def __post_init__(self) -> None:
         for name in ("parents", "minibatch", "max_template_chars", "max_prompt_chars", "reflector_patience"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"evolution: {name} must be at least 1, not {getattr(self, name)}.")
+                raise ConfigError(f"the evolution's {name} is {getattr(self, name)}; it must be at least 1")
         if self.max_prompt_chars < 3000:
-            raise ConfigError(f"evolution: max_prompt_chars must be at least 3000, not {self.max_prompt_chars}.")
+            raise ConfigError(f"the evolution's max_prompt_chars is {self.max_prompt_chars}; it must be at least 3000")

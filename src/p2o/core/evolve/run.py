@@ -98,10 +98,10 @@ def _check(train: Sequence[Sample], dev: Sequence[Sample]) -> None:
     for name, part in (("train", train), ("dev", dev)):
         ids = [s.id for s in part]
         if not ids:
-            raise DataError(f"The {name} part of the hard set is empty: an evolution needs both parts.")
+            raise DataError(f"the {name} part of the hard set is empty; an evolution needs both parts")
         if len(set(ids)) < len(ids):
             twice = next(i for i in ids if ids.count(i) > 1)
-            raise DataError(f"The sample id '{twice}' occurs twice in the {name} part: ids must be unique.")
+            raise DataError(f"the sample id {twice!r} occurs twice in the {name} part; make the ids unique")
 
 
 def _fingerprint(train: Sequence[Sample], dev: Sequence[Sample], config: EvolveConfig, seeds: Sequence[str]) -> str:
@@ -117,10 +117,12 @@ def _open(run_dir: Path, fingerprint: str) -> Evolution | None:
         if not inputs.exists():
             write_json(inputs, {"fingerprint": fingerprint})
     except OSError as e:
-        raise StateError(f"The evolution's folder {run_dir} cannot be written ({e.strerror}).") from e
+        raise StateError(
+            f"the evolution's folder {run_dir} cannot be written ({e.strerror}); use another folder"
+        ) from e
     if read_json(inputs).get("fingerprint") != fingerprint:
         raise ForeignEvolutionError(
-            f"{run_dir} holds an evolution of other samples, seeds or settings: use a new folder."
+            f"{run_dir} holds an evolution of other samples, seeds or settings; use a new folder"
         )
     return Evolution.from_dict(read_json(finished)) if finished.exists() else None
 
@@ -137,8 +139,8 @@ def _affordable(seeds: list[str], dev: Sequence[Sample], scorer: Scorer, config:
         if len(scorer.missing((t, s) for t in seeds[:count] for s in dev)) <= scorer.budget:
             return seeds[:count]
     raise ConfigError(
-        f"The evolution's budget of {scorer.budget} metric calls ({config.budget!r}) does not pay for "
-        f"scoring the seed on {len(dev)} dev samples: raise the budget, or lower the dev part's size."
+        f"the evolution's budget of {scorer.budget} metric calls ({config.budget!r}) does not pay for "
+        f"scoring the seed on {len(dev)} dev samples; raise the budget, or lower the dev part's size"
     )
 
 

@@ -81,9 +81,7 @@ class Scorer:
         if call < len(self.journal.events):
             event = self.journal.events[call]
             if event["key"] != key:
-                raise StateError(
-                    f"{self.journal.path}, line {call + 1} belongs to another evolution: use a new folder."
-                )
+                raise StateError(f"{self.journal.path}, line {call + 1} belongs to another evolution; use a new folder")
             self.not_finite += event["not_finite"]
             return [Rollout(*row) for row in event["rows"]]
         results = self.rollout(pairs)
