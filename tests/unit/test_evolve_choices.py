@@ -41,7 +41,7 @@ def test_a_named_budget_pays_for_more_than_the_seed(name: str, dev: int) -> None
 
 
 def test_unknown_budget_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'heavy_4'"):
+    with pytest.raises(ConfigError, match="did you mean heavy_4"):
         budget("heavy4", 300)
     with pytest.raises(ConfigError, match="at least 1"):
         budget(0, 300)
