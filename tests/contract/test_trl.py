@@ -16,7 +16,7 @@ from trl.trainer import grpo_trainer
 from helpers import hard_rows, letters, settings
 from p2o.errors import P2OError
 from p2o.generation.models import resolve_model
-from p2o.trl.compat import TRL, check_trl
+from p2o.trl.compat import METHODS, OLDEST, check_trl, contract_problems
 
 ROOT = Path(__file__).parents[2]
 
@@ -180,37 +180,59 @@ def test_the_engine_has_these_parameters():
     assert "_last_loaded_step" in inspect.getsource(GRPOTrainer._generate_single_turn)
 
 
-@pytest.mark.parametrize("installed", ["1.16.0", "1.16.3", "1.16.1.post1"])
-def test_the_minor_version_is_taken(installed):
-    check_trl(installed)
+def without(name: str, parameter: str) -> type:
+    """A GRPOTrainer whose method has lost a parameter, as in an older TRL."""
+    signature = inspect.signature(getattr(GRPOTrainer, name))
+    kept = [p for p in signature.parameters.values() if p.name != parameter]
+
+    def method(*args, **kwargs):
+        raise NotImplementedError
+
+    method.__signature__ = signature.replace(parameters=kept)
+    return type("GRPOTrainer", (GRPOTrainer,), {name: method})
 
 
-@pytest.mark.parametrize("installed", ["1.15.9", "1.17.0", "1.17.0.dev0", "2.16.0"])
-def test_other_versions_are_refused(installed):
-    with pytest.raises(P2OError, match=rf"works with TRL 1\.16\.x, but TRL {installed} is installed; run pip install"):
-        check_trl(installed)
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_the_installed_trl_keeps_the_contract_and_a_lost_parameter_is_named(name):
+    assert contract_problems(GRPOTrainer) == []
+    for parameter in METHODS[name][1:]:
+        assert contract_problems(without(name, parameter)) == [f"GRPOTrainer.{name} has no parameter {parameter}"]
 
 
-def test_the_package_requires_the_same_version():
+@pytest.mark.parametrize("installed", ["1.14.0", "1.15.2", "1.16.0", "1.16.1.post1"])
+def test_tested_versions_are_taken_in_silence(installed, recwarn):
+    check_trl(installed, GRPOTrainer)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("installed", ["1.13.0", "1.17.0", "2.0.0.dev0"])
+def test_another_version_that_keeps_the_contract_is_taken_with_a_warning(installed):
+    with pytest.warns(UserWarning, match=rf"tested with TRL 1\.14 to 1\.16, and TRL {installed} is installed"):
+        check_trl(installed, GRPOTrainer)
+
+
+def test_one_that_does_not_is_refused_and_the_difference_named():
+    with pytest.raises(P2OError, match=r"TRL 1\.13\.0 \(GRPOTrainer\._generate_single_turn has no parameter num_gener"):
+        check_trl("1.13.0", without("_generate_single_turn", "num_generations"))
+
+
+def test_the_package_asks_for_the_oldest_tested_version():
     required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert f"trl>={TRL[0]}.{TRL[1]},<{TRL[0]}.{TRL[1] + 1}" in required
+    assert f"trl>={OLDEST[0]}.{OLDEST[1]}" in required
 
 
 @pytest.mark.parametrize("statement", ["import p2o.trl.trainer", "from p2o import P2OTrainer"])
-def test_with_another_trl_the_import_fails_with_one_sentence(tmp_path, statement):
-    faked = tmp_path / "trl-1.17.0.dist-info"
-    faked.mkdir()
-    (faked / "METADATA").write_text("Metadata-Version: 2.1\nName: trl\nVersion: 1.17.0\n")
+def test_with_a_trl_that_cannot_be_wrapped_the_import_fails_with_one_sentence(tmp_path, statement):
+    (tmp_path / "trl").mkdir()
+    (tmp_path / "trl" / "__init__.py").write_text("class GRPOTrainer:\n    pass\n\n\nclass GRPOConfig:\n    pass\n")
     done = subprocess.run(
         [sys.executable, "-c", statement],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.endswith(
-        "VersionError: p2o works with TRL 1.16.x, but TRL 1.17.0 is installed; run pip install 'trl>=1.16,<1.17'"
-    )
-    assert "site-packages/trl/" not in done.stderr  # TRL itself was not imported
+    assert "VersionError: p2o cannot wrap TRL" in last
+    assert "GRPOTrainer has no method _generate_single_turn" in last

@@ -1,30 +1,84 @@
-"""Refuses, on import, a TRL whose private methods were not checked.
+"""Whether the installed TRL is one that `P2OTrainer` can wrap.
 
-`P2OTrainer` wraps methods that TRL does not promise to keep: from one minor version to the next their arguments and
-return values change. `tests/contract/test_trl.py` says which ones and what is relied on.
+`P2OTrainer` wraps methods that TRL does not promise to keep. What is relied on is checked when p2o's trainer is
+imported, by the signatures themselves: a TRL that keeps them is taken, one that does not is refused with the difference
+named. Versions outside the tested ones are taken with a warning.
 """
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import version
+from typing import Any
 
 from packaging.version import Version
 
 from ..errors import VersionError
 
-TRL = (1, 16)
-"""The minor version of TRL that is wrapped; ``pyproject.toml`` requires the same."""
+OLDEST, NEWEST = (1, 14), (1, 16)
+"""The minor versions of TRL that are tested."""
+
+METHODS: Mapping[str, Sequence[str]] = {
+    "__init__": ("self", "model", "reward_funcs", "args", "train_dataset", "eval_dataset", "processing_class"),
+    "_generate_and_score_completions": ("self", "inputs"),
+    "_generate_single_turn": ("self", "prompt_ids", "images", "multimodal_fields", "num_generations"),
+    "_tokenize_prompts": ("self", "prompts"),
+    "_calculate_rewards": ("self", "inputs", "prompts", "completions", "completion_ids_list"),
+    "_compute_loss": ("self", "model", "inputs"),
+    "_get_per_token_logps_and_entropies": (
+        "self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size",
+    ),
+    "_get_train_sampler": ("self", "dataset"),
+    "_set_signature_columns_if_needed": ("self",),
+    "training_step": ("self", "model", "inputs", "num_items_in_batch"),
+    "log": ("self", "logs", "start_time"),
+}  # fmt: skip
+"""Methods of GRPOTrainer that are wrapped or called, and the parameters with which they must begin."""
 
 
-def check_trl(installed: str) -> None:
-    """Raise VersionError unless ``installed`` is of the minor version `TRL`."""
-    if Version(installed).release[:2] == TRL:
-        return
-    wanted = f"{TRL[0]}.{TRL[1]}"
-    raise VersionError(
-        f"p2o works with TRL {wanted}.x, but TRL {installed} is installed; "
-        f"run pip install 'trl>={wanted},<{TRL[0]}.{TRL[1] + 1}'"
-    )
+def contract_problems(trainer: Any) -> list[str]:
+    """What a GRPOTrainer class lacks of the contract; empty if it keeps it."""
+    problems = []
+    for name, wanted in METHODS.items():
+        method = getattr(trainer, name, None)
+        if method is None:
+            problems.append(f"GRPOTrainer has no method {name}")
+            continue
+        found = list(inspect.signature(method).parameters)
+        missing = [parameter for parameter in wanted if parameter not in found]
+        if missing:
+            problems.append(f"GRPOTrainer.{name} has no parameter {', '.join(missing)}")
+        elif found[: len(wanted)] != list(wanted):
+            problems.append(f"GRPOTrainer.{name} takes {', '.join(found)} instead of {', '.join(wanted)} first")
+    return problems
 
 
-check_trl(version("trl"))
+def check_trl(installed: str, trainer: Any) -> None:
+    """Checks an installed TRL.
+
+    Args:
+        installed: its version.
+        trainer: its GRPOTrainer class.
+
+    Raises:
+        VersionError: it does not keep the contract.
+    """
+    tested = f"TRL {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
+    problems = contract_problems(trainer)
+    if problems:
+        raise VersionError(
+            f"p2o cannot wrap TRL {installed} ({'; '.join(problems)}); it works with {tested}: run "
+            f"pip install 'trl>={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}'"
+        )
+    minor = Version(installed).release[:2]
+    if not OLDEST <= minor <= NEWEST:
+        warnings.warn(
+            f"p2o is tested with {tested}, and TRL {installed} is installed; all that p2o relies on is there",
+            stacklevel=2,
+        )
+
+
+check_trl(version("trl"), import_module("trl").GRPOTrainer)

@@ -31,8 +31,9 @@ class P2OConfig(LoopSettings, GRPOConfig):
     none."""
 
     skip_dead_rows: bool = True
-    """Leave rollouts without advantage out of the forward and backward pass (same loss, same gradient). Off by
-    itself with KL, entropy terms, auxiliary losses or dropout."""
+    """Leave rollouts without advantage out of the forward and backward pass (same loss, same gradient). TRL's figures
+    of the pass (``entropy``, ``clip_ratio/…``) are then of the other rollouts. Off by itself with KL, entropy terms,
+    auxiliary losses or dropout."""
 
     reward_timeout: float = 600.0
     """Stop with an error when one call of a reward function takes this many seconds (0: never). Built-in checks have

@@ -44,11 +44,7 @@ def rows_to_keep(live: list[int], total: int, at_least: int) -> list[int]:
 
 def take_rows(inputs: Inputs, rows: list[int]) -> Inputs:
     """These rows of a micro-batch, without columns that are padding in all of them."""
-    total = inputs["completion_ids"].size(0)
-    taken = {
-        name: value[rows] if isinstance(value, torch.Tensor) and value.dim() > 0 and value.size(0) == total else value
-        for name, value in inputs.items()
-    }
+    taken = {name: _rows_of(value, rows) for name, value in inputs.items()}
     width = inputs["completion_ids"].size(1)
     length = max(1, int(taken["completion_mask"].sum(1).max()))
     padding = int((taken["prompt_mask"].sum(0) == 0).sum())  # prompts are padded on the left
@@ -60,6 +56,14 @@ def take_rows(inputs: Inputs, rows: list[int]) -> Inputs:
         elif value.size(1) == width:
             taken[name] = value[:, :length]
     return taken
+
+
+def _rows_of(value: Any, rows: list[int]) -> Any:
+    """These rows of one field, by TRL's rule (``shuffle_sequence_dict``): lists, and tensors with a dimension, have
+    an entry for each row."""
+    if isinstance(value, torch.Tensor):
+        return value[rows] if value.dim() > 0 else value
+    return [value[n] for n in rows] if isinstance(value, list) else value
 
 
 def share_of_denominator(inputs: Inputs, kept: Inputs, loss_type: str) -> float:

@@ -88,7 +88,7 @@ class StepTrainer(DrawingTrainer):
         images: Any,
         multimodal_fields: dict[str, Any],
         num_generations: int,
-        has_tool_images: bool = False,
+        *more: Any,
     ) -> tuple[list[list[int]], Any]:
         batch = self._batch
         if batch is not None and self.loop.assignment:
@@ -96,9 +96,7 @@ class StepTrainer(DrawingTrainer):
             num_generations = 1  # the prompts of a group differ
 
         def generate(ids: list[list[int]]) -> tuple[list[list[int]], Any]:
-            return GRPOTrainer._generate_single_turn(
-                self, ids, images, multimodal_fields, num_generations, has_tool_images
-            )
+            return GRPOTrainer._generate_single_turn(self, ids, images, multimodal_fields, num_generations, *more)
 
         logprobs = None
         if batch is not None and any(batch.templates) and self.generates_alone and self._draws_plainly():
