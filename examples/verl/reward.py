@@ -10,5 +10,6 @@ BOXED = resolve_reward("boxed")
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
+    """verl's signature: the score of one completion (1 or 0), and feedback on it."""
     (score,) = BOXED.score([solution_str], [Sample("", (), str(ground_truth))])
     return {"score": score.reward or 0.0, "feedback": score.feedback}

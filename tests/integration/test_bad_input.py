@@ -63,7 +63,7 @@ def train(capsys: pytest.CaptureFixture[str], **changes: Any) -> str:
         ({"method": "ppo"}, ["there is no method 'ppo'", "grpo, p2o, or file.py:Class"]),
         ({"loss_type": "nope"}, ["loss_type is 'nope'", "dapo"]),
         ({"learning_rate": -1}, ["learning_rate is -1", "at least 0"]),
-        ({"evolve_budget": "hefty"}, ["'hefty'", "did you mean 'heavy'"]),
+        ({"evolve_budget": "hefty"}, ["'hefty'", "did you mean heavy?"]),
         ({"reward_weights": [1, 2]}, ["2 reward weights", "1 rewards"]),
         ({"success_reward": "nope"}, ["'nope'", "last_number"]),
         ({"rewards": ["boxd"]}, ["'boxd'", "did you mean boxed"]),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.spelling import nearest
+from ..base.text import one_line
 from ..errors import DataError
 from .columns import Row
 
@@ -32,7 +33,7 @@ def from_json(path: Path) -> list[Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}") from None
+        raise DataError(f"{path} cannot be read as text ({one_line(str(error))}); check the path") from None
     whole = path.suffix == ".json" and text.lstrip().startswith("[")
     lines = [(0, text)] if whole else [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     rows: list[Any] = []
@@ -41,7 +42,9 @@ def from_json(path: Path) -> list[Row]:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
             number = number or getattr(error, "lineno", 0)
-            raise DataError(f"line {number} of {path} is not valid JSON ({error}); fix or drop it") from None
+            raise DataError(
+                f"line {number} of {path} is not valid JSON ({one_line(str(error))}); fix or drop it"
+            ) from None
         rows.extend(value if whole else [value])
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -62,7 +65,7 @@ def from_parquet(path: Path, keep: Sequence[str] | None) -> list[Row]:
         names = None if keep is None else [n for n in parquet.read_schema(path).names if n in keep]
         rows: list[Row] = parquet.read_table(path, columns=names).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path} cannot be read as parquet: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path} cannot be read as parquet ({one_line(str(error))}); check the file") from None
     return rows
 
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from ..base.packed import pack_json
 from ..base.spelling import nearest
+from ..base.text import one_line
 from ..errors import DataError
 from .columns import Row
 
@@ -38,7 +39,8 @@ def from_gym(source: str, spec: str) -> list[Row]:
     try:
         entries = list(create_dataset(name, **settings))
     except Exception as error:  # a generator may raise anything on settings that do not fit together
-        raise DataError(f"{source} cannot be generated: {type(error).__name__}: {error}") from None
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise DataError(f"{source} cannot be generated ({reason}); change its settings") from None
     return [
         {
             "prompt": entry["question"],

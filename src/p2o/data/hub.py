@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..base.text import one_line
 from ..errors import DataError
 from .columns import Row
 
@@ -33,11 +34,11 @@ def from_datasets(
     except ConnectionError as error:
         raise DataError(
             f"the data set {source} is not on this machine, and the hub cannot be reached "
-            f"({error}); check the path, or download it first on a machine with a network"
+            f"({one_line(str(error))}); check the path, or download it first on a machine with a network"
         ) from None
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"the data set {source} cannot be loaded: {reason}") from None
+        reason = one_line(str(error)) or type(error).__name__
+        raise DataError(f"the data set {source} cannot be loaded ({reason}); check its name and files") from None
     if isinstance(loaded, Mapping):
         wanted = split or ("train" if "train" in loaded else next(iter(loaded)) if len(loaded) == 1 else None)
         if wanted not in loaded:

@@ -107,7 +107,7 @@ def pattern_rule(pattern: str, describe: str | None = None, compare: Compare = "
     try:
         regex = re.compile(pattern, re.DOTALL)
     except re.error as error:
-        raise RewardError(f"the reward pattern {pattern!r} is not a regular expression: {error}") from None
+        raise RewardError(f"the reward pattern {pattern!r} is not a regular expression ({error}); fix it") from None
     if regex.groups != 1:
         raise RewardError(f"the reward pattern {pattern!r} has {regex.groups} groups; give it one, around the answer")
 
