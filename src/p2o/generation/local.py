@@ -64,6 +64,8 @@ class LocalPolicy:
         ids = prompt_ids(self.tokenizer, prompts, self.settings)
         limit = room_for_prompt(self.model.config, length)
         fitting = [n for n in range(len(ids)) if limit is None or len(ids[n]) <= limit]
+        if not fitting:
+            return [Completion("", fits=False) for _ in prompts]
         order = sorted(fitting, key=lambda n: len(ids[n]))  # batches of like lengths need little padding
         with isolated_rng(seed_of(self.settings.seed, prompts)):
             completed = self._generate([ids[n] for n in order], temperature, length)
