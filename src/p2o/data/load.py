@@ -5,21 +5,19 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..base.text import clean_text
 from ..core.samples import RIGHT_ANSWERS, Sample
 from ..errors import DataError
 from .columns import DEFAULT_COLUMNS, RESERVED, DataColumns, Row, prompt_column_of
-from .row import PICTURES, answers_of, given_ids, messages_of, numbered, prompted, stable_id
+from .row import PICTURES, answers_of, given_ids, messages_of, prompted, stable_id
 from .sources import read
 
 
 def load_samples(source: str, *, split: str | None = None, columns: DataColumns = DEFAULT_COLUMNS) -> list[Sample]:
     """Reads a source (see the table in `p2o.data`) into samples with unique ids.
 
-    Rows that repeat an earlier prompt and answer are kept, as TRL does: the second has the id of the first with
-    ``#2``, the third with ``#3``.
+    Rows that repeat an earlier prompt and answer are left out, with a warning: in an evaluation they would count twice.
 
     Raises:
         DataError: the source cannot be read, or a row cannot be used; the sentence names the row (counted from 1,
@@ -33,6 +31,7 @@ def load_samples(source: str, *, split: str | None = None, columns: DataColumns 
     given = given_ids(source, rows, columns)
     samples: list[Sample] = []
     first: dict[str, tuple[int, str]] = {}
+    copies = 0
     for index in chosen:
         place = f"row {index + 1} of {source}"
         messages = messages_of(rows[index].get(prompt_column), place)
@@ -45,15 +44,18 @@ def load_samples(source: str, *, split: str | None = None, columns: DataColumns 
                 f"rows {earlier + 1} and {index + 1} of {source} have the same id {sample_id!r} and differ; "
                 "fix one, or name another id_column"
             )
+        if earlier != index:
+            copies += 1
+            continue
         others = {k: v for k, v in rows[index].items() if k not in ("prompt", "answer", "sample_id")}
         if len(answers) > 1:
             others[RIGHT_ANSWERS] = answers
         answer = answers[0] if answers else None
         samples.append(Sample(sample_id, prompted(messages, columns), answer, others, place))
-    if len(first) < len(samples):
-        repeats = f"{len(samples) - len(first)} rows repeat an earlier prompt and answer"
-        warnings.warn(clean_text(f"{source}: {repeats}; they are kept, with ids that end in #2, #3, …"), stacklevel=2)
-    return [replace(s, id=i) for s, i in zip(samples, numbered(s.id for s in samples), strict=True)]
+    if copies:
+        repeats = f"{copies} rows repeat an earlier prompt and answer; left out"
+        warnings.warn(clean_text(f"{source}: {repeats}"), stacklevel=2)
+    return samples
 
 
 def load_rows(
