@@ -8,7 +8,9 @@ import torch
 from p2o.analysis.report import write_report
 from p2o.analysis.report.page import payload
 from p2o.analysis.report.states import by_story, matrix
+from p2o.analysis.report.story import headline, story
 from p2o.analysis.report.tree import layout
+from p2o.base.files import read_json, write_json
 from p2o.core.evolve.result import Candidate
 from p2o.core.rollout_log import LOG10_EDGES, EpochRecord, RecordedRollout, count_ratios
 from p2o.errors import StateError
@@ -67,6 +69,51 @@ def test_page_of_a_run_that_has_hardly_begun(tmp_path):
     (run / "p2o" / "metrics.json").unlink()
     (run / "p2o" / "cost.json").unlink()
     assert write_report([run], tmp_path / "elsewhere" / "r.html").exists()
+
+
+def test_a_loss_is_said_as_loudly_as_a_gain(tmp_path):
+    run = make_run(tmp_path)
+    ids = [f"e{n}" for n in range(40)]
+    write_json(
+        run / "p2o" / "result.json",
+        {
+            "before": {"test_bare_success": 0.195, "test_bare_success_easy": 0.975, "test_bare_success_hard": 0.0},
+            "after": {"test_bare_success": 0.955, "test_bare_success_easy": 0.825, "test_bare_success_hard": 0.988},
+            "outcomes_before": {"test": {i: n > 0 for n, i in enumerate(ids)}},
+            "outcomes": {"test": {i: n > 6 for n, i in enumerate(ids)}},
+            "groups": {"test": dict.fromkeys(ids, "easy")},
+        },
+    )
+    found = read_run(run)
+    rows = matrix(found.epochs)
+    whole, easy = headline(found, rows)[:2]
+    assert (whole.label, whole.value, whole.tone) == ("bare success (test)", "95.5 %", "good")
+    assert (easy.label, easy.value, easy.tone) == ("bare success (test, easy)", "82.5 %", "bad")
+    assert "97.5 % before: -15.0 points [-2" in easy.note
+    assert "0 of 40 samples gained, 6 lost" in easy.note
+    said = story(found, rows)
+    assert "Bare success on the test data rose from 19.5 % to 95.5 %" in said
+    assert "On test, easy it fell from 97.5 % to 82.5 % (-15.0 points [-2" in said
+
+
+def test_a_loss_during_training_is_said_before_the_run_is_finished(tmp_path):
+    run = make_run(tmp_path)
+    log = [{"epoch": e, "eval_bare_success": 0.2 + e / 4, "eval_bare_success_easy": 1 - e / 4} for e in range(3)]
+    write_json(run / "p2o" / "metrics.json", {"log": log})
+    found = read_run(run)
+    assert "On evaluation, easy it fell from 100.0 % to 50.0 %" in story(found, matrix(found.epochs))
+
+
+def test_forgotten_samples_are_in_the_headline(tmp_path):
+    run = make_run(tmp_path)
+    file = run / "p2o" / "epoch-001.json"
+    epoch = read_json(file)
+    epoch["tallies"]["easy"] = {"bare": 6, "bare_solved": 0, "templated": 0, "templated_solved": 0}
+    write_json(file, epoch)
+    found = read_run(run)
+    figure = next(f for f in headline(found, matrix(found.epochs)) if f.label == "forgotten")
+    assert (figure.value, figure.tone) == ("1", "bad")
+    assert "1 of them was mastered and later failed" in story(found, matrix(found.epochs))
 
 
 def test_several_runs_side_by_side(tmp_path):

@@ -52,7 +52,7 @@ def test_a_history_remembers_who_needed_help_and_who_was_mastered():
         ([0.1 + 0.2, 0.3], False),
         ([0.0, math.nan, None], False),
         ([math.nan], False),
-        ([0.0, math.nan, 1.0], True),
+        ([1.0, math.nan], True),
         ([], False),
     ],
 )

@@ -13,7 +13,7 @@ from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.templates import PoolTemplate, assign
 from ..errors import ConfigError
 from ..runs.run_directory import Epoch
-from .statistics import Interval, bootstrap_interval
+from .statistics import Interval, difference_interval, success_interval
 
 
 def pass_at_k(draws: int, solved: int, k: int) -> float:
@@ -36,7 +36,7 @@ class Evaluation:
     mean: float
     """Mean success over samples and draws (mean@k)."""
     interval: Interval
-    """95 % bootstrap interval of the mean over samples."""
+    """95 % interval of the mean, over samples (`statistics.success_interval`)."""
     pass_at: dict[int, float]
     """k → unbiased pass@k, for the powers of two up to the draws, and the draws."""
     pass_intervals: dict[int, Interval]
@@ -95,15 +95,15 @@ def evaluate_policy(
         draws=draws,
         temperature=temperature,
         mean=mean(list(per_sample.values())),
-        interval=bootstrap_interval(list(per_sample.values())),
+        interval=success_interval(list(per_sample.values())),
         pass_at={k: mean(values) for k, values in passes.items()},
-        pass_intervals={k: bootstrap_interval(values) for k, values in passes.items()},
+        pass_intervals={k: success_interval(values) for k, values in passes.items()},
         by_group={g: mean(v) for g, v in sorted(groups.items())},
         per_sample=per_sample,
         prompt_tokens=sum(r.prompt_tokens for r in everything),
         generated_tokens=sum(r.completion_tokens for r in everything),
         greedy=mean(hits) if hits else None,
-        greedy_interval=bootstrap_interval(hits) if hits else None,
+        greedy_interval=success_interval(hits) if hits else None,
     )
 
 
@@ -137,7 +137,7 @@ class TemplateEffect:
     templated: float
     difference: float
     interval: Interval
-    """95 % paired bootstrap interval of the difference."""
+    """95 %, over samples, which are paired (`statistics.difference_interval`)."""
 
 
 def template_effect(
@@ -161,7 +161,7 @@ def template_effect(
         bare=mean([bare[i] for i in shared]),
         templated=mean([templated[i] for i in shared]),
         difference=mean(differences),
-        interval=bootstrap_interval(differences),
+        interval=difference_interval(differences),
     )
 
 

@@ -1,4 +1,4 @@
-"""Intervals over seeds and samples."""
+"""Intervals of shares and of differences, over samples and over seeds."""
 
 from __future__ import annotations
 
@@ -42,6 +42,39 @@ def wilson_interval(hits: int, total: int, z: float = 1.96) -> Interval:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def success_interval(values: Sequence[float]) -> Interval:
+    """95 % interval of a mean success (each value from 0 to 1): the bootstrap, and Wilson's where all values are
+    alike. There the bootstrap has no width, and the truth need not be 0 or 1."""
+    low, high = bootstrap_interval(values)
+    return wilson_interval(round(values[0] * len(values)), len(values)) if low == high else (low, high)
+
+
+def matched_interval(gained: int, lost: int, samples: int, z: float = 1.96) -> Interval:
+    """95 % interval of the change of a share, of the same samples before and after (Agresti and Min 2005, which adds
+    half an observation to each cell and so has a sensible width when nothing changed).
+
+    Args:
+        gained: samples that are solved after, and were not before.
+        lost: samples that were solved before, and are not after.
+        samples: all of them.
+    """
+    up, down, total = gained + 0.5, lost + 0.5, samples + 2
+    centre = (up - down) / total
+    half = z * math.sqrt(up + down - (up - down) ** 2 / total) / total
+    return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def difference_interval(differences: Sequence[float]) -> Interval:
+    """95 % interval of the mean of paired differences (each from -1 to 1): the bootstrap, and `matched_interval` where
+    all differences are alike."""
+    low, high = bootstrap_interval(differences)
+    if low < high:
+        return low, high
+    samples = len(differences)
+    changed = round(differences[0] * samples)
+    return matched_interval(max(0, changed), max(0, -changed), samples)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over seeds and samples. JSON-able through ``asdict``."""
@@ -57,9 +90,8 @@ def mean_success(runs: Mapping[int, Outcomes]) -> Estimate:
     """Mean success of one arm; ``runs`` maps a seed to its outcomes."""
     values_SN = _matrix([runs[s] for s in sorted(runs)])
     interval = two_way_bootstrap(values_SN)
-    if interval[0] == interval[1]:  # all alike: the bootstrap has no width, and the truth need not be 0 or 1
-        samples = values_SN.shape[1]
-        interval = wilson_interval(round(float(values_SN.mean()) * samples), samples)
+    if interval[0] == interval[1]:
+        interval = success_interval(values_SN.mean(axis=0).tolist())
     return Estimate(float(values_SN.mean()), interval, *values_SN.shape)
 
 
@@ -69,7 +101,10 @@ def paired_difference(ours: Mapping[int, Outcomes], theirs: Mapping[int, Outcome
     if not seeds:
         return None
     values_SN = _matrix([ours[s] for s in seeds]) - _matrix([theirs[s] for s in seeds])
-    return Estimate(float(values_SN.mean()), two_way_bootstrap(values_SN), *values_SN.shape)
+    interval = two_way_bootstrap(values_SN)
+    if interval[0] == interval[1]:
+        interval = difference_interval(values_SN.mean(axis=0).tolist())
+    return Estimate(float(values_SN.mean()), interval, *values_SN.shape)
 
 
 def two_way_bootstrap(values_SN: np.ndarray, seed: int = 0, level: float = 0.95) -> Interval:

@@ -68,8 +68,8 @@ def outcome_of(solved: int, rollouts: int) -> GroupOutcome:
 
 
 def has_spread(rewards: Iterable[float | None]) -> bool:
-    """Whether a group's rewards differ; None and NaN (not scorable) do not count."""
-    scored = [r for r in rewards if r is not None and not math.isnan(r)]
+    """Whether a group's rewards differ; None and NaN (not scorable) count as 0, as in TRL."""
+    scored = [0.0 if r is None or math.isnan(r) else r for r in rewards]
     return bool(scored) and max(scored) - min(scored) > LEAST_SPREAD
 
 

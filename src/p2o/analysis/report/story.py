@@ -1,4 +1,4 @@
-"""The headline of a run: its figures, and what they say in one paragraph."""
+"""The headline of a run: its figures, and what they say in one paragraph. A loss is said as loudly as a gain."""
 
 from __future__ import annotations
 
@@ -7,42 +7,48 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...base.terminal import percent
+from ...core.states import NO_SPREAD
 from ...runs.run_directory import Run
+from ..changes import KEY, Change, changes_of
 from .charts import short
 
 
 @dataclass(frozen=True)
 class Figure:
+    """One figure of the headline."""
+
     label: str
     value: str
     note: str = ""
     tone: str = ""
-    """"good" or "bad"."""
+    """``good`` or ``bad``; "" for neither, or for what may be chance."""
 
 
 def headline(run: Run, rows: Mapping[str, Sequence[str]]) -> list[Figure]:
-    """The figures one looks at first."""
-    figures = []
-    held = success(run)
-    if held:
-        before, after, data = held
-        figures.append(
-            Figure(
-                f"bare success ({data})",
-                percent(after),
-                f"{percent(before)} before: {100 * (after - before):+.1f} points",
-                "good" if after > before else "bad",
-            )
-        )
+    """The figures that a reader looks at first.
+
+    Args:
+        rows: sample id → its state in each epoch (`states.matrix`).
+    """
+    changes = run_changes(run)
+    figures = [_change_figure(change) for change in [*changes[:1], *losses(changes[1:])]]
     if run.epochs:
-        counts = story_counts(run, rows)
+        counts = sample_counts(run, rows)
         first, last = run.epochs[0].summary, run.epochs[-1].summary
         figures += [
             Figure("needed a template", str(counts["needed"]), f"of {len(rows)} samples"),
             Figure("rescued", str(counts["rescued"]), "solved under a template at least once"),
             Figure("graduated", str(counts["graduated"]), "then solved bare", "good" if counts["graduated"] else ""),
-            Figure("all rollouts failed", percent(failed(last)), f"of the groups; {percent(failed(first))} at first"),
+            Figure(
+                "forgotten",
+                str(counts["forgotten"]),
+                "mastered, and later all bare rollouts failed",
+                "bad" if counts["forgotten"] else "",
+            ),
+            Figure("all failed", *_share_of_groups("all_failed", first, last)),
         ]
+        if last.get("no_spread") is not None:
+            figures.append(Figure(f"{NO_SPREAD.label} of rewards", *_share_of_groups("no_spread", first, last)))
     if run.cost:
         figures.append(Figure("training cost", short(run.cost["training_cost"]), "forward-equivalent tokens"))
         figures.append(Figure("of it the prompt step", percent(prompt_share(run.cost)), "evolution and reflection"))
@@ -54,23 +60,53 @@ def headline(run: Run, rows: Mapping[str, Sequence[str]]) -> list[Figure]:
 
 def story(run: Run, rows: Mapping[str, Sequence[str]]) -> str:
     """One paragraph in plain words."""
-    counts = story_counts(run, rows)
+    counts, changes = sample_counts(run, rows), run_changes(run)
     parts = [f"Every rollout of {counts['all_failed']} of {len(rows)} samples failed in some epoch."] if rows else []
+    if counts["forgotten"]:
+        verb = "was" if counts["forgotten"] == 1 else "were"
+        parts.append(f"{counts['forgotten']} of them {verb} mastered and later failed in every bare rollout.")
     if counts["needed"]:
         parts.append(
-            f"{counts['needed']} were given evolved templates; {counts['rescued']} of these were solved under one, "
-            f"and {counts['graduated']} were then solved on the bare prompt."
+            f"{counts['needed']} had evolved templates: {counts['rescued']} of these were solved under one, and "
+            f"{counts['graduated']} were then solved on the bare prompt."
         )
-    held = success(run)
-    if held:
-        verb = "rose" if held[1] > held[0] else "fell" if held[1] < held[0] else "stayed"
-        parts.append(f"Bare success on the {held[2]} data {verb} from {percent(held[0])} to {percent(held[1])}.")
+    if changes:
+        parts.append(f"Bare success on the {changes[0].label} data {changes[0].sentence}.")
+    parts += [f"On {change.label} it {change.sentence}." for change in losses(changes[1:])]
     if run.cost and run.evolutions:
         parts.append(f"The prompt step took {percent(prompt_share(run.cost))} of the training cost.")
     return " ".join(parts)
 
 
-def story_counts(run: Run, rows: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def run_changes(run: Run) -> list[Change]:
+    """Bare success before and after: on the held-out parts of a finished run, or else at the first and the last
+    evaluation during training. The first one is of the whole test or evaluation data."""
+    finished = changes_of(run.result)
+    if finished:
+        return sorted(finished, key=lambda change: change.part != "test" or change.group != "")
+    changes = []
+    for key in sorted({key for row in run.log for key in row if key.startswith(f"eval{KEY}")}):
+        logged = run.logged(key)
+        if len(logged) > 1:
+            group = key.removeprefix(f"eval{KEY}").removeprefix("_")
+            changes.append(Change("evaluation", group, logged[0][1], logged[-1][1]))
+    return changes
+
+
+def losses(changes: Sequence[Change]) -> list[Change]:
+    """The changes for the worse."""
+    return [change for change in changes if change.direction == "fell"]
+
+
+def _change_figure(change: Change) -> Figure:
+    tone = {"rose": "good", "fell": "bad", "stayed": ""}[change.direction] if change.sure is not False else ""
+    note = f"{percent(change.before)} before: {change.points}"
+    if change.gained is not None:
+        note += f"; {change.gained} of {change.samples} samples gained, {change.lost} lost"
+    return Figure(f"bare success ({change.label})", percent(change.after), note, tone)
+
+
+def sample_counts(run: Run, rows: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """How many samples all failed, had a template, were rescued, graduated or forgotten in some epoch."""
     tallies = [(i, tally) for epoch in run.epochs for i, tally in epoch.tallies.items()]
     return {
@@ -82,19 +118,17 @@ def story_counts(run: Run, rows: Mapping[str, Sequence[str]]) -> dict[str, int]:
     }
 
 
-def success(run: Run) -> tuple[float, float, str] | None:
-    """Bare success (before, after, on which data): the test data, or else the first and last evaluation."""
-    before, after = run.result.get("before"), run.result.get("after")
-    if before and after and "test_bare_success" in after:
-        return before["test_bare_success"], after["test_bare_success"], "test"
-    logged = run.logged("eval_bare_success")
-    return (logged[0][1], logged[-1][1], "evaluation") if len(logged) > 1 else None
+def _share_of_groups(key: str, first: Mapping[str, Any], last: Mapping[str, Any]) -> tuple[str, str]:
+    """(value in the last epoch, note with the value in the first one)."""
+
+    def share(summary: Mapping[str, Any]) -> float | None:
+        count, groups = summary.get(key), summary["groups"]
+        return count / groups if groups and count is not None else None
+
+    return percent(share(last)), f"of the groups in the last epoch; {percent(share(first))} in the first"
 
 
-def failed(summary: Mapping[str, Any]) -> float:
-    return float(summary["all_failed"] / max(1, summary["groups"]))
-
-
-def prompt_share(cost: Mapping[str, Any]) -> float:
-    """The share of evolution and reflection in the training cost."""
-    return float((cost["evolve"]["cost"] + cost["reflect"]["cost"]) / max(1, cost["training_cost"]))
+def prompt_share(cost: Mapping[str, Any]) -> float | None:
+    """The share of evolution and reflection in the training cost; None when nothing was spent."""
+    spent = cost["evolve"]["cost"] + cost["reflect"]["cost"]
+    return float(spent / cost["training_cost"]) if cost["training_cost"] else None

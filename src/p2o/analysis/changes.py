@@ -1,0 +1,105 @@
+"""Held-out success before and after training, sample by sample: what was gained, and what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..base.terminal import percent
+from .statistics import Interval, matched_interval
+
+KEY = "_bare_success"
+"""Between the part and the group in a metric's name: ``test_bare_success_easy``."""
+
+Direction = Literal["rose", "fell", "stayed"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Bare success on one part of the held-out data, or on one group of a part, before and after training."""
+
+    part: str
+    """``test``, ``ood_NAME``; ``eval`` for the evaluations during training."""
+    group: str
+    """Value of the group column; "" for the whole part."""
+    before: float
+    after: float
+    samples: int | None = None
+    """None, like all that follows, where the run kept no outcomes of single samples."""
+    gained: int | None = None
+    """Samples that are solved after, and were not before."""
+    lost: int | None = None
+    """Samples that were solved before, and are not after."""
+    interval: Interval | None = None
+    """95 % interval of after minus before (`statistics.matched_interval`)."""
+
+    @property
+    def label(self) -> str:
+        """``test``, or ``test, easy``."""
+        part = self.part.replace("_", " ")
+        return f"{part}, {self.group}" if self.group else part
+
+    @property
+    def difference(self) -> float:
+        """After minus before."""
+        return self.after - self.before
+
+    @property
+    def direction(self) -> Direction:
+        """In which direction the success went, by chance or not."""
+        return "rose" if self.difference > 0 else "fell" if self.difference < 0 else "stayed"
+
+    @property
+    def sure(self) -> bool | None:
+        """Whether the interval lies on one side of zero; None without an interval."""
+        return None if self.interval is None else self.interval[0] > 0 or self.interval[1] < 0
+
+    @property
+    def points(self) -> str:
+        """``-15.0 points [-27.1, -2.4]``."""
+        text = f"{100 * self.difference:+.1f} points"
+        if self.interval is None:
+            return text
+        low, high = self.interval
+        chance = "" if self.sure or self.direction == "stayed" else ", which may be chance"
+        return f"{text} [{100 * low:+.1f}, {100 * high:+.1f}]{chance}"
+
+    @property
+    def sentence(self) -> str:
+        """``fell from 97.5 % to 82.5 % (-15.0 points [-27.1, -2.4])``."""
+        if self.direction == "stayed":
+            return f"stayed at {percent(self.after)}"
+        return f"{self.direction} from {percent(self.before)} to {percent(self.after)} ({self.points})"
+
+
+def changes_of(result: Mapping[str, Any]) -> list[Change]:
+    """The changes of a run: whole parts first, each followed by its groups.
+
+    Args:
+        result: content of the run's ``result.json``. A run without held-out data has none.
+    """
+    before, after = result.get("before") or {}, result.get("after") or {}
+    changes = []
+    for key in after:
+        part, found, group = key.partition(KEY)
+        if found and key in before:
+            group = group.removeprefix("_")
+            changes.append(Change(part, group, before[key], after[key], **_matched(result, part, group)))
+    return changes
+
+
+def _matched(result: Mapping[str, Any], part: str, group: str) -> dict[str, Any]:
+    before = result.get("outcomes_before", {}).get(part)
+    after = result.get("outcomes", {}).get(part)
+    if before is None or after is None:
+        return {}
+    ids = before.keys() & after.keys()
+    if group:
+        groups = result.get("groups", {}).get(part, {})
+        ids = {i for i in ids if groups.get(i) == group}
+    if not ids:
+        return {}
+    gained = sum(bool(after[i]) and not before[i] for i in ids)
+    lost = sum(bool(before[i]) and not after[i] for i in ids)
+    return {"samples": len(ids), "gained": gained, "lost": lost, "interval": matched_interval(gained, lost, len(ids))}
