@@ -35,6 +35,11 @@ class Change:
     """95 % interval of after minus before (`statistics.matched_interval`)."""
 
     @property
+    def key(self) -> str:
+        """The metric's name, ``test_bare_success_easy``."""
+        return self.part + KEY + (f"_{self.group}" if self.group else "")
+
+    @property
     def label(self) -> str:
         """``test``, or ``test, easy``."""
         part = self.part.replace("_", " ")
@@ -62,15 +67,15 @@ class Change:
         if self.interval is None:
             return text
         low, high = self.interval
-        chance = "" if self.sure or self.direction == "stayed" else ", which may be chance"
-        return f"{text} [{100 * low:+.1f}, {100 * high:+.1f}]{chance}"
+        return f"{text} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
     @property
     def sentence(self) -> str:
         """``fell from 97.5 % to 82.5 % (-15.0 points [-27.1, -2.4])``."""
         if self.direction == "stayed":
             return f"stayed at {percent(self.after)}"
-        return f"{self.direction} from {percent(self.before)} to {percent(self.after)} ({self.points})"
+        chance = ", which may be chance" if self.sure is False else ""
+        return f"{self.direction} from {percent(self.before)} to {percent(self.after)} ({self.points}{chance})"
 
 
 def changes_of(result: Mapping[str, Any]) -> list[Change]:

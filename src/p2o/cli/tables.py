@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -40,13 +40,24 @@ def difference_line(label: str, d: TemplateEffect | None) -> str:
     return f"{label}: {100 * d.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] on {d.samples} samples"
 
 
-def before_and_after(before: Mapping[str, float], after: Mapping[str, float]) -> Table:
-    """Bare success on the held-out parts before and after training."""
-    table = Table(title="bare held-out success", title_justify="left")
-    for column in ("", "before", "after"):
+def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:
+    """Bare success on the held-out parts and their groups before and after training.
+
+    Args:
+        result: content of the run's ``result.json``.
+        temperature: at which the one completion of each sample was drawn.
+    """
+    from ..analysis.changes import KEY, changes_of
+
+    drawn = "greedy" if temperature == 0 else f"at temperature {temperature:g}"
+    table = Table(title=f"bare held-out success (one completion a sample, {drawn})", title_justify="left")
+    for column in ("", "before", "after", "change [95 %]"):
         table.add_column(column)
-    for key, value in after.items():
-        if "_bare_success" in key:
-            label = key.replace("_bare_success", "").replace("_", " ")
-            table.add_row(label, percent(before.get(key)), percent(value))
+    changes = {change.key: change for change in changes_of(result)}
+    for key, value in result["after"].items():
+        if KEY in key:
+            change = changes.get(key)
+            label = change.label if change else key.replace(KEY, "").replace("_", " ")
+            before, points = (percent(change.before), change.points) if change else ("–", "–")
+            table.add_row(label, before, percent(value), points)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from .settings import ANY_SETTING
 from .tables import before_and_after
 
 if TYPE_CHECKING:
+    from ..runs.held_out import HeldOut
     from ..trl.trainer import P2OTrainer
 
 log = logging.getLogger(__name__)
@@ -64,38 +65,44 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
         console.print(f"p2o train {recipe.name} → {run_dir}" + (f", resumed from {checkpoint}" if checkpoint else ""))
     started = time.perf_counter()
     own = run_dir / "p2o"
-    before = Run(run_dir).before if checkpoint else held_out.evaluate(trainer)[0]
+    before = Run(run_dir).before if checkpoint else _evaluated(held_out, trainer)
     if main:
         (own / "result.json").unlink(missing_ok=True)  # from here on the run is not complete
-        if before and not checkpoint:
+        if not checkpoint:
             write_json(own / "before.json", before)
     with signals_stop(trainer.stop):
         trainer.train(resume_from_checkpoint=checkpoint)
-    after, outcomes = held_out.evaluate(trainer)
+    after = _evaluated(held_out, trainer)
     seconds = time.perf_counter() - started
     cost = trainer.global_cost().state_dict()
     if main:
         write_json(own / "cost.json", cost)
-        result = {"before": before, "after": after, "outcomes": outcomes, "cost": cost, "seconds": seconds}
+        result = {
+            "before": before.get("metrics", {}),
+            "after": after["metrics"],
+            "outcomes_before": before.get("outcomes", {}),
+            "outcomes": after["outcomes"],
+            "groups": held_out.groups,
+            "cost": cost,
+            "seconds": seconds,
+        }
         write_json(own / "result.json", result)
-        _finish(trainer, recipe, run_dir, before, after, seconds)
+        _finish(recipe, run_dir, result)
 
 
-def _finish(
-    trainer: P2OTrainer,
-    recipe: Recipe,
-    run_dir: Path,
-    before: dict[str, float],
-    after: dict[str, float],
-    seconds: float,
-) -> None:
+def _evaluated(held_out: HeldOut, trainer: P2OTrainer) -> dict[str, Any]:
+    metrics, outcomes = held_out.evaluate(trainer)
+    return {"metrics": metrics, "outcomes": outcomes}
+
+
+def _finish(recipe: Recipe, run_dir: Path, result: Mapping[str, Any]) -> None:
     """Prints the result, and writes what a user takes home."""
     from ..runs.export import export_run
     from ..trl.checkpoint import latest_checkpoint
 
-    if after:
-        console.print(before_and_after(before, after))
-    console.print(f"{seconds:.0f} s; the model is in {latest_checkpoint(run_dir) or run_dir}")
+    if result["after"]:
+        console.print(before_and_after(result, recipe.training.eval_temperature))
+    console.print(f"{result['seconds']:.0f} s; the model is in {latest_checkpoint(run_dir) or run_dir}")
     export_run(run_dir, recipe)
     _write_report(run_dir)
 

@@ -19,10 +19,14 @@ class HeldOut:
     """The parts of a recipe that are held out, evaluated bare."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.parts: dict[str, Any] = {}
-        if recipe.task.test:
-            self.parts["test"] = to_dataset(samples_of(recipe, "test"))
-        self.parts |= {f"ood_{name}": to_dataset(samples) for name, samples in ood_samples(recipe).items()}
+        samples = {"test": samples_of(recipe, "test")} if recipe.task.test else {}
+        samples |= {f"ood_{name}": own for name, own in ood_samples(recipe).items()}
+        column = recipe.training.eval_group_column
+        self.parts: dict[str, Any] = {part: to_dataset(own) for part, own in samples.items()}
+        self.groups: dict[str, dict[str, str]] = {}
+        """Part → sample id → value of ``eval_group_column``; empty without one."""
+        if column is not None:
+            self.groups = {part: {s.id: str(s.columns.get(column)) for s in own} for part, own in samples.items()}
 
     def evaluate(self, trainer: P2OTrainer) -> tuple[dict[str, float], Outcomes]:
         """(metrics of all parts, outcomes of all samples); collective. Both are empty without held-out data."""

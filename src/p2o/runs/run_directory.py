@@ -100,12 +100,12 @@ class Run:
 
     @cached_property
     def before(self) -> dict[str, Any]:
-        """Metrics of the starting policy on the held-out data."""
+        """``metrics`` and ``outcomes`` of the starting policy on the held-out data."""
         return self._read("before.json")
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """Metrics before and after, outcomes of all held-out samples, cost, seconds."""
+        """Metrics and outcomes of all held-out samples before and after, their groups, cost, seconds."""
         return self._read("result.json")
 
     @cached_property

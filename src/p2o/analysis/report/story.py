@@ -101,6 +101,8 @@ def losses(changes: Sequence[Change]) -> list[Change]:
 def _change_figure(change: Change) -> Figure:
     tone = {"rose": "good", "fell": "bad", "stayed": ""}[change.direction] if change.sure is not False else ""
     note = f"{percent(change.before)} before: {change.points}"
+    if change.sure is False and change.direction != "stayed":
+        note += ", which may be chance"
     if change.gained is not None:
         note += f"; {change.gained} of {change.samples} samples gained, {change.lost} lost"
     return Figure(f"bare success ({change.label})", percent(change.after), note, tone)
