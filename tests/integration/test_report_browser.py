@@ -1,5 +1,6 @@
 """The report in a real browser: no console error, the clicks work, what a model wrote stays text."""
 
+import base64
 import json
 import re
 import shutil
@@ -8,7 +9,8 @@ import subprocess
 import pytest
 
 from p2o.analysis.report import write_report
-from runs import EVIL, TEMPLATE, make_run
+from p2o.base.text import clean_text
+from runs import EVIL, make_run, template
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
@@ -18,7 +20,7 @@ CLICKS = """
 addEventListener("load", () => {
   const click = (e) => e.dispatchEvent(new MouseEvent("click", { bubbles: true }));
   const panel = document.getElementById("detail"), seen = {};
-  click(document.querySelector('[data-id="leans"][data-place="1"]'));
+  click(document.querySelector('.row:has(.id[title="leans"]) [data-place="1"]'));
   seen.sample = panel.textContent;
   click(panel.querySelector(".step"));
   seen.earlier = panel.textContent;
@@ -43,35 +45,47 @@ addEventListener("load", () => {
 </body>"""
 
 
-def browse(page, folder):
-    import base64
-
+def open_page(page, folder):
+    """(lines of the console, the page as the browser ended with it)."""
     command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
                "--enable-logging=stderr", "--virtual-time-budget=3000", "--window-size=500,900", "--dump-dom",
                page.as_uri()]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    seen = re.search(r'data-seen="([^"]+)"', done.stdout)
-    assert seen, done.stderr[-2000:]
-    return console, json.loads(base64.b64decode(seen.group(1)))
+    return [line for line in done.stderr.splitlines() if "CONSOLE" in line], done.stdout
 
 
 def test_clicks_and_console(tmp_path):
     page = write_report([make_run(tmp_path / "run")])
-    page.write_text(page.read_text(encoding="utf-8").replace("</body>", CLICKS), encoding="utf-8")
-    console, seen = browse(page, tmp_path)
+    text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text(encoding="utf-8"))  # it would stop the clicks' script
+    page.write_text(text.replace("</body>", CLICKS), encoding="utf-8")
+    console, dom = open_page(page, tmp_path)
     assert console == []
-    assert f"What is leans? {EVIL}" in seen["sample"]
-    assert TEMPLATE in seen["sample"]
-    assert f"{EVIL} 5" in seen["sample"]
+    found = re.search(r'data-seen="([^"]+)"', dom)
+    assert found, dom[-2000:]
+    seen = json.loads(base64.b64decode(found.group(1)))
+    assert clean_text(f"What is leans? {EVIL}") in seen["sample"]
+    assert clean_text(template()) in seen["sample"]
+    assert clean_text(f"{EVIL} 5") in seen["sample"]
     assert "templated 3 of 5 solved" in seen["sample"]
     assert "epoch 1 · all failed" in seen["earlier"]
     assert seen["closed"]
     assert "leak: an answer" in seen["refused"]
-    assert seen["removed"] == TEMPLATE
+    assert seen["removed"] == clean_text(template())
     assert seen["kept"] == ""
     assert seen["parent"] == "Template 2"
     assert seen["rows"] == [3, 1]
     assert seen["title"] == "P²O · run"
     assert seen["images"] == 0
     assert not seen["wide"]
+
+
+def test_only_the_page_s_own_script_runs(tmp_path):
+    page = write_report([make_run(tmp_path / "run")])
+    console, dom = open_page(page, tmp_path)
+    assert console == []
+    assert dom.count('<div class="row') == 4  # the script built the matrix: a head and three samples
+    injected = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"></body>"
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", injected), encoding="utf-8")
+    console, dom = open_page(page, tmp_path)
+    assert any("Content Security Policy" in line for line in console)
+    assert "<title>P²O · run</title>" in dom

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,27 +13,42 @@ from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
 from p2o.core.rollout_log import EpochRecord, RecordedRollout
 from p2o.core.summary import EpochSummary
 
-EVIL = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
-TEMPLATE = f"Think step by step. {EVIL}"
+EVIL = (
+    "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+    "\x1b]52;c;cm0gLXJm\x07\x1b[2J\x9b31m\x00\u202ereversed\u202c"
+)
+"""Markup, a clipboard escape (OSC 52), C1, NUL and a bidirectional override."""
+HARD_SAMPLES = {"dies": (1, 0, 5, 0), "learns": (1, 1, 5, 4), "leans": (1, 0, 5, 3)}
+"""Sample id → (bare, bare solved, templated, templated solved) in the second epoch; all failed in the first."""
 
 
-def make_run(folder: Path, epochs: int = 2) -> Path:
-    """Four samples, two epochs, one evolution between them."""
+def template(text: str = EVIL) -> str:
+    """The accepted template of the run."""
+    return f"Think step by step. {text}"
+
+
+def make_run(folder: Path, epochs: int = 2, text: str = EVIL) -> Path:
+    """Four samples, two epochs, one evolution between them.
+
+    Args:
+        text: stands wherever a model, a server, a data set or a user writes.
+    """
     own = folder / "p2o"
     own.mkdir(parents=True)
-    (folder / "config.yaml").write_text(f"ratio_low: 0.01\nratio_high: 10.0\nnote: {json.dumps(EVIL)}\n")
+    (folder / "config.yaml").write_text(f"ratio_low: 0.01\nratio_high: 10.0\nnote: {json.dumps(text)}\n")
     cost = CostMeter()
     cost["rollout"].add(rollouts=48, prompt_tokens=480, generated_tokens=96, seconds=2.0)
     cost["evolve"].add(rollouts=20, prompt_tokens=300, generated_tokens=60, seconds=1.0)
     write_json(own / "cost.json", cost.state_dict())
-    log = [{"epoch": e, "eval_bare_success": 0.25 * (e + 1), "p2o/all_failed": 0.5, "p2o/cost": e} for e in range(3)]
+    row = {"p2o/all_failed": 0.5, "p2o/no_spread": 0.4, f"eval_bare_success_{text}": 0.5}
+    log = [{"epoch": e, "eval_bare_success": 0.25 * (e + 1), "p2o/cost": e, **row} for e in range(3)]
     write_json(own / "metrics.json", {"log": log})
     for epoch in range(epochs):
-        _write_epoch(own, epoch)
+        _write_epoch(own, epoch, text)
     if epochs:
         evolution = own / "evolution-001"
         evolution.mkdir()
-        write_json(evolution / "evolution.json", _evolution().to_dict())
+        write_json(evolution / "evolution.json", _evolution(text).to_dict())
     return folder
 
 
@@ -40,33 +56,34 @@ def _tally(bare: int, bare_solved: int, templated: int = 0, templated_solved: in
     return {"bare": bare, "bare_solved": bare_solved, "templated": templated, "templated_solved": templated_solved}
 
 
-def _write_epoch(own: Path, epoch: int) -> None:
-    hard = {"dies": (1, 0, 5, 0), "learns": (1, 1, 5, 4), "leans": (1, 0, 5, 3)}
-    tallies = {i: _tally(*(hard[i] if epoch else (6, 0))) for i in hard} | {"easy": _tally(6, 6)}
+def _write_epoch(own: Path, epoch: int, text: str) -> None:
+    tallies = {i: _tally(*(counts if epoch else (6, 0))) for i, counts in HARD_SAMPLES.items()} | {"easy": _tally(6, 6)}
     summary = EpochSummary(epoch, groups=4, all_failed=3 - 2 * epoch, all_solved=1, rescued=2 * epoch)
     summary.graduated, summary.hard, summary.evolved = epoch, 3 - 2 * epoch, not epoch
-    pool = [] if epoch else [{"text": TEMPLATE, "weight": 0.5, "solves": ["learns"]}]
+    pool = [] if epoch else [{"text": template(text), "weight": 0.5, "solves": ["learns"]}]
     content = {"summary": asdict(summary), "tallies": tallies, "pool": pool, "assignment": {}}
     write_json(own / f"epoch-{epoch:03d}.json", content)
     record = EpochRecord(own)
     record.begin(epoch)
-    for i in hard:
-        rollouts = [RecordedRollout(TEMPLATE if epoch else "", f"{EVIL} {n}", 0.0, False) for n in range(6)]
-        record.add_group(i, f"What is {i}? {EVIL}", "7", rollouts)
+    for i in HARD_SAMPLES:
+        own = template(text) if epoch else ""
+        rewards = [0.0, math.nan, *[0.0] * 4]
+        rollouts = [RecordedRollout(own, f"{text} {n}", reward, False) for n, reward in enumerate(rewards)]
+        record.add_group(i, f"What is {i}? {text}", f"7 {text}", rollouts)
     record.add_ratios(epoch, [1, *[0] * 20, 5, 9, *[0] * 14, 1])
     record.write()
 
 
-def _evolution() -> Evolution:
+def _evolution(text: str) -> Evolution:
     candidates = [
         Candidate(0, "", None, 0, "seed", dev_mean=0.0),
-        Candidate(1, "Think.", 0, 1, "rejected", "0 → 0", ["dies"], [0.0], [0.0]),
-        Candidate(2, TEMPLATE, 0, 1, "accepted", "0 → 1", ["leans"], [0.0], [1.0], dev_mean=0.5),
-        Candidate(3, "Think, and say 7.", 2, 2, "leak", "an answer"),
+        Candidate(1, "Think.", 0, 1, "rejected", f"0 → 0 {text}", [f"dies {text}"], [0.0], [0.0]),
+        Candidate(2, template(text), 0, 1, "accepted", "0 → 1", ["leans"], [0.0], [1.0], dev_mean=0.5),
+        Candidate(3, "Think, and say 7.", 2, 2, "leak", f"an answer {text}"),
     ]
     return Evolution(
         candidates=candidates,
-        templates=["", TEMPLATE],
+        templates=["", template(text)],
         parents=[None, 0],
         scores_CV=[[0.0, 0.0], [1.0, 0.0]],
         solved_CV=[[False, False], [True, False]],
@@ -76,4 +93,5 @@ def _evolution() -> Evolution:
         cost=EvolveCost(metric_calls=20),
         best_scores=[0.0, 0.5, 0.5],
         stopped="budget",
+        warnings=[f"a warning {text}"],
     )

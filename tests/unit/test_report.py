@@ -1,12 +1,14 @@
 """The report: what it reads, how it counts, and that nothing in it can act."""
 
+import json
 import re
+from html.parser import HTMLParser
 
 import pytest
 import torch
 
 from p2o.analysis.report import write_report
-from p2o.analysis.report.page import payload
+from p2o.analysis.report.payload import payload
 from p2o.analysis.report.states import by_story, matrix
 from p2o.analysis.report.story import headline, story
 from p2o.analysis.report.tree import layout
@@ -59,8 +61,9 @@ def test_page_stands_alone_and_nothing_in_it_acts(tmp_path):
     assert EVIL not in page
     assert not re.search(r'(?:src|href)="(?!#)', page)
     assert "@import" not in page
+    assert "Content-Security-Policy" in page
     assert not re.search(r"url\((?!#)", page)
-    assert "Every rollout of 3 of 4 samples failed in some epoch" in page
+    assert "All rollouts of 3 of the 4 samples failed in some epoch" in page
 
 
 def test_page_of_a_run_that_has_hardly_begun(tmp_path):
@@ -93,7 +96,7 @@ def test_a_loss_is_said_as_loudly_as_a_gain(tmp_path):
     assert "0 of 40 samples gained, 6 lost" in easy.note
     said = story(found, rows)
     assert "Bare success on the test data rose from 19.5 % to 95.5 %" in said
-    assert "On test, easy it fell from 97.5 % to 82.5 % (-15.0 points [-2" in said
+    assert "Bare success on the easy samples of the test data fell from 97.5 % to 82.5 % (-15.0 points [-2" in said
 
 
 def test_a_loss_during_training_is_said_before_the_run_is_finished(tmp_path):
@@ -101,7 +104,7 @@ def test_a_loss_during_training_is_said_before_the_run_is_finished(tmp_path):
     log = [{"epoch": e, "eval_bare_success": 0.2 + e / 4, "eval_bare_success_easy": 1 - e / 4} for e in range(3)]
     write_json(run / "p2o" / "metrics.json", {"log": log})
     found = read_run(run)
-    assert "On evaluation, easy it fell from 100.0 % to 50.0 %" in story(found, matrix(found.epochs))
+    assert "easy samples of the evaluation data fell from 100.0 % to 50.0 %" in story(found, matrix(found.epochs))
 
 
 def test_forgotten_samples_are_in_the_headline(tmp_path):
@@ -132,9 +135,10 @@ def test_no_run_is_told(tmp_path):
 
 def test_page_holds_as_many_rollouts_as_fit(tmp_path):
     run = read_run(make_run(tmp_path))
-    assert set(payload(run, 10**6)["samples"]) == {"dies", "learns", "leans"}
-    assert payload(run, 10)["samples"] == {}
-    assert payload(run, 10)["rows"] == payload(run, 10**6)["rows"]
+    whole, small = payload(run, 10**6), payload(run, 10)
+    assert {whole["rows"][row][0] for row in whole["samples"]} == {"dies", "learns", "leans"}
+    assert small["samples"] == {}
+    assert small["rows"] == whole["rows"]
 
 
 def record_group(record, sample_id, completion="c", template=""):
@@ -179,3 +183,96 @@ def test_ratio_counts_lie_in_their_bins():
     assert len(counts) == len(LOG10_EDGES) + 1
     assert sum(counts) == 6
     assert counts[0] == counts[-1] == counts[1] == counts[-2] == 1
+
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</style><style>@import url(//evil)</style>",
+    "</title></text></svg><iframe src=//evil>",
+    "<!--<script>",
+    "]]><a href=javascript:alert(1)>x</a>",
+    "{{ 7 * 7 }}{% raw %}",
+    "${alert(1)}`",
+    r"$\frac{1$",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "__proto__",
+    "_constructor",
+    "\x1b]52;c;cm0gLXJmIH4K\x07 \x1b]52;c;YQ==\x1b\\",
+    "\x1b[2J\x1b[31m\x9b2J\x90q\x9c\x1bc",
+    "a\x00b\x07c\x08d\x7fe\x85f",
+    "\u202edesrever\u202c \u2066isolated\u2069 \u200f",
+    "lone \udc80 surrogate",
+    "line\u2028separator\r\nand \x0b tab",
+    "\U000e0041\U000e0042 tags",
+]
+
+
+class Elements(HTMLParser):
+    """The page's elements with the names of their attributes, and the text of its data."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.data, self.inside = [], "", False
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, [name for name, _ in attrs]))
+        self.inside = dict(attrs).get("id") == "data"
+
+    def handle_data(self, data):
+        self.data += data if self.inside else ""
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+
+def elements(page):
+    parser = Elements()
+    parser.feed(page)
+    return parser
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_adds_no_element_and_no_control_character(tmp_path, text):
+    tame = elements(write_report([make_run(tmp_path / "tame" / "run", text="tame")]).read_text(encoding="utf-8"))
+    run = make_run(tmp_path / "hostile" / "run", text=text)
+    for file in [*run.glob("p2o/epoch-*.json"), *run.glob("p2o/rollouts-*.json")]:
+        file.write_text(file.read_text().replace('"dies"', json.dumps(f"dies {text}")))
+    page = write_report([run]).read_text(encoding="utf-8")
+    hostile = elements(page)
+    assert [e for e in hostile.found if e[0] not in SVG] == [e for e in tame.found if e[0] not in SVG]
+    assert {e[0] for e in hostile.found} == {e[0] for e in tame.found}
+    assert not CONTROLS.search(page)
+    json.loads(hostile.data, parse_constant=pytest.fail)  # no NaN, which is no JSON
+    assert "http" not in re.sub(r'http-equiv|xmlns(:xlink)?="http[^"]*"', "", page)
+
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\u2066-\u2069\U000e0000-\U000e007f]")
+SVG = ("path", "g", "use", "defs", "text", "svg", "clippath", "rect", "style", "title")
+"""Drawn by matplotlib: a label's length changes how many strokes there are."""
+
+
+def test_what_was_not_measured_is_no_zero(tmp_path):
+    run = make_run(tmp_path)
+    file = run / "p2o" / "evolution-001" / "evolution.json"
+    evolution = read_json(file)
+    evolution["candidates"][2]["dev_mean"] = None  # accepted, and killed before its dev rollouts
+    write_json(file, evolution)
+    (run / "p2o" / "epoch-000.json").unlink()  # killed before the pool was written
+    page = write_report([run]).read_text(encoding="utf-8")
+    assert "no pool yet" in page
+    assert "solves 0 of" not in page
+    assert 'aria-label="template 2, dev score –"' in page
+    rollouts = json.loads(elements(page).data)["runs"][0]["samples"]["0"]["rollouts"]
+    assert [reward for _, _, reward, _ in rollouts["0"]][:2] == [0.0, None]  # NaN: not scorable
+
+
+def test_an_unselected_pool_has_no_scores(tmp_path):
+    run = make_run(tmp_path)
+    config = run / "config.yaml"
+    config.write_text(config.read_text() + "pool: proposals\n")
+    page = write_report([run]).read_text(encoding="utf-8")
+    assert "a proposal, not scored" in page
+    assert "solves 1 of" not in page

@@ -46,6 +46,12 @@ class Change:
         return f"{part}, {self.group}" if self.group else part
 
     @property
+    def data(self) -> str:
+        """``test data``, or ``easy samples of the test data``."""
+        data = f"{self.part.replace('_', ' ')} data"
+        return f"{self.group} samples of the {data}" if self.group else data
+
+    @property
     def difference(self) -> float:
         """After minus before."""
         return self.after - self.before

@@ -103,7 +103,7 @@ class EpochRecord:
 
 def reading_order(sample_id: str) -> str:
     """A fixed random order of the samples."""
-    return hashlib.sha256(sample_id.encode()).hexdigest()
+    return hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def count_ratios(log_ratios: torch.Tensor) -> list[int]:

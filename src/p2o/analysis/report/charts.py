@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...base.text import clean_text
 from ...core.states import GROUP_OUTCOMES, NO_SPREAD, STATES, SampleState
 from ...runs.run_directory import Run
 from .svg import COLOURS, SERIES, figure
@@ -16,7 +17,7 @@ Line = tuple[str, Sequence[tuple[float, float]]]
 
 def lines(name: str, series: Sequence[Line], share: bool = True, xlabel: str = "epoch", dots: bool = True) -> str:
     """A line chart; "" without points. Shares are shown in percent."""
-    drawn = [(label, points) for label, points in series if points]
+    drawn = [(clean_text(label), points) for label, points in series if points]
     if not drawn:
         return ""
 

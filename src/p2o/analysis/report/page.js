@@ -31,6 +31,11 @@ function shut() {
   chosen = null;
 }
 
+// A dash for what was not measured, or could not be scored.
+function figure(value) {
+  return value === undefined || value === null ? "–" : String(value);
+}
+
 function percent(share) {
   return (100 * share).toFixed(0) + " %";
 }
@@ -66,7 +71,7 @@ function showCandidate(source) {
   const all = DATA.runs[run].evolutions[evolution];
   const c = all[candidate];
   const parts = [el("p", "meta", `iteration ${c.iteration} · ${c.fate.replaceAll("_", " ")}` + (c.reason ? `: ${c.reason}` : ""))];
-  if (c.dev_mean !== undefined) parts.push(el("p", "meta", `mean dev score ${percent(c.dev_mean)}`));
+  if (c.dev_mean !== undefined && c.dev_mean !== null) parts.push(el("p", "meta", `mean dev score ${percent(c.dev_mean)}`));
   parts.push(el("h5", "", "Template"), el("div", "box", c.template || "(the bare prompt)"));
   if (c.parent !== undefined) {
     const parent = all[c.parent];
@@ -83,8 +88,7 @@ function showCandidate(source) {
   if (c.minibatch) {
     parts.push(el("h5", "", "Minibatch: reward under the parent → under this one"));
     c.minibatch.forEach((id, n) => {
-      const own = c.scores ? c.scores[n] : "–";
-      parts.push(el("p", "meta", `${id}: ${(c.parent_scores || [])[n]} → ${own}`));
+      parts.push(el("p", "meta", `${id}: ${figure((c.parent_scores || [])[n])} → ${figure((c.scores || [])[n])}`));
     });
   }
   open(source, `Template ${c.id}`, parts);
@@ -98,23 +102,23 @@ function find(run, evolution, id) {
 
 function rollout([template, completion, reward, solved], templates) {
   const box = el("div", "rollout" + (solved ? " solved" : ""));
-  box.append(el("p", "meta", `reward ${reward} · ${template === null ? "bare" : "under template " + (template + 1)}`));
+  box.append(el("p", "meta", `reward ${reward === null ? "none (not scorable)" : reward} · ${template === null ? "bare" : "under template " + (template + 1)}`));
   box.append(el("div", "box", completion || "(empty)"));
   return box;
 }
 
-function showSample(run, id, place, source) {
+function showSample(run, number, place, source) {
   const data = DATA.runs[run];
-  const row = data.rows.find((r) => r[0] === id);
+  const row = data.rows[number];
   const parts = [];
   data.epochs.forEach((epoch, n) => {
     const step = el("button", "step", "");
     step.append(el("i", "cell " + row[n + 1], ""), document.createTextNode(epoch));
     step.setAttribute("aria-pressed", n === place);
-    step.addEventListener("click", () => showSample(run, id, n, cellOf(run, id, n)));
+    step.addEventListener("click", () => showSample(run, number, n, cellOf(run, number, n)));
     parts.push(step);
   });
-  const tally = data.tallies[id][place];
+  const tally = data.tallies[number][place];
   const label = row[place + 1] ? DATA.states[row[place + 1]] : ["not drawn", "the sample was not drawn in this epoch"];
   parts.push(el("p", "meta", `epoch ${data.epochs[place]} · ${label[0]}: ${label[1]}`));
   if (tally) {
@@ -122,7 +126,7 @@ function showSample(run, id, place, source) {
     if (tally[2]) counts.push(`templated ${tally[3]} of ${tally[2]} solved`);
     parts.push(el("p", "meta", counts.join(" · ")));
   }
-  const sample = data.samples[id];
+  const sample = data.samples[number];
   if (sample) {
     parts.push(el("h5", "", "Prompt"), el("div", "box", sample.prompt));
     if (sample.answer !== null) parts.push(el("p", "meta", `answer: ${sample.answer}`));
@@ -133,11 +137,11 @@ function showSample(run, id, place, source) {
       parts.push(el("h5", "", "Rollouts"), ...rollouts.map((r) => rollout(r, data.templates)));
     } else parts.push(el("p", "meta", "The run kept no rollouts of this sample in this epoch."));
   } else parts.push(el("p", "meta", "This page holds no rollouts of this sample; the run's rollouts-*.json may."));
-  open(source, id, parts);
+  open(source, row[0], parts);
 }
 
-function cellOf(run, id, place) {
-  return document.querySelector(`.matrix[data-run="${run}"] [data-id="${CSS.escape(id)}"][data-place="${place}"]`);
+function cellOf(run, number, place) {
+  return document.querySelector(`.matrix[data-run="${run}"] [data-row="${number}"][data-place="${place}"]`);
 }
 
 function buildMatrix(box, wanted) {
@@ -146,7 +150,7 @@ function buildMatrix(box, wanted) {
   const head = el("div", "row head");
   head.style.gridTemplateColumns = columns;
   head.append(el("span", "id", "sample"), ...data.epochs.map((e) => el("span", "", e)));
-  const rows = data.rows.filter((r) => !wanted || r[r.length - 1] === wanted).map(([id, ...states]) => {
+  const rows = data.rows.map((r, number) => [number, ...r]).filter((r) => !wanted || r[r.length - 1] === wanted).map(([number, id, ...states]) => {
     const row = el("div", "row");
     row.style.gridTemplateColumns = columns;
     const name = el("span", "id", id);
@@ -154,7 +158,7 @@ function buildMatrix(box, wanted) {
     row.append(name);
     states.forEach((state, n) => {
       const cell = el("button", "cell " + state);
-      cell.dataset.id = id;
+      cell.dataset.row = number;
       cell.dataset.place = n;
       cell.title = `${id}, epoch ${data.epochs[n]}: ${state ? DATA.states[state][0] : "not drawn"}`;
       cell.setAttribute("aria-label", cell.title);
@@ -184,8 +188,8 @@ function buildFilters(box) {
 document.querySelectorAll(".matrix").forEach((box) => {
   buildMatrix(box, "");
   box.addEventListener("click", (event) => {
-    const cell = event.target.closest("[data-id]");
-    if (cell) showSample(box.dataset.run, cell.dataset.id, Number(cell.dataset.place), cell);
+    const cell = event.target.closest("[data-row]");
+    if (cell) showSample(box.dataset.run, Number(cell.dataset.row), Number(cell.dataset.place), cell);
   });
 });
 document.querySelectorAll(".filters").forEach(buildFilters);

@@ -1,33 +1,30 @@
-"""Assembles the page: figures and charts by jinja, texts of models and data sets as escaped JSON."""
+"""Assembles the page: figures and charts by jinja, texts of models and data sets as escaped JSON.
+
+Nothing that a model, a server or a data set wrote is trusted: every text is cleaned of control characters, jinja
+escapes it, and the page lets only its own script run and loads nothing (Content-Security-Policy).
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ...base.files import write_text
 from ...base.terminal import percent
-from ...base.text import shorten
+from ...base.text import clean_text
 from ...core.diagnosis import flat_reason
-from ...core.rollout_log import reading_order
 from ...core.states import STATES
 from ...core.summary import EpochSummary
 from ...runs.run_directory import Epoch, Run, read_run
 from . import charts, states
+from .payload import MAX_ROLLOUT_CHARS, payload
 from .story import headline, story
 from .tree import layout
-
-MAX_ROWS = 300
-"""Samples in the matrix."""
-MAX_ROLLOUT_CHARS = 900_000
-"""Text of prompts and rollouts in one page; samples beyond it show their counts only."""
-MAX_REFUSED_CHARS = 400_000
-"""Text of refused templates in one page."""
-TEXT_OVERHEAD = 40
-"""Characters of JSON around each rollout."""
 
 
 def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
@@ -44,8 +41,7 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     if len({run.name for run in runs}) < len(runs):  # seed-0/run, seed-1/run
         for run in runs:
             run.name = str(run.path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(runs), encoding="utf-8")
+    write_text(target, render(runs))
     return target
 
 
@@ -53,13 +49,16 @@ def render(runs: Sequence[Run]) -> str:
     """The page as HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    loader = PackageLoader("p2o", "analysis/report")
     environment = Environment(
-        loader=PackageLoader("p2o", "analysis/report"),
+        loader=loader,
         autoescape=True,
+        finalize=_cleaned,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    script = loader.get_source(environment, "page.js")[0]
     budget = MAX_ROLLOUT_CHARS // len(runs)
     views = [_view(run, n) for n, run in enumerate(runs)]
     return environment.get_template("page.html.jinja").render(
@@ -69,9 +68,16 @@ def render(runs: Sequence[Run]) -> str:
         comparison=_comparison(runs) if len(runs) > 1 else [],
         states=STATES,
         data={"runs": [payload(run, budget) for run in runs], "states": STATES},
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         percent=percent,
         short=charts.short,
     )
+
+
+def _cleaned(value: Any) -> Any:
+    """What jinja does to every value before it escapes it; markup of the page's own is left as it is."""
+    return clean_text(value) if type(value) is str else value
 
 
 def _comparison(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -136,8 +142,9 @@ def _config(run: Run) -> dict[str, Any]:
 
 def _evolution(run: Run, epoch: int) -> dict[str, Any]:
     evolution = run.evolutions[epoch]
-    pool = next((e.pool for e in run.epochs if e.number == epoch), [])
-    solved = [set(t["solves"]) for t in pool]
+    pool = next((e.pool for e in run.epochs if e.number == epoch), None)  # None: the run has not got to it
+    scored = _config(run).get("pool") != "proposals"
+    solved = [set(t["solves"]) for t in pool or []]
     return {
         "epoch": epoch,
         "tree": layout(evolution.candidates),
@@ -147,71 +154,11 @@ def _evolution(run: Run, epoch: int) -> dict[str, Any]:
         "stopped": evolution.stopped,
         "warnings": evolution.warnings,
         "dev": len(evolution.dev_ids),
-        "covered": len(set().union(*solved)),
+        "covered": len(set().union(*solved)) if pool and scored else None,
+        "pool_size": None if pool is None else len(pool),
+        "scored": scored,
         "pool": [
             {"text": t["text"], "weight": t["weight"], "solves": len(s), "strip": [i in s for i in evolution.dev_ids]}
-            for t, s in zip(pool, solved, strict=True)
+            for t, s in zip(pool or [], solved, strict=True)
         ],
     }
-
-
-def payload(run: Run, max_chars: int) -> dict[str, Any]:
-    """What the script shows on a click."""
-    rows = states.in_need(states.matrix(run.epochs))
-    shown = sorted(rows, key=reading_order)[:MAX_ROWS]
-    order = states.by_story({i: rows[i] for i in shown})
-    tallies = {i: [_counts(e.tallies[i]) if i in e.tallies else None for e in run.epochs] for i in order}
-    return {
-        "epochs": [e.number + 1 for e in run.epochs],
-        "rows": [[i, *rows[i]] for i in order],
-        "tallies": tallies,
-        **_rollouts(run, order, max_chars),
-        "evolutions": _candidates(run),
-    }
-
-
-def _candidates(run: Run) -> dict[int, list[dict[str, Any]]]:
-    """All candidates by evolution. When they are too many for the page, the refused ones lose their middle."""
-    rows = {n: [_without_empty(asdict(c)) for c in e.candidates] for n, e in run.evolutions.items()}
-    refused = [c for own in rows.values() for c in own if c["fate"] not in ("seed", "accepted")]
-    room = MAX_REFUSED_CHARS // max(1, len(refused))
-    if sum(len(c["template"]) for c in refused) > MAX_REFUSED_CHARS:
-        for c in refused:
-            c["template"] = shorten(c["template"], max(room, 80))
-    return rows
-
-
-def _counts(tally: Mapping[str, int]) -> list[int]:
-    return [tally["bare"], tally["bare_solved"], tally["templated"], tally["templated_solved"]]
-
-
-def _without_empty(candidate: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in candidate.items() if v not in (None, [])}
-
-
-def _rollouts(run: Run, ids: Sequence[str], max_chars: int) -> dict[str, Any]:
-    """Prompts and rollouts of as many samples as fit, whole samples over all epochs."""
-    samples: dict[str, Any] = {}
-    templates: list[str] = []
-    room = max_chars
-    for i in sorted(ids, key=reading_order):
-        kept = [(n, e.record, e.record["samples"][i]) for n, e in enumerate(run.epochs)
-                if i in e.record.get("samples", {})]  # fmt: skip
-        if not kept:
-            continue
-        room -= len(kept[0][2]["prompt"]) + sum(len(r[1]) + TEXT_OVERHEAD for *_, s in kept for r in s["rollouts"])
-        if room < 0:
-            break
-        by_epoch = {n: [_rollout(r, record["templates"], templates) for r in s["rollouts"]] for n, record, s in kept}
-        samples[i] = {"prompt": kept[0][2]["prompt"], "answer": kept[0][2]["answer"], "rollouts": by_epoch}
-    return {"samples": samples, "templates": templates}
-
-
-def _rollout(row: Sequence[Any], local: Sequence[str], templates: list[str]) -> list[Any]:
-    """A recorded rollout, its template's place in the run's list instead of the epoch's."""
-    place, completion, reward, solved = row
-    if place is None:
-        return [None, completion, reward, solved]
-    if local[place] not in templates:
-        templates.append(local[place])
-    return [templates.index(local[place]), completion, reward, solved]

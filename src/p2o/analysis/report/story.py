@@ -61,18 +61,17 @@ def headline(run: Run, rows: Mapping[str, Sequence[str]]) -> list[Figure]:
 def story(run: Run, rows: Mapping[str, Sequence[str]]) -> str:
     """One paragraph in plain words."""
     counts, changes = sample_counts(run, rows), run_changes(run)
-    parts = [f"Every rollout of {counts['all_failed']} of {len(rows)} samples failed in some epoch."] if rows else []
+    parts = [f"All rollouts of {counts['all_failed']} of the {len(rows)} samples failed in some epoch."] if rows else []
     if counts["forgotten"]:
         verb = "was" if counts["forgotten"] == 1 else "were"
         parts.append(f"{counts['forgotten']} of them {verb} mastered and later failed in every bare rollout.")
     if counts["needed"]:
         parts.append(
-            f"{counts['needed']} had evolved templates: {counts['rescued']} of these were solved under one, and "
-            f"{counts['graduated']} were then solved on the bare prompt."
+            f"Evolved templates were given to {counts['needed']}: they rescued {counts['rescued']} of these, and "
+            f"{counts['graduated']} graduated, which means: solved on the bare prompt afterwards."
         )
-    if changes:
-        parts.append(f"Bare success on the {changes[0].label} data {changes[0].sentence}.")
-    parts += [f"On {change.label} it {change.sentence}." for change in losses(changes[1:])]
+    told = [*changes[:1], *losses(changes[1:])]
+    parts += [f"Bare success on the {change.data} {change.sentence}." for change in told]
     if run.cost and run.evolutions:
         parts.append(f"The prompt step took {percent(prompt_share(run.cost))} of the training cost.")
     return " ".join(parts)

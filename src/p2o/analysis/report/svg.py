@@ -43,6 +43,7 @@ def figure(draw: Callable[[Any], None], name: str, width: float = 4.6, height: f
     style = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
+        "text.parse_math": False,  # a label of a data set may hold dollar signs
         "font.size": 9,
         "text.color": COLOURS["ink"],
         "axes.edgecolor": COLOURS["grid"],

@@ -28,7 +28,8 @@ class Node:
     id: int
     x: float
     y: float
-    score: float
+    score: float | None
+    """Mean dev score; None: not scored."""
     children: int
     """Proposals made from it."""
     seed: bool
@@ -46,6 +47,8 @@ class Dot:
 
 @dataclass
 class Tree:
+    """The genealogy of one evolution, placed."""
+
     nodes: list[Node] = field(default_factory=list)
     dots: list[Dot] = field(default_factory=list)
     edges: list[tuple[float, float, float, float, bool]] = field(default_factory=list)
@@ -64,31 +67,31 @@ def layout(candidates: Sequence[Candidate]) -> Tree:
             children.setdefault(c.parent, []).append(c)
     y = MARGIN
     for seed in (c for c in candidates if c.parent is None and c.fate == "seed"):
-        y = _place(tree, seed, children, y)
+        y = _place_node(tree, seed, children, y)
     tree.width = 2 * MARGIN + (tree.iterations + 1) * COLUMN
     tree.height = y + DOT
     return tree
 
 
-def _place(tree: Tree, candidate: Candidate, children: dict[int, list[Candidate]], top: float) -> float:
-    """Places a node and all that came of it from ``top`` on, each child in a band of its own; returns where the next
-    one may begin."""
+def _place_node(tree: Tree, candidate: Candidate, children: dict[int, list[Candidate]], top: float) -> float:
+    """Places a node and its descendants below ``top``, each child in a band of its own; returns where the next node
+    can begin."""
     own = children.get(candidate.id, [])
     x, y = _x(candidate.iteration), top + NODE / 2
-    tree.nodes.append(Node(candidate.id, x, y, candidate.dev_mean or 0.0, len(own), seed=candidate.fate == "seed"))
+    tree.nodes.append(Node(candidate.id, x, y, candidate.dev_mean, len(own), seed=candidate.fate == "seed"))
     bottom = top
     for iteration in sorted({c.iteration for c in own}):
         born = [c for c in own if c.iteration == iteration]
         refused = [c for c in born if c.fate != "accepted"]
         if refused:
-            bottom = _block(tree, refused, (x, y), bottom)
+            bottom = _place_refused(tree, refused, (x, y), bottom)
         for child in (c for c in born if c.fate == "accepted"):
             tree.edges.append((x, y, _x(iteration), bottom + NODE / 2, True))
-            bottom = _place(tree, child, children, bottom)
+            bottom = _place_node(tree, child, children, bottom)
     return max(bottom, top + NODE)
 
 
-def _block(tree: Tree, refused: Sequence[Candidate], parent: tuple[float, float], top: float) -> float:
+def _place_refused(tree: Tree, refused: Sequence[Candidate], parent: tuple[float, float], top: float) -> float:
     rows = -(-len(refused) // DOTS_PER_ROW)
     height = max(NODE * 0.7, (rows + 0.6) * DOT)
     x = _x(refused[0].iteration)

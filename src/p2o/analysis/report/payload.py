@@ -1,0 +1,108 @@
+"""What the page's script shows on a click: texts of models and data sets, cleaned, as JSON.
+
+Samples are known to the script by their row, not by their id: an id is a text from outside too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ...base.text import clean_text, shorten
+from ...core.rollout_log import reading_order
+from ...runs.run_directory import Run
+from . import states
+
+MAX_ROWS = 300
+"""Samples in the matrix."""
+MAX_ROLLOUT_CHARS = 900_000
+"""Text of prompts and rollouts in one page; samples beyond it show their counts only."""
+MAX_REFUSED_CHARS = 400_000
+"""Text of refused templates in one page."""
+LEAST_REFUSED_CHARS = 80
+"""A refused template is not cut shorter."""
+TEXT_OVERHEAD = 40
+"""Characters of JSON around each rollout."""
+
+
+def payload(run: Run, max_chars: int = MAX_ROLLOUT_CHARS) -> dict[str, Any]:
+    """The data of one run.
+
+    Args:
+        max_chars: room for prompts and rollouts.
+
+    Returns:
+        ``rows`` (id, then the state in each epoch), ``tallies`` by row and epoch, ``samples`` (row → prompt, answer,
+        rollouts by epoch) of those that fit, the ``templates`` of these rollouts, all candidates by evolution.
+    """
+    rows = states.in_need(states.matrix(run.epochs))
+    shown = sorted(rows, key=reading_order)[:MAX_ROWS]
+    order = states.by_story({i: rows[i] for i in shown})
+    content = {
+        "epochs": [e.number + 1 for e in run.epochs],
+        "rows": [[i, *rows[i]] for i in order],
+        "tallies": [[_counts(e.tallies[i]) if i in e.tallies else None for e in run.epochs] for i in order],
+        **_rollouts(run, order, max_chars),
+        "evolutions": _candidates(run),
+    }
+    return dict(jsonable(content))
+
+
+def jsonable(value: Any) -> Any:
+    """The value with its texts cleaned (`clean_text`), NaN (not scorable) as None, infinities as text: JSON has
+    neither."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    if isinstance(value, Mapping):
+        return {jsonable(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(v) for v in value]
+    return value
+
+
+def _candidates(run: Run) -> dict[int, list[dict[str, Any]]]:
+    """All candidates by evolution. When they are too many for the page, the refused ones lose their middle."""
+    rows = {n: [_without_empty(asdict(c)) for c in e.candidates] for n, e in run.evolutions.items()}
+    refused = [c for own in rows.values() for c in own if c["fate"] not in ("seed", "accepted")]
+    if sum(len(c["template"]) for c in refused) > MAX_REFUSED_CHARS:
+        room = max(LEAST_REFUSED_CHARS, MAX_REFUSED_CHARS // len(refused))
+        for c in refused:
+            c["template"] = shorten(c["template"], room)
+    return rows
+
+
+def _counts(tally: Mapping[str, int]) -> list[int]:
+    return [tally["bare"], tally["bare_solved"], tally["templated"], tally["templated_solved"]]
+
+
+def _without_empty(candidate: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in candidate.items() if v not in (None, [])}
+
+
+def _rollouts(run: Run, ids: Sequence[str], max_chars: int) -> dict[str, Any]:
+    """Prompts and rollouts of as many samples as fit, whole samples over all epochs."""
+    samples: dict[int, Any] = {}
+    templates: dict[str, int] = {}
+    room = max_chars
+    for row, i in sorted(enumerate(ids), key=lambda pair: reading_order(pair[1])):
+        kept = [(n, e.record, e.record["samples"][i]) for n, e in enumerate(run.epochs)
+                if i in e.record.get("samples", {})]  # fmt: skip
+        if not kept:
+            continue
+        room -= len(kept[0][2]["prompt"]) + sum(len(r[1]) + TEXT_OVERHEAD for *_, s in kept for r in s["rollouts"])
+        if room < 0:
+            break
+        by_epoch = {n: [_rollout(r, record["templates"], templates) for r in s["rollouts"]] for n, record, s in kept}
+        samples[row] = {"prompt": kept[0][2]["prompt"], "answer": kept[0][2]["answer"], "rollouts": by_epoch}
+    return {"samples": samples, "templates": list(templates)}
+
+
+def _rollout(row: Sequence[Any], local: Sequence[str], templates: dict[str, int]) -> list[Any]:
+    """A recorded rollout, its template's place in the run's list instead of the epoch's."""
+    place, completion, reward, solved = row
+    number = None if place is None else templates.setdefault(local[place], len(templates))
+    return [number, completion, reward, solved]
