@@ -51,23 +51,26 @@ def test_epoch_metrics():
 
 
 def flat(**changes):
-    return flat_reason(EpochSummary(**{"epoch": 2, "groups": 512, "all_failed": 412, **changes}))
+    return flat_reason(EpochSummary(**{"epoch": 2, "groups": 512, "all_failed": 412, "no_spread": 412, **changes}))
 
 
 def test_a_flat_run_says_why_in_one_line():
-    assert flat(evolved=True, helping=0) == (
-        "412 of 512 groups are dead (all rollouts failed); 0 templates helped: see p2o/evolution-003/evolution.json"
-    )
+    counts = "412 of 512 groups have no spread of rewards (412 all failed, 0 all solved)"
+    assert flat(evolved=True, helping=0) == (f"{counts}; 0 templates helped: see p2o/evolution-003/evolution.json")
     few = "12 hard samples, fewer than hard_min_count 100: no evolution"
-    assert flat(notes=[few]) == f"412 of 512 groups are dead (all rollouts failed); {few}"
-    assert flat() == "412 of 512 groups are dead (all rollouts failed) and no templates were evolved after this epoch"
-    assert flat(all_failed=0, all_solved=500) == (
-        "500 of 512 groups are dead (all rollouts solved): there is little left to learn here"
+    assert flat(notes=[few]) == f"{counts}; {few}"
+    assert flat() == f"{counts}; no templates were evolved after this epoch"
+    assert flat(all_failed=0, all_solved=500, no_spread=500) == (
+        "500 of 512 groups have no spread of rewards (0 all failed, 500 all solved): there is little left to learn here"
     )
+
+
+def test_all_failed_groups_with_partial_credit_are_not_flat():
+    assert flat(all_failed=512, no_spread=3) is None
 
 
 def test_a_run_that_learns_or_is_about_to_says_nothing():
-    assert flat(all_failed=100) is None
+    assert flat(all_failed=100, no_spread=100) is None
     assert flat(evolved=True, helping=3, templated_next=400) is None
 
 

@@ -8,19 +8,26 @@ FLAT_SHARE = 0.7
 """With this share of groups without spread there is next to nothing to learn from."""
 
 
+def spread_line(summary: EpochSummary) -> str:
+    """How many groups have no spread of rewards, all failed, all solved: three different things."""
+    return (
+        f"{summary.no_spread} of {summary.groups} groups have no spread of rewards "
+        f"({summary.all_failed} all failed, {summary.all_solved} all solved)"
+    )
+
+
 def flat_reason(summary: EpochSummary) -> str | None:
-    """One line on why next to nothing is learned, when most groups are dead; else None.
+    """One line on why next to nothing is learned, when most groups have no spread of rewards; else None.
 
     None too when templates were assigned: the next epoch shows whether they help.
     """
-    failed, solved, groups = summary.all_failed, summary.all_solved, summary.groups
-    if failed + solved < FLAT_SHARE * groups or summary.templated_next:
+    if summary.no_spread < FLAT_SHARE * summary.groups or summary.templated_next:
         return None
-    if solved >= failed:
-        return f"{solved} of {groups} groups are dead (all rollouts solved): there is little left to learn here"
-    dead = f"{failed} of {groups} groups are dead (all rollouts failed)"
+    line = spread_line(summary)
+    if summary.all_solved >= summary.all_failed:
+        return f"{line}: there is little left to learn here"
     if summary.evolved:
         where = f"p2o/evolution-{summary.epoch + 1:03d}/evolution.json"
-        return f"{dead}; {summary.helping} templates helped: see {where}"
-    reason = next((n for n in summary.notes if "no evolution" in n), "")
-    return f"{dead}; {reason}" if reason else f"{dead} and no templates were evolved after this epoch"
+        return f"{line}; {summary.helping} templates helped: see {where}"
+    reason = next((n for n in summary.notes if "no evolution" in n), "no templates were evolved after this epoch")
+    return f"{line}; {reason}"

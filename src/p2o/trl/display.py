@@ -24,14 +24,14 @@ def print_epoch(summary: EpochSummary, held_out: float | None, cost: CostMeter, 
         cost: of the run so far.
         seconds: since training began.
     """
-    dead = summary.all_failed + summary.all_solved
     rows = [
         ("bare held-out success", percent(held_out)),
         (
             "success in training",
             f"bare {percent(summary.bare_success)}, templated {percent(summary.templated_success)}",
         ),
-        ("dead groups", f"{dead} of {summary.groups} ({summary.all_failed} all failed)"),
+        ("no spread of rewards", f"{summary.no_spread} of {summary.groups} groups"),
+        ("all failed / all solved", f"{summary.all_failed} / {summary.all_solved}"),
         ("hard / rescued / graduated", f"{summary.hard} / {summary.rescued} / {summary.graduated}"),
     ]
     if summary.paired_bare_success is not None:
