@@ -12,7 +12,7 @@ verl's parquet files are recognised by their columns: without an answer column, 
 ``reward_model["ground_truth"]`` (text, or a mapping with ``target``: one or several right answers).
 """
 
-from .columns import DEFAULT_COLUMNS, FALLBACK_PROMPT_COLUMNS, RESERVED, DataColumns, Row
+from .columns import DEFAULT_COLUMNS, FALLBACK_PROMPT_COLUMNS, RESERVED, DataColumns, DataRow
 from .load import load_rows, load_samples
 from .row import content_id, stable_id
 from .trl_dataset import check_prompts, sample_of, to_dataset, with_sample_ids
@@ -22,7 +22,7 @@ __all__ = [
     "FALLBACK_PROMPT_COLUMNS",
     "RESERVED",
     "DataColumns",
-    "Row",
+    "DataRow",
     "check_prompts",
     "content_id",
     "load_rows",

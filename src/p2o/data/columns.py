@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Row = dict[str, Any]
+DataRow = dict[str, Any]
 """One row of a source, by column."""
 
 FALLBACK_PROMPT_COLUMNS = ("question", "problem")
@@ -51,7 +51,7 @@ class DataColumns:
 DEFAULT_COLUMNS = DataColumns()
 
 
-def prompt_column_of(rows: Sequence[Row], columns: DataColumns) -> str:
+def prompt_column_of(rows: Sequence[DataRow], columns: DataColumns) -> str:
     """The prompt column, or the first fallback that is present if ``prompt`` is not."""
     if columns.prompt_column == "prompt" and not any("prompt" in row for row in rows):
         return next((name for name in FALLBACK_PROMPT_COLUMNS if any(name in row for row in rows)), "prompt")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .columns import Row
+from .columns import DataRow
 from .paper_rows import as_row, as_text, read_source, write_rows
 
 FEW = 100
@@ -51,7 +51,7 @@ def draws(items: int) -> int:
     return MANY_DRAWS if items < FEW else 1
 
 
-def eval_rows(rows: Iterable[Mapping[str, Any]], source: EvalSet) -> list[Row]:
+def eval_rows(rows: Iterable[Mapping[str, Any]], source: EvalSet) -> list[DataRow]:
     """All rows of an evaluation set, in its order.
 
     A list of answers (OlympiadBench) holds the parts of one right answer, so they are joined.

@@ -11,7 +11,7 @@ from typing import Any
 from ..base.spelling import nearest
 from ..base.text import one_line
 from ..errors import DataError
-from .columns import Row
+from .columns import DataRow
 
 
 def only_train(source: str, split: str | None) -> None:
@@ -24,7 +24,7 @@ def only_train(source: str, split: str | None) -> None:
         raise DataError(f"{source} has no split {split!r}; a file has one split, called train")
 
 
-def from_json(path: Path) -> list[Row]:
+def from_json(path: Path) -> list[DataRow]:
     """The rows of a file with one JSON object a line, or (``.json`` alone) with one list of them.
 
     Raises:
@@ -52,7 +52,7 @@ def from_json(path: Path) -> list[Row]:
     return rows
 
 
-def from_parquet(path: Path, keep: Sequence[str] | None) -> list[Row]:
+def from_parquet(path: Path, keep: Sequence[str] | None) -> list[DataRow]:
     """The rows of a parquet file; of the columns only those in ``keep``, if it is given.
 
     Raises:
@@ -63,13 +63,13 @@ def from_parquet(path: Path, keep: Sequence[str] | None) -> list[Row]:
 
     try:
         names = None if keep is None else [n for n in parquet.read_schema(path).names if n in keep]
-        rows: list[Row] = parquet.read_table(path, columns=names).to_pylist()
+        rows: list[DataRow] = parquet.read_table(path, columns=names).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} cannot be read as parquet ({one_line(str(error))}); check the file") from None
     return rows
 
 
-def from_package(source: str, name: str, split: str | None) -> list[Row]:
+def from_package(source: str, name: str, split: str | None) -> list[DataRow]:
     """The rows of ``builtin:FOLDER/NAME``, which come with this package.
 
     Raises:

@@ -11,10 +11,10 @@ from ..base.packed import pack_json
 from ..base.spelling import nearest
 from ..base.text import one_line
 from ..errors import DataError
-from .columns import Row
+from .columns import DataRow
 
 
-def from_gym(source: str, spec: str) -> list[Row]:
+def from_gym(source: str, spec: str) -> list[DataRow]:
     """The rows of ``NAME?key=value&…``, each with its entry, packed for the scorer (see `pack_json`).
 
     Raises:

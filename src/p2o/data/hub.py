@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ..base.text import one_line
 from ..errors import DataError
-from .columns import Row
+from .columns import DataRow
 
 
 def from_datasets(
     source: str, name: str, config: str | None, split: str | None, keep: Sequence[str] | None
-) -> list[Row]:
+) -> list[DataRow]:
     """The rows of a data set that `datasets` loads.
 
     Args:
@@ -48,5 +48,5 @@ def from_datasets(
         raise DataError(f"{source} has no split {split!r}; it holds only {loaded.split}")
     if keep is not None:
         loaded = loaded.select_columns([n for n in loaded.column_names if n in keep])
-    rows: list[Row] = loaded.to_list()
+    rows: list[DataRow] = loaded.to_list()
     return rows

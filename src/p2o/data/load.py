@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..base.text import clean_text
 from ..core.samples import RIGHT_ANSWERS, Sample
 from ..errors import DataError
-from .columns import DEFAULT_COLUMNS, RESERVED, DataColumns, Row, prompt_column_of
+from .columns import DEFAULT_COLUMNS, RESERVED, DataColumns, DataRow, prompt_column_of
 from .row import PICTURES, answers_of, given_ids, messages_of, prompted, stable_id
 from .sources import read
 
@@ -64,7 +64,7 @@ def load_rows(
     split: str | None = None,
     columns: DataColumns = DEFAULT_COLUMNS,
     keep: Sequence[str] | None = None,
-) -> list[Row]:
+) -> list[DataRow]:
     """All rows of a source as they stand in it, once it is known that they have the columns.
 
     Args:

@@ -9,14 +9,14 @@ from typing import Any
 
 from ..base.text import one_line
 from ..errors import DataError
-from .columns import DataColumns, Row
+from .columns import DataColumns, DataRow
 from .load import load_rows
 
 PREFIX = "Let's think step by step and output the final answer within \\boxed{}.\nQuestion: "
 """In front of every question, in training and evaluation (the reference's ``baseline_boxed``)."""
 
 
-def as_row(data_source: str, index: int, split: str, question: str, answer: str, **extra: Any) -> Row:
+def as_row(data_source: str, index: int, split: str, question: str, answer: str, **extra: Any) -> DataRow:
     """One row with verl's columns (which `p2o.data` reads too) and an id that does not depend on the draw."""
     return {
         "id": f"{data_source}-{index}",
@@ -34,7 +34,7 @@ def as_text(value: Any) -> str:
     return str(value).strip() if usable else ""
 
 
-def read_source(name: str, hub: str, question: str, answer: str, *others: str, split: str = "train") -> list[Row]:
+def read_source(name: str, hub: str, question: str, answer: str, *others: str, split: str = "train") -> list[DataRow]:
     """The rows of a local source, or of the hub's data set.
 
     Args:
@@ -45,7 +45,7 @@ def read_source(name: str, hub: str, question: str, answer: str, *others: str, s
     return load_rows(name or hub, split=None if name else split, columns=columns, keep=keep)
 
 
-def write_rows(rows: Sequence[Row], folder: Path, stem: str) -> list[Path]:
+def write_rows(rows: Sequence[DataRow], folder: Path, stem: str) -> list[Path]:
     """Writes ``stem.jsonl`` and ``stem.parquet``: the same rows for `p2o train` and for verl.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.samples import Message, Sample, content_text
 from ..errors import DataError
-from .columns import DataColumns, Row
+from .columns import DataColumns, DataRow
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 PICTURES = ("image", "images")
@@ -69,7 +69,7 @@ def prompted(messages: list[dict[str, str]], columns: DataColumns) -> list[dict[
     return messages
 
 
-def answers_of(row: Row, place: str, columns: DataColumns) -> list[str]:
+def answers_of(row: DataRow, place: str, columns: DataColumns) -> list[str]:
     """All right answers of a row; none only where that is allowed.
 
     Raises:
@@ -91,7 +91,7 @@ def answers_of(row: Row, place: str, columns: DataColumns) -> list[str]:
     return answers
 
 
-def given_ids(source: str, rows: Sequence[Row], columns: DataColumns) -> list[str] | None:
+def given_ids(source: str, rows: Sequence[DataRow], columns: DataColumns) -> list[str] | None:
     """The ids that the rows bring, as text; None: make them from the text.
 
     Raises:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from .columns import Row
+from .columns import DataRow
 from .files import from_json, from_package, from_parquet, only_train
 from .gym import from_gym
 from .hub import from_datasets
 
 
-def read(source: str, split: str | None, keep: Sequence[str] | None) -> list[Row]:
+def read(source: str, split: str | None, keep: Sequence[str] | None) -> list[DataRow]:
     """All rows of a source (see the table in `p2o.data`).
 
     Args:

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..base.files import write_json
 from ..errors import DataError
-from .columns import Row
+from .columns import DataRow
 from .paper_rows import as_row, as_text, read_source, write_rows
 
 DEV_SIZE = 500
@@ -58,8 +58,8 @@ TRAINING_SETS: Mapping[str, TrainingSet] = {
 class Prepared:
     """What was made of a source."""
 
-    train: list[Row]
-    dev: list[Row]
+    train: list[DataRow]
+    dev: list[DataRow]
     left_out: dict[str, int]
     """Reason → rows of the source that are in neither part for that reason."""
 
@@ -81,32 +81,32 @@ def answer_type(answer: str) -> str:
     return "text" if len(text.split()) > 5 else "other"
 
 
-def balance(rows: Sequence[Row], rng: random.Random) -> list[Row]:
+def balance(rows: Sequence[DataRow], rng: random.Random) -> list[DataRow]:
     """Balances the answer types of rows of one difficulty: the types other than yes/no share 95 % of the rows by the
     square roots of their counts (each at most what there is of it), yes/no gets at most 5 % of what is taken."""
-    by_type: dict[str, list[Row]] = {}
+    by_type: dict[str, list[DataRow]] = {}
     for row in rows:
         by_type.setdefault(answer_type(row["reward_model"]["ground_truth"]), []).append(row)
     yes_no = by_type.pop("yes_no", [])
     room = len(rows) * (MOST_YES_NO - 1) // MOST_YES_NO
     total = sum(math.sqrt(len(group)) for group in by_type.values())
-    taken: list[Row] = []
+    taken: list[DataRow] = []
     for _, group in sorted(by_type.items()):
         taken += rng.sample(group, min(len(group), int(room * math.sqrt(len(group)) / total)))
     return taken + rng.sample(yes_no, min(len(yes_no), len(taken) // (MOST_YES_NO - 1)))
 
 
-def balance_levels(rows: Sequence[Row], rng: random.Random) -> list[Row]:
+def balance_levels(rows: Sequence[DataRow], rng: random.Random) -> list[DataRow]:
     """`balance`, for each difficulty by itself, as the reference does."""
-    levels: dict[float, list[Row]] = {}
+    levels: dict[float, list[DataRow]] = {}
     for row in rows:
         levels.setdefault(row["extra_info"]["difficulty"], []).append(row)
     return [row for level in sorted(levels) for row in balance(levels[level], rng)]
 
 
-def usable_rows(rows: Iterable[Mapping[str, Any]], source: TrainingSet, left_out: Counter[str]) -> list[Row]:
+def usable_rows(rows: Iterable[Mapping[str, Any]], source: TrainingSet, left_out: Counter[str]) -> list[DataRow]:
     """The rows with a question, an answer and (where the set has one) a difficulty; counts the others."""
-    found: dict[str, Row] = {}
+    found: dict[str, DataRow] = {}
     for index, row in enumerate(rows):
         question, answer = as_text(row.get(source.question)), as_text(row.get(source.answer))
         level = row.get(source.difficulty) if source.difficulty else None
@@ -161,7 +161,7 @@ def prepare(
         chosen = balance_levels(hard, rng)
         left_out["by the balance of answer types"] = len(hard) - len(chosen)
     rng.shuffle(chosen)
-    taken: list[Row] = []
+    taken: list[DataRow] = []
     while chosen and len(taken) < size + dev:
         batch, chosen = chosen[: size + dev - len(taken)], chosen[size + dev - len(taken) :]
         answers = readable([r["reward_model"]["ground_truth"] for r in batch])
