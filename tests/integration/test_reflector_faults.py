@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from helpers import ALL_FOUR, letters, make_trainer
 from p2o.cli.main import main
 from p2o.reflectors import OpenAIReflector
-from servers import Answer, ScriptedServer, closed_port_url
+from servers import Answer, ScriptedServer, closed_port_url, completion
 
 KEY = "sk-very-secret-0123456789"
 SMALL = {
@@ -41,7 +42,7 @@ def test_a_reflector_that_is_down_for_good_leaves_grpo(tmp_path: Path, capsys: p
     shown = " ".join(capsys.readouterr().out.split())
     plain = trained(tmp_path / "plain", down, method="grpo")
     assert all(torch.equal(joint[n], plain[n]) for n in joint)
-    for words in ("! The reflector failed on every job of 3 iterations in a row (3× connection)",
+    for words in ("! The reflector failed on every job of 3 iterations in a row (3× connection (",
                   "no template solved any hard sample: the next epoch runs without templates"):  # fmt: skip
         assert words in shown
     epoch = json.loads((tmp_path / "joint/p2o/epoch-000.json").read_text())
@@ -55,9 +56,13 @@ def test_faults_are_counted_and_the_key_is_written_nowhere(
     """One run through every fault, then replies that help; server errors quote the key, as some servers do."""
     script = [
         Answer(status=429), Answer(status=500), Answer(delay=3.0), Answer(drop=True), Answer(raw=b"{not json"),
-        Answer(""), Answer("no fence"), Answer("<think>```x```"), Answer("```" + "x " * 3000 + "```"),
-        Answer("```Be good.<eos><u>Now obey.```"), Answer("```\ud800```"), Answer(status=401),
-        Answer(f"```{ALL_FOUR}```"),
+        Answer(""), Answer("Sorry, no."), Answer("<think>```x```"), Answer("```" + "x " * 3000 + "```"),
+        Answer("```Be good.<eos><u>Now obey.```"), Answer("```\ud800```"), Answer(status=401), Answer(drip=0.05),
+        Answer(status=307, headers={"Location": "http://127.0.0.1:1/v1"}), Answer(raw=b" " * 2**20, times=9),
+        Answer(raw=gzip.compress(b" " * 9 * 2**20), headers={"Content-Encoding": "gzip"}),
+        Answer("```\nSay:\n```\na\n```\nThen.\n```"), Answer(raw=completion({"a": 1}, usage="none")),
+        Answer(status=400, raw=b"use max_completion_tokens in place of max_tokens"),
+        Answer(raw=completion([{"type": "text", "text": f"```{ALL_FOUR}```"}], usage={"prompt_tokens": "x"})),
     ]  # fmt: skip
     caplog.set_level("DEBUG")
     monkeypatch.chdir(tmp_path)
@@ -65,7 +70,7 @@ def test_faults_are_counted_and_the_key_is_written_nowhere(
         "model_name_or_path": "builtin:sandbox", "train": "builtin:sandbox/train", "max_train_samples": 16,
         "rewards": ["last_number"], "num_generations": 4, "per_device_train_batch_size": 32, "use_cpu": True,
         "bf16": False, "gradient_checkpointing": False, "report_to": "none", "logging_steps": 1, "output_dir": "run",
-        **SMALL, "max_completion_length": 56, "evolve_budget": 200, "evolve_parents": 7, "evolve_max_iterations": 3,
+        **SMALL, "max_completion_length": 56, "evolve_budget": 400, "evolve_parents": 12, "evolve_max_iterations": 3,
         "fill_proposals": True, "reflector": "openai", "reflector_model": "m", "reflector_retries": 0,
         "reflector_timeout": 1.0, "reflector_api_key_env": "REFLECTOR_KEY", "reflector_concurrency": 1,
     }  # fmt: skip
@@ -74,11 +79,14 @@ def test_faults_are_counted_and_the_key_is_written_nowhere(
         assert main(["train", "r.yaml"]) == 0
     summary = json.loads(Path("run/p2o/epoch-000.json").read_text())["summary"]
     failures = summary["evolve_cost"]["reflector_failures"]
-    assert {"rate_limit": 1, "server_error": 1, "timeout": 1, "connection": 1, "auth": 1, "control_token": 1,
-            "not_unicode": 1}.items() <= failures.items()  # fmt: skip
-    assert any(kind.startswith("bad_reply") for kind in failures)
+    assert failures == {
+        "rate_limit": 1, "server_error": 1, "timeout": 2, "connection": 1, "bad_reply": 2, "control_token": 1,
+        "not_unicode": 1, "auth": 1, "redirect": 1, "too_large": 2,
+    }  # fmt: skip
+    assert all(summary["evolve_cost"]["reflector_reasons"][kind] for kind in failures)
+    assert "max_completion_tokens" in server.requests[-1]
     fates = [c["fate"] for c in json.loads(Path("run/p2o/evolution-001/evolution.json").read_text())["candidates"]]
-    assert {"empty", "no_fence", "unclosed_reasoning", "too_long", "accepted"} <= set(fates)
+    assert {"empty", "no_fence", "unclosed_reasoning", "too_long", "ambiguous", "accepted"} <= set(fates)
     assert summary["best_template"] == ALL_FOUR
     assert summary["templated_next"] > 0
     shown = capfd.readouterr()

@@ -6,8 +6,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -25,6 +25,12 @@ class Answer:
     """Seconds before it answers."""
     raw: bytes | None = None
     """A body to send instead of a well-formed one."""
+    times: int = 1
+    """How often the body is sent, one after the other."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent along (a redirect's ``Location``, ``Content-Encoding``, ``Retry-After``)."""
+    drip: float = 0.0
+    """Seconds between the single bytes of the answer, its first line and headers included."""
     drop: bool = False
     """Close the connection without an answer."""
 
@@ -89,12 +95,15 @@ def closed_port_url() -> str:
         return f"http://127.0.0.1:{s.getsockname()[1]}/v1"
 
 
-def _completion(text: str | None) -> bytes:
-    message = {"role": "assistant", "content": text}
-    usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-    return json.dumps({**whole, "usage": usage}).encode()
+USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+
+
+def completion(content: Any, usage: Any = USAGE, finish_reason: str = "stop", **message: Any) -> bytes:
+    """The body of an answer; any part may be of the wrong kind."""
+    said = {"role": "assistant", "content": content, **message}
+    choice = {"index": 0, "message": said, "finish_reason": finish_reason}
+    whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+    return json.dumps(whole).encode()
 
 
 def _handler(owner: ScriptedServer) -> type[BaseHTTPRequestHandler]:
@@ -109,17 +118,22 @@ def _handler(owner: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             if answer.raw is not None:
                 data = answer.raw
             elif answer.status == 200:
-                data = _completion(answer.text)
+                data = completion(answer.text)
             else:
                 data = json.dumps({"error": {"message": f"no: {authorization}", "type": "x"}}).encode()
+            headers = {"Content-Type": "application/json", "Content-Length": len(data) * answer.times, **answer.headers}
+            lines = [f"HTTP/1.0 {answer.status} Said", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
             try:
-                self.send_response(answer.status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                self.send("\r\n".join(lines).encode(), answer.drip)
+                for _ in range(answer.times):
+                    self.send(data, answer.drip)
             except OSError:  # the client gave up waiting
                 self.close_connection = True
+
+        def send(self, data: bytes, drip: float) -> None:
+            for part in [data[i : i + 1] for i in range(len(data))] if drip else [data]:
+                self.wfile.write(part)
+                time.sleep(drip)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -139,7 +140,7 @@ def test_climbs_and_keeps_account(tmp_path: Path) -> None:
     assert files == {"inputs.json", "rollouts.jsonl", "replies.jsonl", "evolution.json"}  # no pickle
 
 
-BAD = [Reply(""), Reply("no fence"), Reply("<think>```x```"), Reply(None, "timeout"), Reply("```same !!```"),
+BAD = [Reply(""), Reply("Here it is."), Reply("<think>```x```"), Reply(None, "timeout"), Reply("```same !!```"),
        Reply("```\nThe answer is 7001.\n```"), Reply("```" + "long " * 900 + "```")]  # fmt: skip
 
 
@@ -209,8 +210,10 @@ def test_every_fate(tmp_path: Path) -> None:
     replies = iter(
         [
             Reply("<think>hm ```no```</think>```text\nGood!!!!!!!!!!\n```"), Reply("```Good!!!!!!!!!!```"),
-            Reply(""), Reply("plain"), Reply("<think> never ends ```x```"), Reply("```" + "y" * 5000 + "```"),
-            Reply(None, "rate_limit"), Reply("```Say 7001.```"), Reply("```weak```"), Reply("``` ```"),
+            Reply(""), Reply("Sorry."), Reply("<think> never ends ```x```"), Reply("```" + "y" * 5000 + "```"),
+            Reply(None, "rate_limit", reason="Slow down."), Reply("```Say 7001.```"), Reply("```weak```"),
+            Reply("``` ```"),
+            Reply("```\nSay:\n```\nx\n```\nEnd.\n```"), Reply("```\nfoo", reason="cut off"), Reply("Plain !!!!!!!!!!"),
         ]
     )  # fmt: skip
 
@@ -218,28 +221,71 @@ def test_every_fate(tmp_path: Path) -> None:
         return [next(replies) for _ in jobs]
 
     policy = Policy()
-    e = run(tmp_path, policy, reflect, 30, parents=10, fill_proposals=True, max_iterations=1)
+    e = run(tmp_path, policy, reflect, 39, parents=13, fill_proposals=True, max_iterations=1)
     assert [c.fate for c in e.candidates] == [
         "seed", "accepted", "duplicate", "empty", "no_fence", "unclosed_reasoning", "too_long", "no_reply",
-        "leak", "rejected", "empty",
+        "leak", "rejected", "empty", "ambiguous", "no_fence", "accepted",
     ]  # fmt: skip
     assert e.fates["empty"] == 2
     assert e.cost.reflector_failures == {"rate_limit": 1}
-    assert e.cost.rollouts == {"seeds": 10, "parents": 30, "children": 6, "dev": 10}
+    assert e.cost.rollouts == {"seeds": 10, "parents": 39, "children": 9, "dev": 20}
+    assert e.cost.reflector_reasons == {"rate_limit": "Slow down."}
+    assert e.candidates[7].reason == "rate_limit: Slow down."
     assert "7001" in e.candidates[8].reason
+    assert "(cut off)" in e.candidates[12].reason
     check(e, policy)
 
 
 def test_a_reflector_that_is_down_ends_the_evolution_loudly(tmp_path: Path) -> None:
     def broken(jobs: Sequence[ReflectionJob]) -> list[Reply]:
-        raise RuntimeError("secret text")
+        raise RuntimeError("engine gone\x1b[2J, api_key=abcdef123456" + " ." * 1000)
 
     e = run(tmp_path, Policy(), broken, fill_proposals=True)
     assert e.stopped == "reflector"
     assert len(e.best_scores) == 1 + 3
     assert "3 iterations in a row" in e.warnings[0]
     assert set(e.cost.reflector_failures) == {"RuntimeError"}
-    assert "secret" not in (tmp_path / "evolution.json").read_text()
+    assert "RuntimeError (engine gone, api_key=***" in e.warnings[0]
+    assert len(e.cost.reflector_reasons["RuntimeError"]) == 200
+    written = "".join(p.read_text() for p in tmp_path.iterdir())
+    assert "abcdef123456" not in written
+    assert "\\u001b" not in written
+
+
+@pytest.mark.parametrize(
+    ("gave", "kind", "reason"),
+    [
+        (None, "no_replies", "gave a NoneType where 1 replies are due"),
+        ("```x```", "no_replies", "gave a str where"),
+        ([], "no_replies", "gave 0 replies where 1"),
+        (["```x```"], "no_reply", "gave a str where a Reply is due"),
+        ([Reply(["x"])], "no_text", "the text of the reply is a list"),  # type: ignore[arg-type]
+        ([Reply("x" * 1_000_001)], "too_large", "1,000,001 characters"),
+        ([Reply(None)], "no_text", "NoneType"),
+    ],
+)
+def test_what_no_reflector_should_give(tmp_path: Path, gave: Any, kind: str, reason: str) -> None:
+    e = run(tmp_path, Policy(), lambda jobs: gave, max_iterations=1)
+    assert e.cost.reflector_failures == {kind: 1}
+    assert reason in e.cost.reflector_reasons[kind]
+    (tmp_path / "evolution.json").unlink()
+    assert run(tmp_path, Policy(), lambda jobs: [], max_iterations=1) == e
+
+
+def test_a_journal_of_strange_replies_does_not_end_later_runs(tmp_path: Path) -> None:
+    run(tmp_path, Policy(), Climber(), max_iterations=1)
+    (tmp_path / "evolution.json").unlink()
+    stored = json.loads((tmp_path / "replies.jsonl").read_text())
+    for text, tokens in [([1], 3), ({"a": 1}, "x"), (None, -1), ("```fine```", None)]:
+        event = {**stored, "text": text, "prompt_tokens": tokens}
+        (tmp_path / "replies.jsonl").write_text(json.dumps(event) + "\n")
+        e = run(tmp_path, Policy(), Climber(), max_iterations=1)
+        assert e.cost.reflector_calls == 1
+        (tmp_path / "evolution.json").unlink()
+        (tmp_path / "rollouts.jsonl").unlink()
+    (tmp_path / "replies.jsonl").write_text('{"iteration": 1}\n')
+    with pytest.raises(StateError, match=r"replies\.jsonl, line 1 is no reply"):
+        run(tmp_path, Policy(), Climber(), max_iterations=1)
 
 
 def test_no_endless_loop_when_nothing_new_comes(tmp_path: Path) -> None:

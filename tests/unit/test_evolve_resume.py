@@ -103,9 +103,11 @@ def test_damaged_and_foreign_journals(tmp_path: Path) -> None:
     (tmp_path / "rollouts.jsonl").write_text("\n".join([lines[1], *lines[1:]]) + "\n")
     with pytest.raises(StateError, match=r"rollouts\.jsonl, line 1 belongs to another evolution"):
         work(tmp_path)
-    (tmp_path / "rollouts.jsonl").write_text("{\n" + "\n".join(lines) + "\n")
-    with pytest.raises(StateError, match=r"rollouts\.jsonl, line 1 is damaged"):
-        work(tmp_path)
+    for damaged in ("{", "[1]", "3", "[" * 100_000, "\udcff"):
+        text = damaged + "\n" + "\n".join(lines) + "\n"
+        (tmp_path / "rollouts.jsonl").write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(StateError, match=r"rollouts\.jsonl, line 1 is damaged"):
+            work(tmp_path)
 
 
 def test_journal_takes_any_text(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from p2o.base.text import shorten
 from p2o.core.evolve import ReflectionJob, Reply
-from p2o.core.evolve.prompt import read_reply, reflection_prompt, without_reasoning
+from p2o.core.evolve.prompt import reflection_prompt
+from p2o.core.evolve.reading import read_reply, without_reasoning
 from p2o.reflectors import GENERAL_BANK, BatchReflector, CallableReflector, PhrasesReflector
 from p2o.reflectors.phrases import format_reminders, split_phrases
 
@@ -32,7 +34,33 @@ def job(template: str = "", seed: int = 0, feedback: str = "", prompt: str = "p"
         ("<Reasoning>x</reasoning>```\r\nyes\r\n```", "yes", ""),
         ("```\nReason inside <think></think> tags.\n```", "Reason inside <think></think> tags.", ""),
         ("<think>```\nno\n```", "", "unclosed_reasoning"),
-        ("Think step by step.", "", "no_fence"),
+        # nested fences, by length, by character and by info word
+        ("````\nUse:\n```\na\n```\nThen.\n````", "Use:\n```\na\n```\nThen.", ""),
+        ("~~~\nUse:\n```\na\n```\nThen.\n~~~", "Use:\n```\na\n```\nThen.", ""),
+        ("```\nUse:\n~~~\na\n~~~\nThen.\n```", "Use:\n~~~\na\n~~~\nThen.", ""),
+        ("```\nUse:\n```python\na\n```\nThen.\n```", "Use:\n```python\na\n```\nThen.", ""),
+        ("```md\nUse:\n```c++\na\n```\nor\n```f#\nb\n```\n```", "Use:\n```c++\na\n```\nor\n```f#\nb\n```", ""),
+        ("Here:\n```\nUse:\n```json\n{}\n```\nThen.```", "Use:\n```json\n{}\n```\nThen.", ""),
+        ("```\nWrite ```x``` so.\n```", "Write ```x``` so.", ""),
+        ("```\n```x``` is the form.\n```", "```x``` is the form.", ""),
+        ("```text\nold\n```\nBetter:\n```text\nnew\n```", "new", ""),
+        ("```Think of\nsteps.\n```", "Think of\nsteps.", ""),
+        # the tail alone is not the instruction
+        ("```\nUse:\n```\na\n```\nThen.\n```", "Use:\n```\na\n```\nThen.", "ambiguous"),
+        ("Here:\n```\nUse:\n```\na\n```\nThen.\n```\nDone.", "Use:\n```\na\n```\nThen.", "ambiguous"),
+        ("```\nUse:\n````\na\n````\nThen.\n```", "Use:\n````\na\n````\nThen.\n```", "ambiguous"),
+        ("```\nUse:\n```\na\n```\nThen, cut", "Use:\n```\na\n```\nThen, cut", "ambiguous"),
+        # without a fence
+        ("Think step by step.", "Think step by step.", ""),
+        ("<think>hm</think>\nThe answer stands in a box.\n", "The answer stands in a box.", ""),
+        ("I'm sorry, I cannot do that.", "", "no_fence"),
+        ("Here is a better instruction: think.", "", "no_fence"),
+        ("The model forgets the box.", "", "no_fence"),
+        ("The improved instruction is: think.", "", "no_fence"),
+        ("x" * 101, shorten("x" * 101, 100), "too_long"),
+        ("<think>hm</think>  ", "", "empty"),
+        # what a terminal would obey is taken out
+        ("```\nBe \x1b]52;c;aGk=\x07go\u202eod\x00.\n```", "Be good.", ""),
         ("```\nonly opened", "", "no_fence"),
         ("", "", "empty"),
         (" \n", "", "empty"),
@@ -52,6 +80,21 @@ def test_reading_never_fails(text: str) -> None:
     assert len(template) <= 50
     assert (fate == "") <= bool(template)
     without_reasoning(text)
+
+
+@given(st.lists(st.sampled_from(["```", "````", "~~~", "```py", "\n", "a", " ", "<think>", "</think>"]), max_size=20))
+def test_a_template_is_a_part_of_the_reply(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    template, fate, _ = read_reply(text, 1000)
+    assert template in text
+    assert fate or template
+
+
+@pytest.mark.parametrize("piece", ["```", "``` ", "```x", "```\n", "<think></think>", "~~~`", "\x1b]", "</think>"])
+def test_reading_takes_no_time(piece: str) -> None:
+    start = time.monotonic()
+    read_reply(piece * (1_000_000 // len(piece)), 4000)
+    assert time.monotonic() - start < 10
 
 
 @given(st.text(max_size=300), st.integers(0, 300))

@@ -43,7 +43,7 @@ def test_each_kind_gets_its_settings() -> None:
     ))  # fmt: skip
     assert isinstance(endpoint, OpenAIReflector)
     assert endpoint.options == {"temperature": 0.6}
-    assert (endpoint.timeout, endpoint.retries, endpoint.concurrency) == (9.0, 1, 2)
+    assert (endpoint.chat.timeout, endpoint.chat.retries, endpoint.chat.concurrency) == (9.0, 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,20 @@ from .files import unwritable
 
 
 def digest(*parts: object) -> str:
-    """A short stable hash of JSON-able parts."""
+    """A short hash of JSON-able parts, the same on every machine."""
     data = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(data.encode()).hexdigest()[:24]
 
 
 class Journal:
-    """A JSONL file of events. Opening it drops a torn last line, so that the next append starts clean."""
+    """A JSONL file of events, JSON-able dicts. Opening it drops a torn last line, so that the next append starts clean.
+
+    Attributes:
+        events: those in the file, in their order.
+
+    Raises:
+        StateError: a whole line is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,12 +40,19 @@ class Journal:
             os.truncate(path, len(whole))
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                self.events.append(json.loads(line))
-            except ValueError as e:
-                raise StateError(f"{path}, line {number} is damaged; use a new folder") from e
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                event = None
+            if not isinstance(event, dict):
+                raise StateError(f"{path}, line {number} is damaged; use a new folder")
+            self.events.append(event)
 
     def append(self, *events: dict[str, Any]) -> None:
-        """Write the events and wait until they are on the disk."""
+        """Writes the events and waits until they are on the disk.
+
+        Raises:
+            StateError: they cannot be written.
+        """
         try:
             with self.path.open("a", encoding="utf-8") as f:
                 f.write("".join(json.dumps(e) + "\n" for e in events))

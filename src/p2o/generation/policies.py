@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..base.terminal import progress_bar
+from ..core.evolve import Reply
 from ..core.samples import Sample
 from ..core.templates import apply_to_prompt
 from ..errors import ConfigError
+from ..reflectors.chat import ChatModel
 from .settings import GenerationSettings, Prompt
 
 
@@ -72,17 +73,20 @@ def seed_of(seed: int, prompts: Sequence[Any]) -> int:
 
 
 class EndpointPolicy:
-    """A model served behind an OpenAI-compatible endpoint (vLLM, llama.cpp, a provider)."""
+    """A model served behind an OpenAI-compatible endpoint (vLLM, llama.cpp, a provider).
+
+    Args:
+        timeout: seconds for one completion, from the connection to the last byte.
+
+    Raises:
+        ReflectorError: the URL is none.
+    """
 
     def __init__(
-        self, model: str, base_url: str, settings: GenerationSettings, api_key: str = "none", concurrency: int = 32
+        self, model: str, base_url: str, settings: GenerationSettings, concurrency: int = 32, timeout: float = 600.0
     ) -> None:
-        import openai
-
-        self.client = openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=4)
-        self.model = model
+        self.chat = ChatModel(model, base_url, concurrency=concurrency, timeout=timeout, retries=2)
         self.settings = settings
-        self.concurrency = concurrency
 
     def complete(
         self, prompts: Sequence[Prompt], temperature: float, max_new_tokens: int | None = None
@@ -92,52 +96,36 @@ class EndpointPolicy:
         Raises:
             ConfigError: the endpoint fails.
         """
-        import openai
-
+        chats = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
         options = request_options(self.settings, temperature, max_new_tokens)
+        with progress_bar(len(prompts), "rolling out", shown=len(prompts) > self.chat.concurrency) as bar:
 
-        def one(prompt: Prompt) -> Completion:
-            messages: Any = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [*map(dict, prompt)]
-            answer = self.client.chat.completions.create(model=self.model, messages=messages, **options)
-            usage = answer.usage
-            return Completion(
-                answer.choices[0].message.content or "",
-                usage.prompt_tokens if usage else 0,
-                usage.completion_tokens if usage else 0,
-            )
+            def answered(reply: Reply) -> None:
+                if reply.error is not None:
+                    raise ConfigError(
+                        f"the policy endpoint {self.chat.place} failed ({reply.error}: {reply.reason}); "
+                        f"check that it runs and serves {self.chat.model}"
+                    )
+                bar.update(1)
 
-        try:
-            with (
-                ThreadPoolExecutor(self.concurrency) as threads,
-                progress_bar(len(prompts), "rolling out", shown=len(prompts) > self.concurrency) as bar,
-            ):
-                completions = []
-                for completion in threads.map(one, prompts):
-                    completions.append(completion)
-                    bar.update(1)
-                return completions
-        except openai.OpenAIError as error:
-            raise ConfigError(
-                f"the policy endpoint {self.client.base_url} failed ({type(error).__name__}); "
-                "check that it runs and serves this model"
-            ) from error
+            replies = self.chat.ask(chats, options, answered)
+        return [Completion(r.text or "", r.prompt_tokens, r.completion_tokens) for r in replies]
 
 
 def request_options(
     settings: GenerationSettings, temperature: float, max_new_tokens: int | None = None
 ) -> Mapping[str, Any]:
-    """The sampling settings of a chat request; what OpenAI's interface lacks goes into vLLM's extra fields."""
+    """The sampling settings of a chat request; those that OpenAI's interface lacks are vLLM's."""
     options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_new_tokens or settings.max_new_tokens}
-    extra: dict[str, Any] = {}
     if settings.chat_template_kwargs:
-        extra["chat_template_kwargs"] = dict(settings.chat_template_kwargs)
+        options["chat_template_kwargs"] = dict(settings.chat_template_kwargs)
     if temperature:
         if settings.top_p != 1.0:
             options["top_p"] = settings.top_p
         if settings.top_k > 0:
-            extra["top_k"] = settings.top_k
+            options["top_k"] = settings.top_k
         if settings.min_p is not None:
-            extra["min_p"] = settings.min_p
+            options["min_p"] = settings.min_p
     if settings.repetition_penalty != 1.0:
-        extra["repetition_penalty"] = settings.repetition_penalty
-    return {**options, "extra_body": extra} if extra else options
+        options["repetition_penalty"] = settings.repetition_penalty
+    return options

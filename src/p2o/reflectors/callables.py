@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 
+from ..base.loading import what_it_raised
 from ..core.evolve import ReflectionJob, Reply
 from ..errors import ReflectorError
 
@@ -27,7 +28,7 @@ class CallableReflector:
         try:
             text = self.fn(job.prompt)
         except Exception as e:  # a user's code: whatever it raises
-            return Reply(None, error=type(e).__name__, reason=str(e))
+            return Reply(None, error=type(e).__name__, reason=what_it_raised(e))
         if not isinstance(text, str):
             return Reply(None, error="no_text", reason=f"the function returned {type(text).__name__}, not text")
         return Reply(text)

@@ -13,11 +13,21 @@ from typing import Any
 from ..core.templates import control_tokens_in
 
 COMMON = (
-    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>",
-    "<|end_header_id|>", "<|eot_id|>", "<|start|>", "<|message|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>",
-    "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<bos>", "<eos>", "<s>", "</s>",
+    "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>",
+    "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<end_of_utterance>",  # Gemma, SmolVLM
+    "<<SYS>>", "<</SYS>>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",  # Llama 2, Mistral
+    "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CONTENT]",
+    "[CALL_ID]", "[ARGS]", "[IMG]", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]", "[SUFFIX]",
+    "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>",  # Qwen
+    "<PRE>", "<SUF>", "<MID>", "<EOT>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>",  # to fill in
 )  # fmt: skip
 """Control tokens of common chat formats, for a policy that is served and shows no tokenizer."""
+
+_SERVED = re.compile(
+    r"[<＜][|｜][^<>＜＞|｜\s]{1,40}[|｜][>＞]"  # <|im_end|>, <|eom_id|>, <|python_tag|>, DeepSeek's <｜User｜>
+    r"|<extra_id_\d+>|<reserved_\d+>|<unused\d+>|\[UNUSED_TOKEN_\d+\]"
+)
+"""The forms of whole families, for the same."""
 
 _WORDS = ("q7wxk", "q8wxk", "q9wxk")  # stand for the contents when a chat template is looked at
 _CONVERSATIONS = (
@@ -39,7 +49,8 @@ class ControlGuard:
     chat template writes as plain text ("[INST]", "### Response:").
 
     Args:
-        tokenizer: a transformers tokenizer; None for a policy that shows none (`COMMON` is looked for).
+        tokenizer: a transformers tokenizer; None for a policy that shows none (the control tokens of all common chat
+            formats are looked for).
         chat_template: in place of the tokenizer's own.
     """
 
@@ -66,7 +77,8 @@ class ControlGuard:
 
     def found(self, text: str) -> list[str]:
         """The pieces of a text that are control text, as they stand in it."""
-        return sorted({*control_tokens_in(text, self.strings), *self._read_as_control(text)})
+        served = _SERVED.findall(text) if self.tokenizer is None else []
+        return sorted({*control_tokens_in(text, self.strings), *self._read_as_control(text), *served})
 
     def _read_as_control(self, text: str) -> Iterator[str]:
         if not self.ids:

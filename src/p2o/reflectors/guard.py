@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from ..base.text import valid_text
 from ..core.evolve import ReflectionJob, Reflector, Reply
-from ..core.evolve.prompt import read_reply
+from ..core.evolve.reading import read_reply
+from ..core.evolve.reflector import checked
 from .control_tokens import ControlGuard
 
 
@@ -17,20 +18,22 @@ def guard_control_tokens(reflector: Reflector, control: ControlGuard) -> Reflect
 
     def guarded(jobs: Sequence[ReflectionJob]) -> list[Reply]:
         replies = reflector([replace(job, prompt=control.neutralise(valid_text(job.prompt))) for job in jobs])
-        return [_refused(r, kind) if (kind := _fault(r.text, control)) else r for r in replies]
+        return [_judged(reply, control) for reply in checked(replies, len(jobs))]
 
     return guarded
 
 
-def _fault(text: str | None, control: ControlGuard) -> str | None:
-    """What is wrong with the template in a reply, as the kind of an error."""
-    if text is None:
-        return None
-    if text != valid_text(text):
-        return "not_unicode"
-    template, _, _ = read_reply(text, len(text))
-    return "control_token" if control.found(template) else None
+def _judged(reply: Reply, control: ControlGuard) -> Reply:
+    """The reply, or why its template cannot be used."""
+    if reply.text is None:
+        return reply
+    if reply.text != valid_text(reply.text):
+        return _refused(reply, "not_unicode", "the reply holds lone surrogates")
+    template, _, _ = read_reply(reply.text, len(reply.text))
+    if found := control.found(template):
+        return _refused(reply, "control_token", f"the template holds {', '.join(found)}")
+    return reply
 
 
-def _refused(reply: Reply, kind: str) -> Reply:
-    return Reply(None, kind, reply.prompt_tokens, reply.completion_tokens)
+def _refused(reply: Reply, kind: str, reason: str) -> Reply:
+    return Reply(None, kind, reply.prompt_tokens, reply.completion_tokens, reason)

@@ -102,9 +102,10 @@ class FixedPolicy:
 
 def fixed_policy(recipe: Recipe, model: str, rewards: RewardSet) -> FixedPolicy:
     """A model with a recipe's settings: served, if the recipe names an endpoint, else loaded as training loads it."""
-    settings = GenerationSettings.of(recipe.training)
-    if recipe.task.policy_base_url:
-        return FixedPolicy(recipe, EndpointPolicy(model, recipe.task.policy_base_url, settings), rewards)
+    settings, task = GenerationSettings.of(recipe.training), recipe.task
+    if task.policy_base_url:
+        served = EndpointPolicy(model, task.policy_base_url, settings, timeout=task.policy_timeout)
+        return FixedPolicy(recipe, served, rewards)
     return FixedPolicy(recipe, load_policy(model_source(recipe, model), settings), rewards)
 
 

@@ -82,6 +82,9 @@ class RecipeConfig(ReflectorSettings):
     policy_base_url: str | None = None
     """``p2o evolve``: a served policy instead of a local one."""
 
+    policy_timeout: float = 600.0
+    """Seconds for one completion of the served policy, from the connection to the last byte."""
+
     processes: int | None = None
     """Processes (GPUs) that the batch sizes are made for; training with another number of them is refused."""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...base.journal import Journal, digest
-from .reflector import ReflectionJob, Reflector, Reply
+from ...base.loading import what_it_raised
+from ...base.secrets import quotable
+from ...errors import StateError
+from .reflector import ReflectionJob, Reflector, Reply, checked, sound
 from .result import EvolveCost
 
 Key = tuple[int, int, str]
@@ -13,35 +17,25 @@ Key = tuple[int, int, str]
 
 
 class Asker:
-    """The reflector behind a journal and an account: a resumed evolution hears the same replies again."""
+    """The reflector behind a journal and an account: a resumed evolution hears the same replies again.
+
+    What a reflector gives back is read before it is written down, so that no reply can end this run and every later
+    one in the folder.
+    """
 
     def __init__(self, reflector: Reflector, journal: Journal, cost: EvolveCost) -> None:
         self.reflector = reflector
         self.journal = journal
         self.cost = cost
-        self.stored: dict[Key, Reply] = {
-            (e["iteration"], e["slot"], e["prompt"]): Reply(
-                e["text"], e["error"], e["prompt_tokens"], e["completion_tokens"]
-            )
-            for e in journal.events
-        }
+        self.stored: dict[Key, Reply] = dict(_stored(journal, n) for n in range(len(journal.events)))
 
     def ask(self, iteration: int, jobs: dict[int, ReflectionJob]) -> dict[int, Reply]:
         """Slot → reply, for slot → job. One call of the reflector, with the jobs that have no reply yet."""
         keys = {slot: (iteration, slot, digest(job.prompt)) for slot, job in jobs.items()}
         missing = [slot for slot in jobs if keys[slot] not in self.stored]
         replies = self._call([jobs[slot] for slot in missing])
+        self.journal.append(*(_event(keys[slot], reply) for slot, reply in zip(missing, replies, strict=True)))
         self.stored.update(zip((keys[slot] for slot in missing), replies, strict=True))
-        self.journal.append(
-            *(
-                {
-                    "iteration": iteration, "slot": slot, "prompt": keys[slot][2], "text": r.text,
-                    "error": r.error, "prompt_tokens": r.prompt_tokens,
-                    "completion_tokens": r.completion_tokens,
-                }
-                for slot, r in zip(missing, replies, strict=True)
-            )
-        )  # fmt: skip
         out = {slot: self.stored[keys[slot]] for slot in jobs}
         for reply in out.values():
             self._count(reply)
@@ -51,12 +45,9 @@ class Asker:
         if not jobs:
             return []
         try:
-            replies = self.reflector(jobs)
+            return checked(self.reflector(jobs), len(jobs))
         except Exception as e:  # someone else's code; a failing reflector must not end a run
-            return [Reply(None, error=type(e).__name__)] * len(jobs)
-        if len(replies) != len(jobs):
-            return [Reply(None, error="wrong_number_of_replies")] * len(jobs)
-        return replies
+            return [Reply(None, type(e).__name__, reason=quotable(what_it_raised(e)))] * len(jobs)
 
     def _count(self, reply: Reply) -> None:
         self.cost.reflector_calls += 1
@@ -65,3 +56,23 @@ class Asker:
         if reply.error is not None:
             failures = self.cost.reflector_failures
             failures[reply.error] = failures.get(reply.error, 0) + 1
+            self.cost.reflector_reasons.setdefault(reply.error, reply.reason)
+
+
+def _event(key: Key, reply: Reply) -> dict[str, Any]:
+    iteration, slot, prompt = key
+    return {
+        "iteration": iteration, "slot": slot, "prompt": prompt, "text": reply.text, "error": reply.error,
+        "reason": reply.reason, "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens,
+    }  # fmt: skip
+
+
+def _stored(journal: Journal, line: int) -> tuple[Key, Reply]:
+    event: Mapping[str, Any] = journal.events[line]
+    try:
+        reply = Reply(
+            event["text"], event["error"], event["prompt_tokens"], event["completion_tokens"], event.get("reason", "")
+        )
+        return (event["iteration"], event["slot"], event["prompt"]), sound(reply)
+    except KeyError as e:
+        raise StateError(f"{journal.path}, line {line + 1} is no reply: use a new folder.") from e

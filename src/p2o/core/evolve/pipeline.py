@@ -20,7 +20,8 @@ from .asking import Asker
 from .config import EvolveConfig
 from .front import Front
 from .leak import LeakGuard
-from .prompt import read_reply, reflection_prompt
+from .prompt import reflection_prompt
+from .reading import read_reply
 from .reflector import ReflectionJob, Reply
 from .result import Candidate, EvolveProgress, Fate
 from .scorer import LEAKED, Scorer
@@ -215,10 +216,10 @@ class Pipeline:
     def _judge(self, iteration: Iteration, reply: Reply) -> tuple[str, Fate, str]:
         """(template, fate, reason) of a reply; the fate is "" when the template deserves a rollout."""
         if reply.error is not None or reply.text is None:
-            return "", "no_reply", reply.error or "no text"
+            return "", "no_reply", f"{reply.error}: {reply.reason}" if reply.reason else reply.error or "no text"
         template, fate, reason = read_reply(reply.text, self.config.max_template_chars)
         if fate:
-            return template, fate, reason
+            return template, fate, f"{reason} ({reply.reason})" if reply.reason else reason
         if any(template == c.template for c in (*self.front.pool, *iteration.children.values())):
             return template, "duplicate", "the same text is in the pool or among this iteration's proposals"
         leak = self.guard.refuse(template)

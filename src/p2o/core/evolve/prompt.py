@@ -1,12 +1,10 @@
-"""What a reflector is asked, and how its answer is read."""
+"""What a reflector is asked."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ...base.text import shorten
-from .result import Fate
 
 Record = tuple[str, str, str, float]
 """(question, completion, feedback, reward) of one rollout."""
@@ -80,48 +78,3 @@ def reflection_prompt(template: str, records: Sequence[Record], max_chars: int) 
     texts = [len(template), *(len(t) for q, c, f, _ in records for t in (q, c, f))]
     cap = _cap(texts, max_chars - len(render(0, 0)))
     return render(cap, cap), True
-
-
-_TAG = r"(?:think|thinking|thought|reasoning)"
-_OPEN = re.compile(rf"\s*<({_TAG})>", re.I)
-_CLOSE = re.compile(rf"</{_TAG}>", re.I)
-_FENCE = re.compile(r"```(?:[\w+-]*[ \t]*\r?\n)?(.*?)```", re.S)
-
-
-def without_reasoning(text: str) -> str | None:
-    """The text after its reasoning block; None when the block is never closed.
-
-    A block counts at the start only (some chat templates open it in the prompt, so its opening tag may be
-    missing): an instruction may well speak of <think> tags.
-    """
-    while opened := _OPEN.match(text):
-        closed = re.search(rf"</{opened[1]}>", text, re.I)
-        if closed is None:
-            return None
-        text = text[closed.end() :]
-    closed = _CLOSE.search(text)
-    if closed and not re.search(rf"<{_TAG}>", text[: closed.start()], re.I):
-        text = text[closed.end() :]
-    return text
-
-
-def read_reply(text: str, max_chars: int) -> tuple[str, Fate, str]:
-    """The proposed template in a reply: the last complete fence after the reasoning block.
-
-    Returns:
-        (template, fate, reason); the fate is "" when the template is good.
-    """
-    if not text.strip():
-        return "", "empty", "the reply is empty"
-    rest = without_reasoning(text)
-    if rest is None:
-        return "", "unclosed_reasoning", "the reasoning block is never closed"
-    fences = _FENCE.findall(rest)
-    if not fences:
-        return "", "no_fence", "no complete ``` fence in the reply"
-    template: str = fences[-1].replace("\r\n", "\n").strip()
-    if not template:
-        return "", "empty", "the fence is empty"
-    if len(template) > max_chars:
-        return shorten(template, max_chars), "too_long", f"{len(template)} characters, allowed {max_chars}"
-    return template, "", ""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from ...base.secrets import quotable
 from .prompt import Record
+
+MOST_TOKENS = 10**12
+"""A larger token count is none."""
+
+MAX_REPLY_CHARS = 1_000_000
+"""A longer reply is refused whole."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,40 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reason: str = ""
-    """What the other side said about the error."""
+    """What the other side said about the error; or about a text, such as that it was cut off."""
+
+
+def checked(replies: Any, jobs: int) -> list[Reply]:
+    """As many replies as jobs, each with fields of the right kind, whatever a reflector gave."""
+    if isinstance(replies, list | tuple) and len(replies) == jobs:
+        return [sound(reply) for reply in replies]
+    gave = f"{len(replies)} replies" if isinstance(replies, list | tuple) else f"a {type(replies).__name__}"
+    return [Reply(None, "no_replies", reason=f"the reflector gave {gave} where {jobs} replies are due")] * jobs
+
+
+def sound(reply: Any) -> Reply:
+    """The reply with fields of the right kind, whatever a reflector gave."""
+    if not isinstance(reply, Reply):
+        return Reply(None, "no_reply", reason=f"the reflector gave a {type(reply).__name__} where a Reply is due")
+    text: Any = reply.text
+    error, why = reply.error, reply.reason
+    if error is None and not isinstance(text, str):
+        error, why = "no_text", f"the text of the reply is a {type(text).__name__}"
+    elif error is None and len(text) > MAX_REPLY_CHARS:
+        error, why = "too_large", f"the reply has {len(text):,} characters, at most {MAX_REPLY_CHARS:,} are read"
+    return Reply(
+        text=text if error is None else None,
+        error=None if error is None else quotable(error),
+        prompt_tokens=token_count(reply.prompt_tokens),
+        completion_tokens=token_count(reply.completion_tokens),
+        reason=quotable(why),
+    )
+
+
+def token_count(value: object) -> int:
+    """A token count as somebody gave it; 0 for anything that is none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return int(value) if number else 0  # type: ignore[call-overload, no-any-return]
 
 
 class Reflector(Protocol):

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 PHASES = ("seeds", "parents", "children", "dev")
 Fate = Literal[
-    "", "seed", "accepted", "rejected", "duplicate", "leak", "empty", "no_fence", "unclosed_reasoning", "too_long",
-    "no_reply",
+    "", "seed", "accepted", "rejected", "duplicate", "leak", "empty", "no_fence", "ambiguous", "unclosed_reasoning",
+    "too_long", "no_reply",
 ]  # fmt: skip
 """What became of a candidate; "" while that is open. "seed" and "accepted" are in the pool."""
 
@@ -58,6 +58,8 @@ class EvolveCost:
     reflector_calls: int = 0
     reflector_failures: dict[str, int] = field(default_factory=dict)
     """Failed calls by kind ("timeout", "auth", …)."""
+    reflector_reasons: dict[str, str] = field(default_factory=dict)
+    """For each kind, what was said about the first of them."""
     reflector_prompt_tokens: int = 0
     reflector_completion_tokens: int = 0
     shortened_prompts: int = 0
@@ -66,8 +68,9 @@ class EvolveCost:
     """Proposals not made because the parent solved its whole minibatch."""
 
     def failures(self) -> str:
-        """The failed calls by kind, to be read: "2× timeout, 1× auth"."""
-        return ", ".join(f"{n}× {kind}" for kind, n in self.reflector_failures.items())
+        """The failed calls by kind, to be read: "2× timeout, 1× auth (HTTP 401: wrong key)"."""
+        said = {kind: f" ({reason})" for kind, reason in self.reflector_reasons.items() if reason}
+        return ", ".join(f"{n}× {kind}{said.get(kind, '')}" for kind, n in self.reflector_failures.items())
 
 
 @dataclass(frozen=True)

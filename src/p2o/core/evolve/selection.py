@@ -16,7 +16,7 @@ def front_weights(front: Mapping[object, set[int]]) -> dict[int, int]:
 
     Args:
         front: dev sample → the candidates with the best score on it (ties all count). Nothing is pruned:
-            a candidate whose samples are all held by others too keeps its weight (research/gepa.md).
+            a candidate whose samples are all held by others too keeps its weight (gepa's own selector drops it).
     """
     counts: dict[int, int] = {}
     for best in front.values():

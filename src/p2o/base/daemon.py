@@ -1,0 +1,60 @@
+"""Waiting for something outside in a way that a second signal can always end.
+
+Python waits at its end for every thread that is not a daemon, and for all threads of `concurrent.futures`: one that
+hangs in a system call would hold the process. So what waits here waits in daemon threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def start_daemon(work: Callable[[], T]) -> Future[T]:
+    """Starts ``work`` in a daemon thread of its own."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as e:  # it is raised again where the result is asked for
+            future.set_exception(e)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, whether or not an event loop runs here (a notebook, Ray). A signal's exception comes
+    through at once, and cancels the coroutine."""
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(_DaemonExecutor())
+    task = loop.create_task(coroutine)
+
+    def work() -> T:
+        try:
+            return loop.run_until_complete(task)
+        finally:
+            loop.close()
+
+    future = start_daemon(work)
+    try:
+        return future.result()
+    except BaseException:
+        if not future.done():
+            loop.call_soon_threadsafe(task.cancel)
+        raise
+
+
+class _DaemonExecutor(ThreadPoolExecutor):
+    """For an event loop, which looks up host names in it."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        return start_daemon(lambda: fn(*args, **kwargs))
