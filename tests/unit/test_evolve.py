@@ -245,7 +245,7 @@ def test_a_reflector_that_is_down_ends_the_evolution_loudly(tmp_path: Path) -> N
     assert len(e.best_scores) == 1 + 3
     assert "3 iterations in a row" in e.warnings[0]
     assert set(e.cost.reflector_failures) == {"RuntimeError"}
-    assert "RuntimeError (engine gone, api_key=***" in e.warnings[0]
+    assert "RuntimeError (RuntimeError: engine gone, api_key=***" in e.warnings[0]
     assert len(e.cost.reflector_reasons["RuntimeError"]) == 200
     written = "".join(p.read_text() for p in tmp_path.iterdir())
     assert "abcdef123456" not in written

@@ -140,9 +140,11 @@ def test_a_callable_fails_one_job_at_a_time() -> None:
             raise ValueError("private")
         return {"none": None}.get(prompt, f"re {prompt}")  # type: ignore[return-value]
 
-    replies = CallableReflector(fn)([job(prompt=p) for p in ("a", "bad", "none")])
-    assert replies == [Reply("re a"), Reply(None, "ValueError", reason="private"),
-                       Reply(None, "no_text", reason="the function returned NoneType, not text")]  # fmt: skip
+    good, raised, empty = CallableReflector(fn)([job(prompt=p) for p in ("a", "bad", "none")])
+    assert good == Reply("re a")
+    assert (raised.text, raised.error) == (None, "ValueError")
+    assert raised.reason.startswith("ValueError: private (in ")  # and the place in the user's file
+    assert empty == Reply(None, "no_text", reason="the function returned NoneType, not text")
 
 
 def test_a_batch_reflector_may_count_tokens() -> None:

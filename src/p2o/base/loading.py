@@ -58,7 +58,7 @@ def _load_file(path: Path) -> Any:
 
 
 def what_it_raised(error: BaseException) -> str:
-    """A user's error on one line: its kind, its text without secrets, and the innermost place in the user's own code."""
+    """A user's error on one line: its kind, its text without secrets, the innermost place in the user's own code."""
     text = one_line(without_secrets("".join(traceback.format_exception_only(error))), MOST_ERROR_CHARS)
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if not _of_a_library(frame.filename)]
     return f"{text} (in {clean_text(places[-1].filename)}, line {places[-1].lineno})" if places else text
