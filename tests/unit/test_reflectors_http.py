@@ -190,7 +190,7 @@ def test_what_stays_refused_is_told() -> None:
         server.script = refusing(max_tokens=too_long, max_completion_tokens=too_long)(server)
         reply = reflector(server.url)(jobs())[0]
         assert (reply.error, reply.reason) == ("http_400", f"HTTP 400: {too_long}")
-        assert len(server.requests) == 2
+        assert len(server.requests) == 1  # the option is known, its value is the trouble
 
 
 def test_a_redirect_to_another_server_gets_no_prompt() -> None:

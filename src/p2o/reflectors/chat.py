@@ -27,6 +27,9 @@ OPENAI = "https://api.openai.com/v1"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 """Seconds before the second try, doubled for each further one, and their limit."""
 
+_TOO_LONG = re.compile(r"context|exceed|too (?:large|long|many)", re.I)
+"""A refusal of a value, not of an option: another name for the option does not help."""
+
 
 class ChatModel:
     """Asks a chat model over HTTP. No answer of the server makes it raise: what goes wrong is in the `Reply`.
@@ -164,7 +167,7 @@ class ChatModel:
     def _named(self, failure: RequestFailure, content: Mapping[str, Any]) -> str | None:
         """The option that a refusal is about, where there is another way to ask."""
         replaceable = ("max_tokens", "temperature") if self.may_drop_temperature else ("max_tokens",)
-        if failure.kind not in ("http_400", "http_422"):
+        if failure.kind not in ("http_400", "http_422") or _TOO_LONG.search(failure.reason):
             return None
         return next((o for o in replaceable if o in content and re.search(rf"\b{o}\b", failure.reason)), None)
 
