@@ -1,4 +1,4 @@
-"""Keys and passwords are taken out of what others say, before it is written or shown."""
+"""Keys, tokens and passwords are taken out of what is written down or shown."""
 
 from __future__ import annotations
 
@@ -8,38 +8,43 @@ from collections.abc import Iterable
 
 from .text import clean_text, one_line
 
-_HIDDEN = "***"
-_MOST_READ = 10_000
-"""Characters of a message that are looked at."""
+HIDDEN = "***"
 
 _LEAST_SECRET = 6
 """A shorter value is no secret, and may stand in any text."""
 
-_NAME = r"(?:api[-_ ]?key|token|secret|password|passwd|credentials?|authorization)"
-_SECRET_VARIABLE = re.compile(rf"(?:^|_)(?:key|{_NAME})$", re.I)
+_MOST_READ = 10_000
+"""Characters of somebody else's message that are looked at."""
 
-_PATTERNS = (
-    (re.compile(r"(?<=://)[^/@\s]+(?=@)"), _HIDDEN),  # user and password of a URL
-    (re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{6,}", re.I), rf"\1 {_HIDDEN}"),
-    (
-        re.compile(rf"""(?<![A-Za-z])({_NAME}["']?\s*[:=]\s*["']?)(?!\d+\b)[^\s"'&,;)}}\]]{{6,}}""", re.I),
-        rf"\1{_HIDDEN}",
-    ),
-    (re.compile(r"\b(?:sk|pk|rk|gsk|hf|ghp|xai|glpat)[-_][\w-]{8,}"), _HIDDEN),  # keys as providers make them
+_NAME = r"(?:api[-_ ]?key|token|secret|password|passwd|credentials?|authorization)"
+_SECRET_NAME = re.compile(rf"(?:.*_)?(?i:{_NAME})|(?:[A-Z0-9_]*_)?KEY")
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_QUERY_VALUE = re.compile(r"(?<==)[^&#]+")
+_WRITTEN = (
+    (re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{6,}", re.I), rf"\1 {HIDDEN}"),
+    (re.compile(rf"(?<![A-Za-z])({_NAME}[\"']?\s*[:=]\s*[\"']?)(?!\d+\b)[^\s\"'&,;)}}\]]{{6,}}", re.I), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(?:sk|pk|rk|gsk|hf|ghp|xai|glpat)[-_][\w-]{8,}"), HIDDEN),  # keys as providers make them
 )
 
 
-def without_secrets(text: str, known: Iterable[str] = ()) -> str:
-    """The text with ``***`` in place of keys and passwords.
+def is_secret(name: str) -> bool:
+    """Whether a setting or an environment variable of this name holds a secret (``hub_token``, ``MY_API_KEY``)."""
+    return bool(_SECRET_NAME.fullmatch(name))
 
-    Hidden are the known ones, the values of environment variables whose names say so (``…_API_KEY``, ``…_TOKEN``),
-    and what looks like one: user and password of a URL, ``Bearer …``, ``api_key=…``, ``sk-…``.
+
+def without_secrets(text: str, known: Iterable[str] = ()) -> str:
+    """The text with `HIDDEN` in place of keys and passwords.
+
+    Hidden are the ``known`` ones; the values of environment variables whose names say so; user, password and all values
+    of the query of every address; and what looks like a key: ``Bearer …``, ``api_key=…``, ``sk-…``.
     """
-    environment = [value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)]
+    environment = [value for name, value in os.environ.items() if is_secret(name)]
     for secret in sorted({*known, *environment}, key=len, reverse=True):
         if len(secret) >= _LEAST_SECRET:
-            text = text.replace(secret, _HIDDEN)
-    for pattern, hidden in _PATTERNS:
+            text = text.replace(secret, HIDDEN)
+    text = _ADDRESS.sub(lambda found: _without_password(found[0]), text)
+    for pattern, hidden in _WRITTEN:
         text = pattern.sub(hidden, text)
     return text
 
@@ -48,3 +53,12 @@ def quotable(text: object, known: Iterable[str] = ()) -> str:
     """What somebody else said about a failure (a server's message, an exception), fit to be written and shown: without
     secrets and control characters, on one line, at most 200 characters."""
     return one_line(without_secrets(clean_text(str(text)[:_MOST_READ]), known))
+
+
+def _without_password(address: str) -> str:
+    scheme, _, rest = address.partition("://")
+    end = re.search(r"[/?#]", rest)
+    host, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
+    user, at, host_alone = host.rpartition("@")
+    path, mark, query = tail.partition("?")
+    return f"{scheme}://{HIDDEN + at if user else ''}{host_alone}{path}{mark}{_QUERY_VALUE.sub(HIDDEN, query)}"
