@@ -58,7 +58,8 @@ def test_the_papers_numbers() -> None:
     assert (t.tau, t.hard_min_count, t.dev_size, t.evolve_parents, t.evolve_budget) == (2, 100, 300, 16, "heavy_4")
     assert (t.ratio_low, t.ratio_high, t.distillation, t.withdrawal) == (0.01, 10, "mask", "solved")
     assert (t.epsilon, t.delta) == (0.2, 3.0)
-    assert recipe.task.reflector_max_tokens == 2048
+    assert (recipe.task.reflector_max_tokens, recipe.task.reflector_temperature) == (2048, 0.6)
+    assert (t.reflect_max_tokens, t.reflect_temperature) == (2048, 0.6)
     double = load_recipe("paper/deepmath_10k_grpo_x2")
     assert double.training.method == "grpo"
     assert double.training.num_generations == 12

@@ -185,11 +185,11 @@ class ChatModel:
         key = os.environ.get(self.api_key_env, "").strip()
         if not key:
             raise ReflectorError(
-                f"The environment variable {self.api_key_env} is not set: "
-                "it must hold the reflector's key (reflector_api_key_env names it)."
+                f"the environment variable {self.api_key_env} is not set; it must hold the reflector's key "
+                "(reflector_api_key_env names it)"
             )
         if not (key.isascii() and key.isprintable()):
-            raise ReflectorError(f"The environment variable {self.api_key_env} holds characters that no key has.")
+            raise ReflectorError(f"the environment variable {self.api_key_env} holds characters that no key has")
         return key
 
     def _secrets(self) -> list[str]:

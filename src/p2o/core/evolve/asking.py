@@ -75,4 +75,4 @@ def _stored(journal: Journal, line: int) -> tuple[Key, Reply]:
         )
         return (event["iteration"], event["slot"], event["prompt"]), sound(reply)
     except KeyError as e:
-        raise StateError(f"{journal.path}, line {line + 1} is no reply: use a new folder.") from e
+        raise StateError(f"{journal.path}, line {line + 1} is no reply; use a new folder") from e
