@@ -14,7 +14,7 @@ verl's parquet files are recognised by their columns: without an answer column, 
 
 from .columns import DEFAULT_COLUMNS, FALLBACK_PROMPT_COLUMNS, RESERVED, DataColumns, DataRow
 from .load import load_rows, load_samples
-from .row import content_id, stable_id
+from .row import content_id, numbered, stable_id
 from .trl_dataset import check_prompts, sample_of, to_dataset, with_sample_ids
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "content_id",
     "load_rows",
     "load_samples",
+    "numbered",
     "sample_of",
     "stable_id",
     "to_dataset",

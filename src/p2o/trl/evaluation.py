@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.samples import Rollout
-from ..data import sample_of
+from ..data import numbered, sample_of
 from ..errors import ConfigError
 
 
@@ -20,9 +20,10 @@ def datasets_of(eval_dataset: Any) -> dict[str, Any]:
 
 
 def evaluation_groups(dataset: Any, column: str | None) -> tuple[list[str], list[str] | None]:
-    """(ids of the rows, the group of each row if there is a group column)."""
-    ids = [sample_of(row).id for row in dataset]
-    return ids, [str(row.get(column)) for row in dataset] if column is not None else None
+    """(ids of the rows, the group of each row if the data has the group column)."""
+    ids = numbered(sample_of(row).id for row in dataset)
+    known = column is not None and column in dataset.column_names
+    return ids, [str(row[column]) for row in dataset] if known else None
 
 
 def some_fit(rollouts: Sequence[Rollout], prefix: str, max_completion_length: int) -> Sequence[Rollout]:
