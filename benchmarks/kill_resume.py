@@ -219,7 +219,7 @@ def random_points(count: int, seconds: float, rng: random.Random) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--random", type=int, default=0, help="so many random times")
+    parser.add_argument("--random", type=int, default=0, help="kill at this many random times")
     parser.add_argument("--kill", nargs="*", default=[], help="points, see above")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)

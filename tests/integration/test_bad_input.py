@@ -14,7 +14,7 @@ import yaml
 from p2o.cli.main import main
 from p2o.errors import ConfigError
 from p2o.generation.models import resolve_model
-from p2o.trl.batch_sizes import coverage_warning
+from p2o.trl.batch_sizes import left_out_warning
 
 ROWS: list[Any] = [{"prompt": f"What is {n} + 7?", "answer": str(n + 7)} for n in range(8)]
 BASE = {
@@ -170,13 +170,13 @@ def test_a_complete_run_is_not_overwritten(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_what_an_epoch_leaves_out_is_said() -> None:
-    assert coverage_warning(96, 32, 6) is None
-    text = coverage_warning(160, 48, 6)
+    assert left_out_warning(96, 32, 6) is None
+    text = left_out_warning(160, 48, 6)
     assert text is not None
     assert "leaves out 16 of the 160 training samples" in text
     assert "120, 192, 240 rollouts" in text
     with pytest.raises(ConfigError, match="holds 32 samples"):
-        coverage_warning(31, 32, 6)
+        left_out_warning(31, 32, 6)
 
 
 def test_the_warning_reaches_a_user(capsys: pytest.CaptureFixture[str]) -> None:

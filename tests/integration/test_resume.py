@@ -73,4 +73,4 @@ def test_a_signal_lets_the_step_finish_and_says_where_the_state_is(report: dict[
     term, interrupt = run(report, "TERM@loss:2"), run(report, "INT@reply:0")
     assert "training stopped at step 3: SIGTERM was received; its state is in" in term["said"][0]
     assert "training stopped at step 4: SIGINT was received; its state is in" in interrupt["said"][0]
-    assert all(line.endswith("go on with p2o train RECIPE --resume") for line in (*term["said"], *interrupt["said"]))
+    assert all(line.endswith("continue with p2o train RECIPE --resume") for line in (*term["said"], *interrupt["said"]))

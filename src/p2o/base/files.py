@@ -53,7 +53,7 @@ def unwritable(path: Path, error: OSError) -> StateError:
     """What to say when a state file cannot be written."""
     return StateError(
         f"cannot write {path} ({error.strerror}); make room or take another output_dir, then start again "
-        "(p2o train goes on from the newest checkpoint)"
+        "(p2o train continues from the newest checkpoint)"
     )
 
 

@@ -18,7 +18,7 @@ class StoppedError(P2OError):
     """Training was stopped before its end; its state is saved.
 
     Args:
-        message: why, and how to go on.
+        message: why, and how to continue.
         exit_code: of the command line: 130 after Ctrl-C, 143 after SIGTERM (128 + the signal's number), else 2.
     """
 
@@ -49,7 +49,7 @@ class StopRequest:
     def error(self, step: int, checkpoint: str | None) -> StoppedError:
         """What to raise once the state is saved."""
         saved = f"its state is in {checkpoint}" if checkpoint else "nothing was saved (save_strategy is no)"
-        how = "; go on with p2o train RECIPE --resume" if checkpoint else ""
+        how = "; continue with p2o train RECIPE --resume" if checkpoint else ""
         return StoppedError(f"training stopped at step {step}: {self.reason}; {saved}{how}", self.exit_code)
 
 

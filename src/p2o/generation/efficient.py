@@ -22,7 +22,7 @@ from transformers.cache_utils import DynamicLayer
 from .prefix_groups import groups_of, pays, prefix_lengths
 
 STRETCH = 16
-"""Finished rows are taken out after so many tokens, then after twice as many, and so on."""
+"""Finished rows are taken out after this many tokens, then after twice as many, and so on."""
 
 
 def left_padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,7 +171,7 @@ def shared_prefixes(model: Any) -> Iterator[None]:
 
 @contextmanager
 def without_finished_rows(model: Any) -> Iterator[None]:
-    """Inside, rows of a ``model.generate`` call that have ended are taken out of the batch while the others go on."""
+    """Inside, rows of a ``model.generate`` call that have ended are taken out of the batch while the others continue."""
     original = model.generate
 
     def generate(

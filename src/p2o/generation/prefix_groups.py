@@ -8,7 +8,7 @@ from functools import partial
 ALIKE = 0.5
 """Two prompts that share this part of the shorter one are of one group."""
 WORTH, SAVED = 0.7, 512
-"""Prefixes are shared when that leaves at most this part of the prompt tokens to compute, and saves at least so many:
+"""Prefixes are shared when that leaves at most this part of the prompt tokens to compute, and saves at least this many:
 it takes a forward pass of its own."""
 
 Ids = Sequence[int]

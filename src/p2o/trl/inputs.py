@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.samples import Sample
 from ..errors import ConfigError
-from .batch_sizes import coverage_warning
+from .batch_sizes import left_out_warning
 
 
 def check_inputs(
@@ -36,7 +36,7 @@ def check_inputs(
             f"{model_name!r} ({prompt_limit + args.max_completion_length} tokens); lower it"
         )
     groups = args.generation_batch_size // args.num_generations
-    warning = coverage_warning(len(samples), groups, args.num_generations)
+    warning = left_out_warning(len(samples), groups, args.num_generations)
     if warning and warn:
         warnings.warn(warning, stacklevel=4)
     if any(sample.text is None for sample in samples.values()) and not chat_template:

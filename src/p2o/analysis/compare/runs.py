@@ -136,7 +136,7 @@ class Runner:
         self.failures: list[str] = []
 
     def make(self, runs: Sequence[ComparisonRun], waiting: int = 0) -> None:
-        """Makes the runs that are not finished. A run that fails is noted, and the others go on.
+        """Makes the runs that are not finished. A run that fails is noted, and the others are still made.
 
         Args:
             waiting: runs that come after these, for the time left.

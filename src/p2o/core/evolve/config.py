@@ -15,14 +15,14 @@ class EvolveConfig:
     budget: str | int = "light"
     """Metric calls: a name of `p2o.core.evolve.budget`, or a number. Every call is charged; never overshot."""
     parents: int = 16
-    """W: at most so many proposals in one iteration, each from a parent of its own."""
+    """W: most proposals in one iteration, each from a parent of its own."""
     minibatch: int = 3
     """Train samples on which a parent and its child are compared."""
     fill_proposals: bool = False
     """False: the whole front when it is smaller than W (the paper). True: parents are drawn again, each
     with a fresh minibatch, so that early generation batches stay full."""
     max_iterations: int | None = None
-    """Stop after so many iterations even if budget is left."""
+    """Stop after this many iterations even if budget is left."""
     seed: int = 0
     """All choices follow from the seed and the iteration's number."""
     max_template_chars: int = 4000
@@ -30,7 +30,7 @@ class EvolveConfig:
     max_prompt_chars: int = 12000
     """Reflection prompts are kept below this by shortening outputs in the middle (counted)."""
     reflector_patience: int = 3
-    """The evolution ends after so many iterations in a row in which every reflector call failed."""
+    """The evolution ends after this many iterations in a row in which every reflector call failed."""
     leak: LeakConfig = field(default_factory=LeakConfig)
     """What makes a template a leak."""
 
