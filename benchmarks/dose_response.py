@@ -47,6 +47,7 @@ def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> d
     from p2o.analysis.compare.arms import ARMS as KNOWN
     from p2o.analysis.compare.arms import settings_of
     from p2o.runs.building import trainer_of
+    from p2o.runs.reading import setting_words
     from p2o.runs.recipe import load_recipe
 
     settings = {
@@ -62,7 +63,7 @@ def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> d
         "save_strategy": "no",
         "disable_tqdm": True,
     }
-    trainer = trainer_of(load_recipe("quickstart", [f"--{key}={json.dumps(value)}" for key, value in settings.items()]))
+    trainer = trainer_of(load_recipe("quickstart", setting_words(settings)))
     curve: list[tuple[float, int, float]] = []
 
     class UntilTarget(TrainerCallback):

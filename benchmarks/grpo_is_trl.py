@@ -23,6 +23,7 @@ from p2o.analysis.compare.arms import ARMS, settings_of
 from p2o.data import to_dataset
 from p2o.generation.models import resolve_model
 from p2o.runs.building import rewards_of, samples_of, trainer_of
+from p2o.runs.reading import setting_words
 from p2o.runs.recipe import Recipe, load_recipe
 
 RESULT = Path(__file__).parent / "results" / "grpo-is-trl.json"
@@ -38,7 +39,7 @@ def recipe_of(skip: bool) -> Recipe:
         "disable_tqdm": True,
         "output_dir": tempfile.mkdtemp(),
     }
-    return load_recipe("quickstart", [f"--{key}={json.dumps(value)}" for key, value in settings.items()])
+    return load_recipe("quickstart", setting_words(settings))
 
 
 def trls_weights() -> dict[str, torch.Tensor]:

@@ -100,7 +100,8 @@ def test_faults_are_counted_and_the_key_is_written_nowhere(
 
 def test_remote_code_is_off_unless_asked_for() -> None:
     from p2o import P2OConfig
-    from p2o.runs.recipe import load_recipe, shipped_recipes
+    from p2o.runs.reading import shipped_recipes
+    from p2o.runs.recipe import load_recipe
 
     assert P2OConfig("x", use_cpu=True, bf16=False).trust_remote_code is False
     for name in shipped_recipes():

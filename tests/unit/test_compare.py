@@ -1,7 +1,6 @@
 """Arms, paired intervals, curves and the table of a comparison."""
 
 import itertools
-import json
 import random
 
 import numpy as np
@@ -20,6 +19,7 @@ from p2o.base.markdown import table
 from p2o.cli.main import main
 from p2o.core.evolve.selection import draw_parents
 from p2o.errors import ConfigError
+from p2o.runs.reading import setting_words
 from p2o.runs.recipe import load_recipe
 
 
@@ -28,7 +28,7 @@ def test_every_arm_is_a_valid_override_of_the_shipped_recipes(name):
     for recipe in ("quickstart", "smollm2"):
         loaded = load_recipe(recipe)
         changed = settings_of(ARMS[name], loaded)
-        merged = load_recipe(recipe, [f"--{key}={json.dumps(value)}" for key, value in changed.items()])
+        merged = load_recipe(recipe, setting_words(changed))
         for key, value in changed.items():
             found = getattr(merged.training, key, getattr(merged.task, key, None))
             assert getattr(found, "value", found) == value, key
@@ -38,7 +38,7 @@ def test_every_arm_is_a_valid_override_of_the_shipped_recipes(name):
 def test_one_round_of_reflection_is_as_many_proposals_as_parents_are_asked_for(name):
     paper = "paper/deepscaler_5k_self"
     changed = settings_of(ARMS[name], load_recipe(paper))
-    again = load_recipe(paper, [f"--{key}={json.dumps(value)}" for key, value in changed.items()])
+    again = load_recipe(paper, setting_words(changed))
     assert (again.training.evolve_max_iterations, again.training.fill_proposals) == (1, True)
     weights = {0: 1}  # the first front: the bare prompt
     assert len(draw_parents(weights, again.training.evolve_parents, random.Random(0), fill=True)) == 16
@@ -47,9 +47,7 @@ def test_one_round_of_reflection_is_as_many_proposals_as_parents_are_asked_for(n
 
 def test_twice_the_rollouts_keep_the_groups_of_a_step():
     recipe = load_recipe("quickstart")
-    twice = load_recipe(
-        "quickstart", [f"--{k}={json.dumps(v)}" for k, v in settings_of(ARMS["grpo_x2"], recipe).items()]
-    )
+    twice = load_recipe("quickstart", setting_words(settings_of(ARMS["grpo_x2"], recipe)))
     assert twice.training.num_generations == 2 * recipe.training.num_generations
     assert twice.training.generation_batch_size == 2 * recipe.training.generation_batch_size
     assert twice.training.per_device_train_batch_size == recipe.training.per_device_train_batch_size
@@ -179,7 +177,7 @@ def test_bad_options_are_told_before_anything_is_trained(tmp_path, capsys):
         (["quickstart", "--group", "medium"], "['easy', 'hard']"),
         (["quickstart", "--budget", "cost=x"], "--budget"),
         ([str(no_test)], "names no test data"),
-        (["quickstart", "--lerning_rate", "1"], "did you mean 'learning_rate'"),
+        (["quickstart", "--lerning_rate", "1"], "did you mean --learning_rate"),
     ]:
         assert main(["compare", *command, "--out", out]) == 2
         assert said in capsys.readouterr().err

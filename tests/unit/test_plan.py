@@ -14,7 +14,8 @@ from p2o.cli.main import main
 from p2o.errors import ConfigError
 from p2o.runs.memory import memory, model_shape
 from p2o.runs.plan import Plan, make_plan, plan_lines
-from p2o.runs.recipe import Recipe, load_recipe, shipped_recipes
+from p2o.runs.reading import shipped_recipes
+from p2o.runs.recipe import Recipe, load_recipe
 
 PAPER = [name for name in shipped_recipes() if name.startswith("paper/")]
 
@@ -39,11 +40,14 @@ def test_the_paper_is_there_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_every_recipe_loads_without_a_gpu_and_prints_itself(name: str, tmp_path: Path) -> None:
+def test_every_recipe_loads_without_a_gpu_and_prints_itself(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = load_recipe(name)
     text = recipe.to_yaml()
-    (tmp_path / "again.yaml").write_text(text)
-    assert load_recipe(str(tmp_path / "again.yaml")).to_yaml() == text
+    monkeypatch.chdir(tmp_path)
+    Path("again.yaml").write_text(text)
+    assert load_recipe("again.yaml").to_yaml() == text
     assert recipe.training.use_cpu == (not name.startswith("paper/") and bool(yaml.safe_load(text).get("use_cpu")))
 
 
@@ -136,7 +140,7 @@ def test_what_cannot_work_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="made for 8 processes, and 1 is running"):
         load_recipe("paper/deepscaler_5k_self", ["--use_cpu", "true"]).check_machine()
     for name, base in (("a", "b.yaml"), ("b", "a.yaml")):
-        (tmp_path / f"{name}.yaml").write_text(f"base: {tmp_path / base}\ntrain: builtin:sandbox/train\n")
+        (tmp_path / f"{name}.yaml").write_text(f"base: {base}\ntrain: builtin:sandbox/train\n")
     with pytest.raises(ConfigError, match="built on itself"):
         load_recipe(str(tmp_path / "a.yaml"))
 

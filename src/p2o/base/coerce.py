@@ -1,69 +1,157 @@
-"""A YAML value as a dataclass field's type wants it."""
+"""A given value as a dataclass field's type wants it."""
 
 from __future__ import annotations
 
+import re
 import types
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
 from ..errors import ConfigError
+from .yaml_text import BareBool, yaml_text
+
+NO = object()
+"""What a value is for a type that it does not fit."""
 
 
-def coerce(key: str, value: Any, hint: Any) -> Any:
-    """The value as the field's type wants it.
+def coerce(key: str, value: Any, hint: Any, text: Any = None, place: str = "") -> Any:
+    """The value as the field's type wants it. A text field takes the text as it was written; all other types take
+    what YAML makes of it.
+
+    Args:
+        key: the field's name, for the message.
+        value: as YAML reads it.
+        hint: the field's type.
+        text: the value as it was written: a text, or a list or mapping with its scalars as they were written. None:
+            it was not written.
+        place: where it was written, for the message ("in r.yaml").
 
     Raises:
-        ConfigError: it cannot be.
+        ConfigError: the value does not fit the type.
     """
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    for option in options:
-        found, converted = _convert(value, option)
-        if found:
+    options = union_options(hint)
+    converted = _convert(value, text, hint)
+    if converted is NO:
+        shown = str(text) if isinstance(text, str) else value
+        wanted = " or ".join(_type_name(o) for o in options)
+        quotes = "; put it in quotes" if str in options and isinstance(text, BareBool) else ""
+        raise ConfigError(f"{key} is {shown!r}{f' {place}' if place else ''}; it must be {wanted}{quotes}")
+    return converted
+
+
+def union_options(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; of any other type, itself."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _origin(option: Any) -> Any:
+    return get_origin(option) or option
+
+
+def _is_enum(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, Enum)
+
+
+def _convert(value: Any, text: Any, hint: Any) -> Any:
+    options = union_options(hint)
+    # Text last: a word that is a number, a list or null for one of the other types is meant so.
+    for option in sorted(options, key=lambda o: o is str):
+        if _origin(option) is list and str not in options and _is_one_item(value):
+            converted = _convert([value], [text], option)
+        else:
+            converted = _convert_to(option, value, text)
+        if converted is not NO:
             return converted
-    wanted = " or ".join(_type_name(o) for o in options)
-    raise ConfigError(f"{key} is {value!r}; it must be {wanted}")
+    return NO
 
 
-def _convert(value: Any, option: Any) -> tuple[bool, Any]:
-    origin = get_origin(option)
+def _is_one_item(value: Any) -> bool:
+    """Whether a value for a list is its only item: ``--lora_target_modules all-linear``. A list that lacks its closing
+    bracket is not."""
+    return not isinstance(value, list | None) and not (isinstance(value, str) and value.lstrip().startswith("["))
+
+
+def _convert_to(option: Any, value: Any, text: Any) -> Any:
+    origin = _origin(option)
     if option is Any:
-        return True, value
+        return value
     if origin is Literal:
-        return value in get_args(option), value
+        return next((c for c in get_args(option) if c is value or c in (value, text)), NO)
     if option is type(None):
-        return value is None, None
+        return None if value is None else NO
     if option is bool:
-        return isinstance(value, bool), value
+        return value if isinstance(value, bool) else NO
     if option is int:
-        whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
-        return whole, int(value) if whole else None
+        return _number(value, text, whole=True)
     if option is float:
-        return _to_float(value)
+        return _number(value, text, whole=False)
     if option is str:
-        text = isinstance(value, str | int | float) and not isinstance(value, bool)
-        return text, str(value)
-    if origin in (list, dict) or option in (list, dict):
-        kind = origin or option
-        if kind is list and isinstance(value, str) and get_args(option) in ((str,), (Any,)):
-            return True, [value]  # one text is a list of one: --lora_target_modules all-linear
-        return isinstance(value, kind), value
-    if isinstance(option, type) and issubclass(option, Enum) and value is False:
-        return True, "no"  # YAML 1.1 reads no as false
-    return True, value  # enums and the like: the dataclass checks them itself
+        return _text(value, text)
+    if origin is list:
+        return _list(value, text, (get_args(option) or (Any,))[0])
+    if origin is dict:
+        return _mapping(value, text, (get_args(option) or (Any, Any))[1])
+    if _is_enum(option):
+        members = [member.value for member in option]
+        return next((v for v in (text, value) if isinstance(v, str) and v in members), NO)
+    return value if isinstance(value, option) else NO
 
 
-def _to_float(value: Any) -> tuple[bool, Any]:
-    # YAML 1.1 reads 1e-6 as text.
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return False, None
-    try:
-        return True, float(value)
-    except ValueError:
-        return False, None
+def _text(value: Any, text: Any) -> Any:
+    if value is None or isinstance(text, BareBool):
+        return NO
+    if isinstance(text, str):
+        return text
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else NO
+
+
+NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d{1,3})?")
+LARGEST = 10.0**30
+"""No setting means more than this; what is beyond 64 bits fails somewhere in a library."""
+
+
+def _number(value: Any, text: Any, whole: bool) -> Any:
+    """A finite number. YAML 1.1 reads 1e-6 as text, 010 as 8 and 12:30 as 750, so what was written decides."""
+    written = text if isinstance(text, str) else value
+    if isinstance(written, str):
+        if not NUMBER.fullmatch(written.strip()):
+            return NO
+        written = float(written.replace("_", "")) if re.search("[.eE]", written) else int(written[:40].replace("_", ""))
+    if isinstance(written, bool) or not isinstance(written, int | float) or not abs(written) <= LARGEST:
+        return NO
+    if not whole:
+        return float(written)
+    return int(written) if written == int(written) else NO
+
+
+def _list(value: Any, text: Any, item: Any) -> Any:
+    if not isinstance(value, list):
+        return NO
+    texts = yaml_text(text) if isinstance(text, str) else text or [None] * len(value)
+    return _all([_convert(v, t, item) for v, t in zip(value, texts, strict=True)], list)
+
+
+def _mapping(value: Any, text: Any, item: Any) -> Any:
+    if not isinstance(value, dict):
+        return NO
+    texts = yaml_text(text) if isinstance(text, str) else text or dict.fromkeys(value)
+    converted = [_convert(v, t, item) for v, t in zip(value.values(), texts.values(), strict=True)]
+    return _all(converted, lambda items: dict(zip(map(str, value), items, strict=True)))
+
+
+def _all(converted: list[Any], make: Callable[[list[Any]], Any]) -> Any:
+    return NO if any(c is NO for c in converted) else make(converted)
 
 
 def _type_name(option: Any) -> str:
     if get_origin(option) is Literal:
         return "one of " + ", ".join(map(str, get_args(option)))
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(option, str(getattr(option, "__name__", option)))
+    if _is_enum(option):
+        return "one of " + ", ".join(str(member.value) for member in option)
+    if get_origin(option) is list and get_args(option) and get_args(option)[0] is not Any:
+        return f"a list ({_type_name(get_args(option)[0])} each)"
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null",
+             list: "a list", dict: "a mapping"}  # fmt: skip
+    origin = _origin(option)
+    return names.get(origin, str(getattr(origin, "__name__", origin)))

@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     """Evaluates, prints the table and writes the figures."""
-    recipe = load_recipe(args.recipe, settings)
+    recipe = load_recipe(args.recipe, settings, args.options)
     draws: int = args.draws
     if draws < 1:
         raise ConfigError(f"--draws is {draws}; it must be at least 1")

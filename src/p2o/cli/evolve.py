@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     """Draws bare groups, evolves templates on the hard samples, and writes the pool."""
-    recipe = load_recipe(args.recipe, settings)
+    recipe = load_recipe(args.recipe, settings, args.options)
     from ..core.cost import CostMeter
     from ..core.loop import JointLoop
     from ..runs.building import rewards_of, samples_of

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..base.secrets import without_secrets
 from ..base.spelling import nearest
 from ..base.terminal import guard_terminal, tell
 from ..errors import ConfigError, P2OError
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run_command(sys.argv[1:] if argv is None else argv)
     except P2OError as error:
-        tell(str(error))
+        tell(without_secrets(str(error)))
         return error.exit_code
     except KeyboardInterrupt:
         tell("interrupted")
@@ -48,6 +49,7 @@ def run_command(words: Sequence[str]) -> int:
         return int(args.run(args))
     own, settings = split_words(words, options_of(command))
     args, rest = top.parse_known_args(own)
+    args.options = options_of(command)
     if rest:
         raise ConfigError(f"unexpected argument {rest[0]!r}; settings are written --key value")
     return int(args.run(args, settings))

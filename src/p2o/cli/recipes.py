@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the names, a line for each."""
-    from ..runs.recipe import shipped_recipes
+    from ..runs.reading import shipped_recipes
 
     for name in shipped_recipes():
         console.print(name)

@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     """Measures, prints the verdict and writes the figures."""
-    recipe = load_recipe(args.recipe, settings)
+    recipe = load_recipe(args.recipe, settings, args.options)
     if args.samples < 1:
         raise ConfigError(f"--samples is {args.samples}; it must be at least 1")
     from ..analysis.screen.measure import measure_screen

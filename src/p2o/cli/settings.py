@@ -19,8 +19,9 @@ def split_words(words: Sequence[str], options: Container[str]) -> tuple[list[str
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("--") or word.partition("=")[0] in options:
-            own.append(word)
+        name, equals, value = word.partition("=")
+        if not word.startswith("--") or name.replace("_", "-") in options:
+            own.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
             continue
         settings.append(word)
         if "=" not in word and rest and not rest[0].startswith("--"):

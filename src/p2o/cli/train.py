@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     """Trains, or prints the plan."""
-    recipe = load_recipe(args.recipe, settings)
+    recipe = load_recipe(args.recipe, settings, args.options)
     if args.dry_run:
         from ..runs.plan import make_plan, plan_lines
 
@@ -56,7 +56,7 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
     from ..runs.held_out import HeldOut
     from ..runs.run_directory import Run
 
-    resolved = recipe.to_yaml()  # as it was asked for: libraries fill in settings of their own
+    resolved = recipe.to_yaml(run_dir)  # as it was asked for: libraries fill in settings of their own
     held_out = HeldOut(recipe)  # before the model: a mistake in the data shows at once
     trainer = trainer_of(recipe)
     main = trainer.accelerator.is_main_process

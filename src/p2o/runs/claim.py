@@ -83,8 +83,8 @@ def _check_same_recipe(recipe: Recipe, run_dir: Path) -> None:
     written = run_dir / "config.yaml"
     if not written.exists():
         return
-    before, now = yaml.safe_load(written.read_text(encoding="utf-8")), yaml.safe_load(recipe.to_yaml())
-    changed = [k for k in changed_keys(before, now) if not MAY_CHANGE.fullmatch(k)]
+    before, now = yaml.safe_load(written.read_text(encoding="utf-8")), yaml.safe_load(recipe.to_yaml(run_dir))
+    changed = [k for k in changed_keys(before, now, run_dir) if not MAY_CHANGE.fullmatch(k)]
     if changed:
         raise ConfigError(
             f"{run_dir} holds a run of another recipe ({', '.join(changed)} differ), so it cannot be resumed; "

@@ -5,18 +5,20 @@ Keys are the fields of `RecipeConfig`, of `P2OConfig` (with all of TRL's GRPOCon
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_origin, get_type_hints
 
 import yaml
 
-from ..base.coerce import coerce
+from ..base.coerce import coerce, union_options
+from ..base.secrets import HIDDEN, is_secret, without_secrets
+from ..base.spelling import nearest
 from ..errors import ConfigError
 from ..reflectors.settings import ReflectorSettings
+from .paths import JSON_FILES, as_seen_from, from_folder, with_absolute_paths
+from .reading import ON_COMMAND_LINE, Given, parse_words, read_recipe
 
 if TYPE_CHECKING:
     from trl import ModelConfig
@@ -117,15 +119,21 @@ class Recipe:
                 "steps_per_generation and gradient_accumulation_steps so that a batch stays what it was"
             )
 
-    def to_yaml(self) -> str:
-        """The resolved recipe: all settings of the task and of P²O, and what differs from TRL's defaults."""
+    def to_yaml(self, folder: Path = Path()) -> str:
+        """The resolved recipe: all settings of the task and of P²O, and what differs from TRL's defaults. Without
+        secrets.
+
+        Args:
+            folder: where the text will stand, and its relative paths begin.
+        """
         own_keys = keys_of_p2o()
         content: dict[str, Any] = {}
         for part in (self.task, self.training, self.model):
             for f in fields(part):
                 value = getattr(part, f.name, None)
-                if f.init and (f.name in own_keys or _differs(f, value)) and not f.name.endswith("_token"):
-                    content[f.name] = _plain(value)
+                if f.init and (f.name in own_keys or _differs(f, value)) and not is_secret(f.name):
+                    hidden = without_secrets(value) if f.name.endswith("_url") and value else value
+                    content[f.name] = _plain(as_seen_from(folder, f.name, hidden))
         # TRL sets it from steps_per_generation, and refuses both.
         content.pop("generation_batch_size", None)
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
@@ -140,8 +148,13 @@ def keys_of_p2o() -> set[str]:
     return {f.name for part in (RecipeConfig, P2OConfig) for f in fields(part)} - {f.name for f in fields(GRPOConfig)}
 
 
-def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The keys in which two resolved recipes differ. A key of p2o that the older one lacks is newer than it is."""
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> list[str]:
+    """The keys in which two resolved recipes differ. A key of p2o that the older one lacks is newer than it is.
+
+    Args:
+        folder: where both stand, and their relative paths begin.
+    """
+    before, now = with_absolute_paths(before, folder), with_absolute_paths(now, folder)
     newer = keys_of_p2o() - before.keys()
     return sorted(k for k in (before.keys() | now.keys()) - newer if before.get(k) != now.get(k))
 
@@ -157,74 +170,92 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "to_dict"):  # transformers' own small configurations
         value = value.to_dict()
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _plain(v) for k, v in value.items() if not is_secret(str(k))}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     value = getattr(value, "value", value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe and applies ``--key value`` overrides.
+def load_recipe(name: str, words: Sequence[str] = (), options: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe, and the settings of a command line, which come before it.
 
     Args:
         name: a YAML file, or the name of a recipe that ships with the package ("quickstart"). Its key ``base`` may
-            name another recipe, whose keys hold where it has none of its own.
+            name another recipe, whose keys hold where it has none of its own. Relative paths in a file begin in the
+            folder of that file, those of a shipped recipe and of the command line in the working directory.
+        words: ``--key value`` or ``--key=value`` for each setting.
+        options: the command's other options ("--resume"), which a misspelt setting may have meant.
 
     Raises:
         ConfigError: not found, not YAML, an unknown key (the nearest valid one is named) or a wrong type.
     """
-    stem, content = _content(name)
-    content |= parse_overrides(overrides)
-    content.setdefault("output_dir", f"runs/{stem}")
-    return build_recipe(stem, content, where=name)
-
-
-def _content(name: str, seen: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
-    """(stem, keys and values) of a recipe; the keys of its ``base``, another recipe, hold where it has none."""
-    stem, text = _read(name)
-    try:
-        content = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{name} must be a mapping of keys to values")
-    base = content.pop("base", None)
-    if base is None:
-        return stem, content
-    if base in seen:
-        raise ConfigError(f"the recipe {name} is built on itself through its base {base!r}; take another base")
-    return stem, _content(str(base), (*seen, base))[1] | content
-
-
-def build_recipe(name: str, content: Mapping[str, Any], where: str) -> Recipe:
-    """A recipe from keys and values."""
+    stem, given = read_recipe(name)
+    given |= parse_words(words)
     from trl import ModelConfig
 
     from ..trl.config import P2OConfig
 
-    # A key that two of them share (trust_remote_code, ...) goes to the first and to every other one.
+    # A key that two of them share goes to both.
     parts: list[Any] = [RecipeConfig, P2OConfig, ModelConfig]
-    hints = [get_type_hints(part) for part in parts]
-    settable = [{f.name for f in fields(part) if f.init} for part in parts]
-    known = sorted(set().union(*settable))
+    hints = [_hints(part) for part in parts]
+    known = sorted(set().union(*hints))
     values: list[dict[str, Any]] = [{}, {}, {}]
-    for key, value in content.items():
-        owners = [n for n in range(3) if key in settable[n]]
-        if not owners:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"unknown key {key!r} in {where}{hint}")
-        for n in owners:
-            values[n][key] = coerce(key, value, hints[n][key])
+    for key, one in given.items():
+        if not any(key in own for own in hints):
+            raise _unknown_key(key, one, known, options)
+        for own, into in zip(hints, values, strict=True):
+            if key in own:
+                into[key] = from_folder(key, _coerced(key, one, own[key]), one.folder)
     task = RecipeConfig(**values[0])
+    _check_task(task, known, name)
+    values[1].setdefault("output_dir", f"runs/{stem}")
+    try:
+        return Recipe(stem, task, _training(P2OConfig, values[1]), ModelConfig(**values[2]))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
+
+
+def _hints(part: Any) -> dict[str, Any]:
+    """The keys of a dataclass that can be set, with their types."""
+    hints = get_type_hints(part)
+    return {f.name: _mapping_alone(f.name, hints[f.name]) for f in fields(part) if f.init}
+
+
+def _mapping_alone(key: str, hint: Any) -> Any:
+    """HF also takes a mapping as JSON text; of a recipe only a file's name is one."""
+    options = union_options(hint)
+    if key in JSON_FILES or str not in options or not any((get_origin(o) or o) is dict for o in options):
+        return hint
+    return Union[tuple(o for o in options if o is not str)]  # noqa: UP007 (its parts are not known here)
+
+
+def _coerced(key: str, given: Given, hint: Any) -> Any:
+    shown = f"--{key}" if given.place == ON_COMMAND_LINE else key
+    if given.text is None and given.place == ON_COMMAND_LINE and bool not in union_options(hint):
+        raise ConfigError(f"{shown} needs a value; one that begins with -- is written {shown}=VALUE")
+    return coerce(shown, given.value, hint, given.text, given.place)
+
+
+def _unknown_key(key: str, given: Given, known: Sequence[str], options: Sequence[str]) -> ConfigError:
+    if given.place != ON_COMMAND_LINE:
+        return ConfigError(f"unknown key {key!r} {given.place}{nearest(key, known)}")
+    near = nearest(f"--{key}", [*options, *(f"--{name}" for name in known)])
+    return ConfigError(f"unknown setting --{key} {given.place}{near}")
+
+
+def _check_task(task: RecipeConfig, known: Sequence[str], where: str) -> None:
     if not task.train:
         raise ConfigError(f"{where} names no training data; set 'train' to a data source")
-    try:
-        training = _training(P2OConfig, values[1])
-        return Recipe(name, task, training, ModelConfig(**values[2]))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+    for arm, settings in task.arms.items():
+        for key in settings:
+            if key not in known:
+                raise ConfigError(f"unknown key {key!r} in the arm {arm!r} of {where}{nearest(key, known)}")
+    if HIDDEN in (task.reflector_base_url or ""):
+        raise ConfigError(
+            f"reflector_base_url of {where} holds {HIDDEN} in place of a secret, which is never written down; give it "
+            "with --reflector_base_url"
+        )
 
 
 def _training(config: type[P2OConfig], values: dict[str, Any]) -> P2OConfig:
@@ -242,46 +273,3 @@ def gpu_is_here() -> bool:
     import torch
 
     return torch.accelerator.is_available()
-
-
-def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """``["--tau", "1", "--use_peft"]`` → ``{"tau": 1, "use_peft": True}``; ``--key=value`` works too."""
-    overrides: dict[str, Any] = {}
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            raise ConfigError(f"unexpected argument {word!r}; overrides are written --key value")
-        key, equals, text = word[2:].partition("=")
-        if not equals:
-            text = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        try:
-            overrides[key.replace("-", "_")] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"the value of --{key} is not valid YAML: {text!r}") from error
-    return overrides
-
-
-def _read(name: str) -> tuple[str, str]:
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise ConfigError(f"there is no recipe file {name}")
-        try:
-            return path.stem, path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the recipe file {name} cannot be read as text ({error})") from error
-    folder = resources.files("p2o") / "runs" / "recipes"
-    shipped = folder / f"{name}.yaml"
-    if shipped.is_file():
-        return name.replace("/", "-"), shipped.read_text(encoding="utf-8")
-    names = shipped_recipes()
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-    raise ConfigError(f"there is no recipe {name!r}; {hint} (a file of your own ends in .yaml)")
-
-
-def shipped_recipes() -> list[str]:
-    """Names of the recipes in the package."""
-    folder = Path(str(resources.files("p2o") / "runs" / "recipes"))
-    return sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml"))

@@ -133,11 +133,13 @@ def _shown(chosen: Sequence[Arm], arms: str | None) -> list[Arm]:
 
 def _claim(folder: Path, recipe: Recipe, spend: Mapping[str, Any]) -> None:
     """Marks the folder as this comparison's; more arms and seeds may be added to it later."""
-    settings = yaml.safe_load(recipe.to_yaml())
+    settings = yaml.safe_load(recipe.to_yaml(folder))
     file = folder / "comparison.json"
     if file.exists():
         before = read_json(file)
-        changed = [k for k in changed_keys(before["settings"], settings) if k not in ("output_dir", "seed", "arms")]
+        changed = [
+            k for k in changed_keys(before["settings"], settings, folder) if k not in ("output_dir", "seed", "arms")
+        ]
         changed += ["the budget"] if before["budget"] != spend else []
         if changed:
             raise ConfigError(

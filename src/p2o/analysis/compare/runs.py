@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any, TextIO
 from ...base.files import read_json, write_json
 from ...base.terminal import progress_bar
 from ...errors import ConfigError
+from ...runs.reading import setting_words
 from .arms import Arm
 from .results import RunResult, prompt_only_result, result_file, trained_result
 
@@ -103,13 +103,13 @@ class Launcher:
             with_pool = ["--pool", str(pool)] if found else []
             yield [
                 sys.executable, "-m", "p2o", "eval", self.model, self.recipe, *with_pool,
-                "--out", str(own / files[part]), *self._keys(run), f"--test={json.dumps(source)}",
+                "--out", str(own / files[part]), *self._keys(run), *setting_words({"test": source}),
             ]  # fmt: skip
         write_json(result_file(run.folder, trained=False), {"parts": files})
 
     def _keys(self, run: ComparisonRun) -> list[str]:
         settings = {**run.settings, "seed": run.seed, "output_dir": str(run.folder), "disable_tqdm": True}
-        return [*self.overrides, *(f"--{key}={json.dumps(value)}" for key, value in settings.items())]
+        return [*self.overrides, *setting_words(settings)]
 
 
 @contextmanager
