@@ -171,7 +171,7 @@ def shared_prefixes(model: Any) -> Iterator[None]:
 
 @contextmanager
 def without_finished_rows(model: Any) -> Iterator[None]:
-    """Inside, rows of a ``model.generate`` call that have ended are taken out of the batch while the others continue."""
+    """Inside, rows of a ``model.generate`` call that have ended are taken out of the batch."""
     original = model.generate
 
     def generate(
