@@ -37,6 +37,6 @@ def left_out_warning(samples: int, groups: int, num_generations: int) -> str | N
     sizes = ", ".join(f"{n * num_generations}" for n in sizes_that_divide(samples, groups))
     return (
         f"each epoch leaves out {left_out} of the {samples} training samples (others every time, when shuffled), "
-        f"because a batch of rollouts holds {groups}; batches of {sizes} rollouts (per_device_train_batch_size x processes x "
-        f"steps_per_generation; now {groups * num_generations}) would leave out none"
+        f"because a batch of rollouts holds {groups}; batches of {sizes} rollouts (per_device_train_batch_size x "
+        f"processes x steps_per_generation; now {groups * num_generations}) would leave out none"
     )
