@@ -112,6 +112,7 @@ def _ks(draws: int) -> list[int]:
 
 
 def mean(values: Sequence[float]) -> float:
+    """The mean of at least one value."""
     return sum(values) / len(values)
 
 

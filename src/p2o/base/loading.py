@@ -9,7 +9,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ConfigError, P2OError
 from .secrets import without_secrets
@@ -19,12 +19,15 @@ from .text import clean_text, one_line
 MOST_ERROR_CHARS = 400
 
 
-def load_function(spec: str, key: str, error: type[P2OError] = ConfigError) -> Callable[..., Any]:
-    """The function that ``module:function`` or ``file.py:function`` names.
+def load_function(
+    spec: str, key: str, error: type[P2OError] = ConfigError, kind: Literal["function", "class"] = "function"
+) -> Callable[..., Any]:
+    """The function (or class) that ``module:function`` or ``file.py:function`` names.
 
     Args:
         key: the setting that holds the spec, for the message.
         error: the class of the error.
+        kind: what is looked for, for the message.
 
     Raises:
         error: there is no such module or function, or the module cannot be imported.
@@ -34,11 +37,11 @@ def load_function(spec: str, key: str, error: type[P2OError] = ConfigError) -> C
         module = load_module(place)
     except (Exception, SystemExit) as e:  # whatever a user's module raises while it is imported
         raise error(
-            f"{key}: {spec!r} cannot be loaded: {what_it_raised(e)}; write module:function or file.py:function"
+            f"{key}: {spec!r} cannot be loaded: {what_it_raised(e)}; write module:{kind} or file.py:{kind}"
         ) from e
     function = getattr(module, name, None)
     if not callable(function):
-        raise error(f"{key}: {place} has no function {name!r}{nearest(name, dir(module))}")
+        raise error(f"{key}: {place} has no {kind} {name!r}{nearest(name, dir(module))}")
     return function  # type: ignore[no-any-return]
 
 

@@ -43,6 +43,7 @@ class StopRequest:
         return self.reason is not None
 
     def make(self, reason: str, exit_code: int = 2) -> None:
+        """Asks for a stop; the first reason stays."""
         if self.reason is None:
             self.reason, self.exit_code = reason, exit_code
 

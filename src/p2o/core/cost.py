@@ -42,6 +42,7 @@ class PhaseCost:
         return forward + TRAINED_TOKEN_COST * self.trained_tokens
 
     def add(self, **counts: float) -> None:
+        """Adds to the counts by their names."""
         for name, value in counts.items():
             setattr(self, name, getattr(self, name) + value)
 
@@ -65,6 +66,7 @@ class CostMeter:
 
     @contextmanager
     def timed(self, phase: Phase) -> Iterator[PhaseCost]:
+        """Adds the seconds of a ``with`` block to a phase, which it gives to count more."""
         start = time.perf_counter()
         try:
             yield self.phases[phase]
@@ -73,6 +75,7 @@ class CostMeter:
 
     @property
     def total(self) -> PhaseCost:
+        """All phases together."""
         total = PhaseCost()
         for phase in self.phases.values():
             total.add(**asdict(phase))
@@ -95,10 +98,12 @@ class CostMeter:
         )
 
     def state_dict(self) -> dict[str, Any]:
+        """The counts by phase, with the costs that follow from them; JSON-able."""
         rows: dict[str, Any] = {n: {**asdict(c), "cost": c.cost} for n, c in self.phases.items()}
         return {**rows, "training_cost": self.training_cost, "training_rollouts": self.training_rollouts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`."""
         names = {f.name for f in fields(PhaseCost)}
         for phase in PHASES:
             self.phases[phase] = PhaseCost(**{k: v for k, v in state[phase].items() if k in names})

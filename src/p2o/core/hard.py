@@ -36,13 +36,16 @@ class Tally:
 
     @property
     def rollouts(self) -> int:
+        """All rollouts, bare and templated."""
         return self.bare + self.templated
 
     @property
     def successes(self) -> int:
+        """All solved rollouts, bare and templated."""
         return self.bare_solved + self.templated_solved
 
     def add(self, solved: bool, templated: bool) -> None:
+        """Counts one rollout."""
         if templated:
             self.templated += 1
             self.templated_solved += solved
@@ -106,12 +109,14 @@ class HardLedger:
         self.tallies = {}
 
     def state_dict(self) -> dict[str, Any]:
+        """Threshold and tallies; JSON-able."""
         return {
             "success_threshold": self.success_threshold,
             "tallies": {i: asdict(self.tallies[i]) for i in sorted(self.tallies)},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
         self.success_threshold = float(state["success_threshold"])
         self.tallies = read_tallies(state["tallies"])
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..base.files import write_json
+from ..base.text import shorten
+from ..errors import ConfigError
 from .hard import HardLedger, standings
 from .methods import EpochEnd, PromptTools, load_method
 from .samples import Sample
@@ -48,9 +50,37 @@ class JointLoop:
         self.needed: set[str] = set(self.assignment)
         """Samples that have, or had, a template."""
 
+    def order(self, ids: Sequence[str], epoch: int) -> list[str]:
+        """The samples of an epoch in the order in which they are drawn.
+
+        Args:
+            ids: the uniform order.
+            epoch: from 0.
+
+        Raises:
+            ConfigError: the method gives more or fewer ids, or one that is not in the data.
+        """
+        wanted = list(self.method.order(ids, epoch))
+        if len(wanted) != len(ids) or not self.samples.keys() >= set(wanted):
+            known = sum(i in self.samples for i in wanted)
+            raise ConfigError(
+                f"method {self.settings.method}: 'order' returned {len(wanted)} ids for epoch {epoch}, {known} of them "
+                f"of the training data; return {len(ids)} of its ids"
+            )
+        return wanted
+
     def _assignment(self) -> dict[str, list[str]]:
-        prompts = {i: list(self.method.prompts(i)) for i in self.samples}
+        prompts = {i: self._prompts(i) for i in self.samples}
         return {i: templates for i, templates in prompts.items() if any(templates)}
+
+    def _prompts(self, sample_id: str) -> list[str]:
+        templates, slots = self.method.prompts(sample_id), self.method.group_size
+        if isinstance(templates, str) or len(templates) not in (0, slots):
+            raise ConfigError(
+                f"method {self.settings.method}: 'prompts' returned {shorten(repr(templates), 100)} for sample "
+                f"{sample_id!r}; return a list of {slots} texts, one for each rollout, or an empty one"
+            )
+        return list(templates)
 
     def template(self, sample_id: str, slot: int) -> str:
         """The template of a rollout slot in the running epoch; "" is the bare prompt."""
@@ -124,6 +154,7 @@ class JointLoop:
                 path.unlink()
 
     def state_dict(self) -> dict[str, Any]:
+        """Ledger, method and epoch; JSON-able. A run continues from it."""
         return {
             "ledger": self.ledger.state_dict(),
             "method": self.method.state_dict(),
@@ -133,6 +164,7 @@ class JointLoop:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`."""
         self.ledger.load_state_dict(state["ledger"])
         self.method.load_state_dict(state["method"])
         self.assignment = self._assignment()

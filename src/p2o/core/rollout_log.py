@@ -27,6 +27,8 @@ LOG10_EDGES = [round(-6 + 0.25 * n, 2) for n in range(37)]
 
 @dataclass(frozen=True)
 class RecordedRollout:
+    """One rollout, as the file of its epoch holds it."""
+
     template: str
     completion: str
     reward: float
@@ -63,6 +65,7 @@ class EpochRecord:
 
     @property
     def path(self) -> Path:
+        """The running epoch's file."""
         return self.folder / f"rollouts-{self.epoch:03d}.json"
 
     def add_group(self, sample_id: str, prompt: str, answer: str | None, rollouts: Sequence[RecordedRollout]) -> None:
@@ -89,6 +92,7 @@ class EpochRecord:
         self.ratio_counts[str(step)] = list(counts)
 
     def write(self) -> None:
+        """Writes the running epoch's file."""
         write_json(
             self.path,
             {

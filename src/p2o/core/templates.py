@@ -160,8 +160,10 @@ def assign(
 
 
 def pool_to_json(pool: Sequence[PoolTemplate]) -> list[dict[str, Any]]:
+    """A pool as JSON."""
     return [{"text": t.text, "weight": t.weight, "solves": sorted(t.solves)} for t in pool]
 
 
 def pool_from_json(rows: Sequence[Mapping[str, Any]]) -> list[PoolTemplate]:
+    """The inverse of `pool_to_json`."""
     return [PoolTemplate(r["text"], float(r["weight"]), frozenset(r["solves"])) for r in rows]

@@ -65,6 +65,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def new_cache(model: Any) -> DynamicCache:
+    """An empty cache for a model, whose layers grow in steps (`RoomyLayer`)."""
     cache = DynamicCache(config=model.config)
     cache.layers = [RoomyLayer() for _ in cache.layers]
     return cache

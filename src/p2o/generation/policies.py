@@ -39,7 +39,8 @@ class Policy(Protocol):
 
     def complete(
         self, prompts: Sequence[Prompt], temperature: float, max_new_tokens: int | None = None
-    ) -> list[Completion]: ...
+    ) -> list[Completion]:
+        """One completion of each prompt, of at most ``max_new_tokens`` tokens (None: the policy's own limit)."""
 
 
 def prompt_of(sample: Sample, template: str) -> Prompt:

@@ -30,11 +30,16 @@ class Score(Protocol):
     """What a rollout earned (`p2o.rewards.Scored`)."""
 
     @property
-    def reward(self) -> float: ...
+    def reward(self) -> float:
+        """The training reward."""
+
     @property
-    def solved(self) -> bool: ...
+    def solved(self) -> bool:
+        """Whether the named reward reached the success threshold."""
+
     @property
-    def feedback(self) -> str: ...
+    def feedback(self) -> str:
+        """What a reflector is told about it."""
 
 
 ScoreFn = Callable[[Sequence[Sample], Sequence[Completion]], Sequence[Score]]

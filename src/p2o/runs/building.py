@@ -82,6 +82,7 @@ def held_out(samples: list[Sample], train: list[Sample], source: str) -> list[Sa
 
 
 def rewards_of(recipe: Recipe) -> RewardSet:
+    """The recipe's rewards with their weights, and the one that says what *solved* means."""
     training = recipe.training
     return RewardSet(
         [resolve_reward(spec, timeout=training.reward_timeout) for spec in recipe.task.rewards],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.files import write_json, write_text
+from ..core.methods import evolves_templates
 from ..core.templates import pool_to_json
 from ..trl.checkpoint import latest_checkpoint
 from .model_card import CardFacts, model_card, pool_page
@@ -42,7 +43,7 @@ def run_facts(run: Run, recipe: Recipe) -> CardFacts:
     base = str(recipe.model.model_name_or_path)
     return CardFacts(
         name=run.path.name,
-        method=recipe.training.method,
+        method=public_name(recipe.training.method),
         base_model=public_name(base),
         base_on_hub=is_hub_name(base),
         adapter=recipe.model.use_peft,
@@ -63,7 +64,7 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     rewards = [public_name(r) if isinstance(r, str) else r.get("name", "custom") for r in task.rewards]
     settings: dict[str, Any] = {
         "recipe": f"{recipe.name} (all of it: config.yaml in the run directory)",
-        "method": training.method,
+        "method": public_name(training.method),
         "training data": public_name(task.train),
         "test data": public_name(task.test) if task.test else "–",
         "rewards": ", ".join(rewards),
@@ -75,7 +76,7 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
         "learning rate": training.learning_rate,
         "longest completion": training.max_completion_length,
     }
-    if training.method == "p2o":
+    if evolves_templates(training.method):
         reflector = task.reflector_model if task.reflector == "openai" else task.reflector
         settings |= {
             "reflector": public_name(str(reflector)),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.methods import evolves_templates
 from ..errors import ConfigError
 from ..generation.models import PREFIX, resolve_model
 
@@ -88,7 +89,7 @@ def memory(recipe: Recipe, processes: int) -> list[tuple[str, float]]:
     # Adam keeps its moments in the weights' type.
     moments = ADAM_BYTES * trained_weight / 4
     parts.append(("gradients and Adam", trained * (trained_weight + moments) / processes / GB))
-    if recipe.task.reflector == "self" and not model.use_peft and training.method == "p2o":
+    if recipe.task.reflector == "self" and not model.use_peft and evolves_templates(training.method):
         parts.append(("starting policy, while it reflects", shape.parameters * weight / GB))
     rows, tokens = training.per_device_train_batch_size, training.max_completion_length or 0
     # Logits in the forward's type and their gradient and log-softmax in float32; 150,000 is a usual vocabulary.

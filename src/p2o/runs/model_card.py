@@ -86,7 +86,7 @@ def model_card(facts: CardFacts) -> str:
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# {facts.name}",
-        f"{base}, trained with {METHODS[facts.method]}. Made with p2o on TRL's GRPOTrainer.",
+        f"{base}, trained with {_method(facts.method)}. Made with p2o on TRL's GRPOTrainer.",
         "Use it with plain prompts: templates were scaffolds of the training, none is needed or stored in the weights' "
         "chat template, which is the base model's. The base model's licence holds.",
         _usage(facts),
@@ -105,6 +105,12 @@ def model_card(facts: CardFacts) -> str:
                  "is [TRL](https://github.com/huggingface/trl).\n\n" + REFERENCES)  # fmt: skip
     parts.append("Versions: " + ", ".join(f"{k} {v}" for k, v in facts.versions.items()) + ".")
     return "\n\n".join(parts) + "\n"
+
+
+def _method(name: str) -> str:
+    """A method in words; one of the user's own by its name."""
+    own = f"the method `{name}` on GRPO ([arXiv 2402.03300](https://arxiv.org/abs/2402.03300)) with verifiable rewards"
+    return METHODS.get(name, own)
 
 
 def _usage(facts: CardFacts) -> str:

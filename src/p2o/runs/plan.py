@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.cost import TRAINED_TOKEN_COST
 from ..core.hard import dev_part_size
+from ..core.methods import evolves_templates
 from ..errors import ConfigError, DataError, ReflectorError
 from .estimate import RunCounts, count_run, evolution_count, evolution_rollouts
 from .memory import memory, model_shape
@@ -102,7 +103,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def _prompt_steps(recipe: Recipe, run: RunCounts, notes: list[str]) -> PromptSteps | None:
     training, samples, count = recipe.training, run.samples, evolution_count(run.epochs)
-    if training.method == "grpo" or not count:
+    if not evolves_templates(training.method) or not count:
         return None
     if samples is not None and samples < training.hard_min_count:
         notes.append(f"nothing is ever evolved: {samples} samples, hard_min_count {training.hard_min_count}")
@@ -154,7 +155,7 @@ def _machine_notes(recipe: Recipe) -> list[str]:
     notes = []
     rewards_of(recipe)
     try:
-        if recipe.training.method == "p2o":
+        if evolves_templates(recipe.training.method):
             build_reflector(recipe.task)
     except ReflectorError as error:
         notes.append(str(error))

@@ -14,11 +14,20 @@ class LoopHooks(Protocol):
 
     stop: StopRequest
 
-    def begin_training(self) -> None: ...
-    def begin_epoch(self, epoch: int) -> None: ...
-    def budget_is_spent(self) -> bool: ...
-    def checkpoint_is_saved(self) -> bool: ...
-    def end_training(self) -> None: ...
+    def begin_training(self) -> None:
+        """Before the first step."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Before the first step of an epoch (from 0)."""
+
+    def budget_is_spent(self) -> bool:
+        """Whether training ends after this step."""
+
+    def checkpoint_is_saved(self) -> bool:
+        """Whether this step has a checkpoint already."""
+
+    def end_training(self) -> None:
+        """After the last step."""
 
 
 class LoopCallback(TrainerCallback):

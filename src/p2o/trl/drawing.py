@@ -53,6 +53,7 @@ class DrawingTrainer(GRPOTrainer):
 
     @property
     def weights_are_sharded(self) -> bool:
+        """Whether no rank has all weights (FSDP, ZeRO-3)."""
         plugin = self.accelerator.state.deepspeed_plugin
         return bool(self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3))
 

@@ -28,6 +28,7 @@ class EnginePolicy:
     def complete(
         self, prompts: Sequence[Prompt], temperature: float, max_new_tokens: int | None = None
     ) -> list[Completion]:
+        """As `Policy.complete`; collective."""
         length = max_new_tokens or self.settings.max_new_tokens
         ids = prompt_ids(self.tokenizer, prompts, self.settings)
         limit = self.room(length)

@@ -31,6 +31,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """Makes the next iteration that of an epoch, counted from 0."""
         self.epoch = epoch
         if not self.sampler.shuffle:
             return

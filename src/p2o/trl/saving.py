@@ -36,6 +36,7 @@ class SavingTrainer(StepTrainer):
         self.resumed_at: tuple[int, list[dict[str, torch.Tensor]] | None] = (0, None)
 
     def checkpoint_is_saved(self) -> bool:
+        """Whether this step has a checkpoint already."""
         return bool(self.saved_step == self.state.global_step)
 
     def save_once(self) -> None:

@@ -119,7 +119,7 @@ class P2OTrainer(SavingTrainer):
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         ids = self.rows.dataset["sample_id"]
-        self._sampler = EpochSampler(super()._get_train_sampler(dataset), ids, self.loop.method.order)
+        self._sampler = EpochSampler(super()._get_train_sampler(dataset), ids, self.loop.order)
         return self._sampler
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -130,6 +130,7 @@ class P2OTrainer(SavingTrainer):
     # --- between epochs (the hooks of LoopCallback) ----------------------------------------------------------
 
     def begin_training(self) -> None:
+        """Takes up the micro-steps of the run that is resumed, and an evaluation that it missed."""
         self.started = time.perf_counter()
         # TRL counts micro-steps from 0 also when it resumes, and would generate at the wrong ones.
         self._step, self._buffered_inputs = self.resumed_at
@@ -193,6 +194,7 @@ class P2OTrainer(SavingTrainer):
         return global_cost(self.cost)
 
     def end_training(self) -> None:
+        """Writes what the last epoch's files lack."""
         if self.accelerator.is_main_process:
             self.record.write()
             if not self.stop:  # else the epoch continues when the run is resumed

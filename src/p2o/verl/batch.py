@@ -54,6 +54,7 @@ class Row:
 
     @property
     def template(self) -> str:
+        """The template that it was drawn under; "" is bare."""
         return "" if self.is_padding else str(self.extra.get(TEMPLATE, ""))
 
     @property

@@ -42,13 +42,16 @@ class ComparisonRun:
 
     @property
     def label(self) -> str:
+        """The run in words."""
         return f"{self.arm.name}, seed {self.seed}"
 
     @property
     def finished(self) -> bool:
+        """Whether its result is there."""
         return result_file(self.folder, self.arm.kind != "prompt_only").exists()
 
     def result(self, group: str | None) -> RunResult:
+        """What the run came to; its curve on one group of the test data alone, if ``group`` names one."""
         if self.arm.kind == "prompt_only":
             return prompt_only_result(self.folder, self.seed)
         return trained_result(self.folder, self.seed, group)

@@ -22,6 +22,8 @@ FAILING = 0.5
 
 @dataclass(frozen=True)
 class ScreenVerdict:
+    """The verdict, why, and the figures behind it."""
+
     worth: Worth
     reason: str
     numbers: list[str] = field(default_factory=list)

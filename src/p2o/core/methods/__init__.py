@@ -2,6 +2,6 @@
 (`base.Method`); the trainers know these four hooks and no method."""
 
 from .base import EpochEnd, Method, PromptTools
-from .load import load_method
+from .load import evolves_templates, load_method
 
-__all__ = ["EpochEnd", "Method", "PromptTools", "load_method"]
+__all__ = ["EpochEnd", "Method", "PromptTools", "evolves_templates", "load_method"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
-from ...base.loading import load_module
+from ...base.loading import load_function
+from ...base.spelling import nearest
 from ...errors import ConfigError
 from .base import Method
 from .grpo import GRPO
@@ -24,15 +23,15 @@ def load_method(name: str) -> type[Method]:
     """
     if name in METHODS:
         return METHODS[name]
-    place, colon, class_name = name.rpartition(":")
-    if not colon:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"there is no method {name!r}; {hint}use one of {', '.join(METHODS)}, or file.py:Class")
-    try:
-        found = getattr(load_module(place), class_name)
-    except (ImportError, OSError, AttributeError) as error:
-        raise ConfigError(f"method: cannot load {name!r} ({error}); write file.py:Class or module:Class") from error
+    if ":" not in name:
+        known = ", ".join(METHODS)
+        raise ConfigError(f"there is no method {name!r}{nearest(name, METHODS)}; use one of {known}, or file.py:Class")
+    found = load_function(name, "method", kind="class")
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ConfigError(f"method: {name!r} is no method; derive the class from p2o.core.methods.Method")
     return found
+
+
+def evolves_templates(name: str) -> bool:
+    """Whether a method is P²O or derived from it, so that evolutions and a reflector are to be counted."""
+    return issubclass(load_method(name), P2O)
