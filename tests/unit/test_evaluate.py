@@ -1,12 +1,14 @@
 """Evaluation by hand: pass@k, intervals, differences, a run's history."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from p2o.analysis.evaluation import evaluate_policy, pass_at_k, template_effect, template_history
 from p2o.analysis.statistics import bootstrap_interval, wilson_interval
 from p2o.core.samples import Rollout, Sample
+from p2o.errors import ConfigError
 from p2o.runs.run_directory import Epoch
 
 
@@ -59,6 +61,20 @@ def test_evaluation_under_templates():
     assert result.per_sample == {"s0": 0.5, "s1": 1.0, "s2": 0.5, "s3": 0.0}
     assert result.greedy is None
     assert evaluate_policy(roll_out, SAMPLES, 3).pass_at.keys() == {1, 2, 3}
+
+
+def test_a_prompt_without_room_is_left_out_and_not_a_failure():
+    def roll_out_some(pairs):
+        return [replace(r, fits=s.id != "s3") for r, (_, s) in zip(roll_out(pairs), pairs, strict=True)]
+
+    result = evaluate_policy(roll_out_some, SAMPLES, 4, 1.0, group_column="level", greedy=roll_out_some)
+    assert (result.samples, result.no_room) == (3, 1)
+    assert result.mean == pytest.approx(0.5 / 3)
+    assert result.by_group == {"a": 0.25, "b": 0.0}
+    assert result.greedy == pytest.approx(1 / 3)
+    assert "s3" not in result.per_sample
+    with pytest.raises(ConfigError, match="no prompt leaves room"):
+        evaluate_policy(lambda pairs: [replace(r, fits=False) for r in roll_out(pairs)], SAMPLES)
 
 
 def test_difference_is_paired():

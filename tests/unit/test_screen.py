@@ -96,6 +96,7 @@ GOOD = Screen(
         ({}, "worth it", "+40.0 points"),
         ({"hard": Share(2, 0.02, (0.005, 0.07))}, "not worth it", "too few hard samples"),
         ({"gap": None, "pool": []}, "not worth it", "prompts do not help"),
+        ({"gap": None}, "not clear", "leaves room"),
         ({"gap": TemplateEffect(13, 0.0, 0.01, 0.01, (0.0, 0.03))}, "not worth it", "prompts do not help"),
         ({"masked": Masked(60, 1000, 0.1, 0.0, 0.0, 0.1)}, "not worth it", "masked"),
         ({"masked": Masked(60, 1000, 0.1, 0.0, 0.3, 0.2)}, "not clear", "passes the mask"),
@@ -110,3 +111,12 @@ def test_verdicts(change, worth, reason):
     assert judged.worth == worth
     assert reason in judged.reason
     assert judged.numbers
+
+
+def test_what_was_not_measured_is_said():
+    few = replace(GOOD, hard=Share(3, 0.03, (0.01, 0.08)), evolution={}, reflector_failures=None, gap=None, masked=None)
+    assert "evolution: not tried, it needs 8 hard samples in the screen" in judge_screen(few).numbers
+    lines = judge_screen(replace(GOOD, gap=None, masked=None, reflector_failures=None)).numbers
+    assert "reflector: never asked" in lines
+    assert "held-out hard samples: not measured under templates" in lines
+    assert "ratio mask: not measured, no log-probs of a solved templated rollout" in lines

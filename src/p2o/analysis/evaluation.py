@@ -31,6 +31,7 @@ class Evaluation:
     """Success of one policy on one data source. JSON-able through ``asdict``."""
 
     samples: int
+    """Samples that are counted."""
     draws: int
     temperature: float
     mean: float
@@ -61,50 +62,59 @@ def evaluate_policy(
     group_column: str | None = None,
     greedy: RolloutFn | None = None,
 ) -> Evaluation:
-    """Evaluates bare, or under templates.
+    """Evaluates bare, or under templates. A sample whose prompt leaves no room for a completion is not counted.
 
     Args:
         roll_out: rolls out at ``temperature``; draws above 1 make sense only above 0.
+        draws: k, rollouts of each sample.
+        temperature: is recorded.
         templates: sample id → the template of each draw (repeated when there are fewer); bare by default.
+        group_column: column whose values split the mean in ``by_group``.
         greedy: rolls out greedily; without it there is no greedy accuracy, but for one draw at temperature 0.
+
+    Raises:
+        ConfigError: no prompt leaves room for a completion.
     """
-    templates = templates or {}
-    slots = {s.id: list(templates.get(s.id) or [""]) for s in samples}
-    pairs = [(slots[s.id][n % len(slots[s.id])], s) for s in samples for n in range(draws)]
-    rollouts = roll_out(pairs)
-    fitting = [s for n, s in enumerate(samples) if all(r.fits for r in rollouts[n * draws : (n + 1) * draws])]
-    if samples and not fitting:
+    slots = {s.id: list((templates or {}).get(s.id) or [""]) for s in samples}
+    rollouts = roll_out([(slots[s.id][n % len(slots[s.id])], s) for s in samples for n in range(draws)])
+    drawn = {s.id: rollouts[n * draws : (n + 1) * draws] for n, s in enumerate(samples)}
+    fitting = [s for s in samples if all(r.fits for r in drawn[s.id])]
+    if not fitting:
         raise ConfigError("no prompt leaves room for max_completion_length in the model's context; lower it")
-    no_room = len(samples) - len(fitting)
-    solved = {s.id: [r.solved for r in rollouts[n * draws : (n + 1) * draws]] for n, s in enumerate(samples)}
-    solved = {s.id: solved[s.id] for s in fitting}
-    per_sample = {i: sum(row) / draws for i, row in solved.items()}
-    groups: dict[str, list[float]] = {}
-    for s in fitting:
-        if group_column and group_column in s.columns:
-            groups.setdefault(str(s.columns[group_column]), []).append(per_sample[s.id])
-    passes = {k: [pass_at_k(draws, sum(row), k) for row in solved.values()] for k in _ks(draws)}
-    greedy_rollouts: Sequence[Rollout] | None = greedy([(slots[s.id][0], s) for s in fitting]) if greedy else None
-    if greedy_rollouts is None and draws == 1 and temperature == 0:
-        greedy_rollouts = [r for r in rollouts if r.fits]
-    hits = [float(r.solved) for r in greedy_rollouts or []]
-    everything = [*rollouts, *(greedy_rollouts if greedy and greedy_rollouts else [])]
+    solved = {s.id: sum(r.solved for r in drawn[s.id]) for s in fitting}
+    per_sample = {i: count / draws for i, count in solved.items()}
+    passes = {k: [pass_at_k(draws, count, k) for count in solved.values()] for k in _ks(draws)}
+    greedily: Sequence[Rollout] | None = None
+    if greedy is not None:
+        greedily = greedy([(slots[s.id][0], s) for s in fitting])
+        rollouts = [*rollouts, *greedily]
+    elif draws == 1 and temperature == 0:
+        greedily = rollouts
+    hits = [float(r.solved) for r in greedily or [] if r.fits]
     return Evaluation(
         samples=len(fitting),
-        no_room=no_room,
         draws=draws,
         temperature=temperature,
         mean=mean(list(per_sample.values())),
         interval=success_interval(list(per_sample.values())),
         pass_at={k: mean(values) for k, values in passes.items()},
         pass_intervals={k: success_interval(values) for k, values in passes.items()},
-        by_group={g: mean(v) for g, v in sorted(groups.items())},
+        by_group=_by_group(fitting, per_sample, group_column),
         per_sample=per_sample,
-        prompt_tokens=sum(r.prompt_tokens for r in everything),
-        generated_tokens=sum(r.completion_tokens for r in everything),
+        prompt_tokens=sum(r.prompt_tokens for r in rollouts),
+        generated_tokens=sum(r.completion_tokens for r in rollouts),
         greedy=mean(hits) if hits else None,
         greedy_interval=success_interval(hits) if hits else None,
+        no_room=len(samples) - len(fitting),
     )
+
+
+def _by_group(samples: Sequence[Sample], per_sample: Mapping[str, float], column: str | None) -> dict[str, float]:
+    groups: dict[str, list[float]] = {}
+    for s in samples:
+        if column and column in s.columns:
+            groups.setdefault(str(s.columns[column]), []).append(per_sample[s.id])
+    return {group: mean(values) for group, values in sorted(groups.items())}
 
 
 def _ks(draws: int) -> list[int]:

@@ -90,6 +90,10 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
         lines.append(difference_line("context-induced change (those that graduated)", change))
     figures |= {"bare": asdict(rows[0][1])} | ({"templated": asdict(rows[1][1])} if templates else {})
     console.print(evaluation_table(f"{args.model} on {recipe.task.test}", rows))
+    for label, e in rows:
+        if e.no_room:
+            total = e.samples + e.no_room
+            lines.append(f"{label.strip()}: {e.no_room} of {total} prompts leave no room for a completion; not counted")
     for line in filter(None, lines):
         console.print(line)
     if needed and past.over_time:

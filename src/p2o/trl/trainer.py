@@ -251,7 +251,7 @@ class P2OTrainer(SavingTrainer):
         some_fit(rollouts, metric_key_prefix, self.max_completion_length)
         self.model.train(was_training)
         ids, groups = evaluation_groups(dataset, self.args.eval_group_column)
-        self.last_solved = {i: r.solved for i, r in zip(ids, rollouts, strict=True)}
+        self.last_solved = {i: r.solved for i, r in zip(ids, rollouts, strict=True) if r.fits}
         metrics = sampled | evaluation_metrics(rollouts, groups, metric_key_prefix)
         self.last_evaluation = metrics
         Trainer.log(self, dict(metrics))

@@ -28,7 +28,7 @@ from ...generation.policies import prompt_of
 from ...runs.estimate import Projection, Tokens, count_run, project
 from ...runs.fixed_policy import FixedPolicy
 from ...trl.display import EvolutionBar
-from ..evaluation import TemplateEffect, best_slots, template_effect
+from ..evaluation import TemplateEffect, best_slots, mean, template_effect
 from ..statistics import Interval, wilson_interval
 
 HELD_OUT = 1 / 3
@@ -47,6 +47,7 @@ class Share:
     count: int
     share: float
     interval: Interval
+    """Wilson's, 95 %."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,18 @@ class Masked:
     rollouts: int
     tokens: int
     tokens_below: float
-    """Share of tokens under the lower bound."""
+    """Share of tokens below the mask's lower bound."""
     tokens_above: float
+    """Share of tokens above its upper bound."""
     clean_rollouts: float
-    """Share of rollouts without any token under the lower bound."""
+    """Share of rollouts without a token below the lower bound."""
     passing: float
-    """Of all that the bare prompt lacks (log-probability, summed over the tokens that it makes less likely), the share
-    on tokens that are trained."""
+    """The tokens that the bare prompt makes less likely than the templated one lack log-probability; this is the share
+    of the sum that falls on tokens which are trained."""
 
     @property
     def gain_passing(self) -> float:
-        """The better of the two: many short rollouts pass whole, long ones pass for the most part."""
+        """The larger of the two shares: short rollouts pass whole or not at all, long ones pass in part."""
         return max(self.clean_rollouts, self.passing)
 
 
@@ -91,8 +93,11 @@ class Screen:
     reflector_failures: float | None = None
     """Share of the reflector's replies that were no usable template (errors, no text, leaks); None if not asked."""
     gap: TemplateEffect | None = None
+    """Success under templates minus bare success on held-out hard samples; None: not measured."""
     masked: Masked | None = None
+    """None: not measured, for want of a solved templated rollout or of a policy that gives log-probs."""
     projection: Projection | None = None
+    """None where the run's rollouts cannot be counted beforehand."""
 
 
 def outcome_shares(groups: Sequence[Sequence[Rollout]]) -> dict[GroupOutcome, Share]:
@@ -144,7 +149,8 @@ def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int) -> 
         if result.pool:
             templates = best_slots(held, pool, K, training.seed)
             result.gap, result.masked, under = _held_out(fixed, held, templates)
-            tokens = replace(tokens, templated_prompt=under[0], templated_completion=under[1])
+            if under is not None:
+                tokens = replace(tokens, templated_prompt=under[0], templated_completion=under[1])
     run = count_run(training, fixed.recipe.task.processes or training.world_size, len(samples))
     if run.rollouts:
         result.projection = project(training, run, result.hard.share, 1 - result.no_spread.share, tokens)
@@ -194,23 +200,26 @@ def failure_rate(evolution: Evolution) -> float | None:
 
 def _held_out(
     fixed: FixedPolicy, held: Sequence[Sample], templates: Mapping[str, Sequence[str]]
-) -> tuple[TemplateEffect | None, Masked | None, tuple[float, float]]:
+) -> tuple[TemplateEffect | None, Masked | None, tuple[float, float] | None]:
     """(prompted minus bare, what passes the mask, mean tokens of a templated prompt and completion).
 
     The bare side is drawn anew: the first draw is what made these samples hard, so it is biased towards failure.
+    Templated prompts that leave no room for a completion are not counted; None where nothing is left.
     """
     training, K = fixed.recipe.training, fixed.recipe.training.num_generations
     heat = training.temperature
     bare = fixed.draw(held, K)
     rows = [(template, s) for s in held for template in (templates.get(s.id) or [""] * K)]
-    completions = fixed.policy.complete([prompt_of(s, template) for template, s in rows], heat)
+    drawn = fixed.policy.complete([prompt_of(s, template) for template, s in rows], heat)
+    rows = [row for row, completion in zip(rows, drawn, strict=True) if completion.fits]
+    completions = [completion for completion in drawn if completion.fits]
     scored = fixed.rewards.score([c.text for c in completions], [s for _, s in rows])
     templated: dict[str, list[bool]] = {}
     for (_, s), score in zip(rows, scored, strict=True):
         templated.setdefault(s.id, []).append(score.solved)
     gap = template_effect(
         {i: sum(r.solved for r in found) / K for i, found in bare.items()},
-        {i: sum(found) / K for i, found in templated.items()},
+        {i: mean([float(solved) for solved in found]) for i, found in templated.items()},
     )
     masked = None
     good = [n for n, ((t, _), score) in enumerate(zip(rows, scored, strict=True)) if t and score.solved]
@@ -220,7 +229,8 @@ def _held_out(
         under = policy.token_logps([prompt_of(rows[n][1], rows[n][0]) for n in good], ids, heat or 1.0)
         plain = policy.token_logps([rows[n][1].prompt for n in good], ids, heat or 1.0)
         masked = what_passes(plain, under, training.ratio_low, training.ratio_high)
-    return gap, masked, _means([(c.prompt_tokens, c.completion_tokens) for c in completions])
+    lengths = [(c.prompt_tokens, c.completion_tokens) for c in completions]
+    return gap, masked, _means(lengths) if lengths else None
 
 
 def what_passes(

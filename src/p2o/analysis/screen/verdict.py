@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...base.terminal import percent
-from .measure import LEAST_HARD, Screen
+from ...runs.estimate import Projection
+from ..evaluation import TemplateEffect
+from .measure import LEAST_HARD, Masked, Screen
 
 Worth = Literal["worth it", "not worth it", "not clear"]
 
@@ -26,7 +28,9 @@ class ScreenVerdict:
 
     worth: Worth
     reason: str
+    """One sentence."""
     numbers: list[str] = field(default_factory=list)
+    """What was measured, a line each."""
 
 
 def judge_screen(s: Screen) -> ScreenVerdict:
@@ -47,8 +51,10 @@ def _judge(s: Screen) -> tuple[Worth, str]:
     if s.reflector_failures > FAILING:
         failed = percent(s.reflector_failures)
         return "not clear", f"the reflector failed at {failed}: fix it or take another one, and screen again"
-    if s.gap is None:
+    if not s.pool:
         return "not worth it", "prompts do not help: no template solved a hard sample"
+    if s.gap is None:
+        return "not clear", "no prompt with a template leaves room for a completion; lower max_completion_length"
     low, high = s.gap.interval
     if high < LEAST_GAP:
         return "not worth it", f"prompts do not help: {_points(s.gap.difference)} on held-out samples"
@@ -69,31 +75,53 @@ def _numbers(s: Screen) -> list[str]:
     hard = f"hard: {percent(s.hard.share)} of the samples {_span(s.hard.interval)}, of {s.total} in all"
     lines = [f"{hard}; hard_min_count is {s.hard_min_count}"]
     if s.evolution:
-        best = s.evolution["best_dev_scores"][-1]
-        lines.append(
-            f"evolution: {s.evolution['candidates']} candidates in {s.evolution['rollouts']} rollouts, best dev score "
-            f"{percent(best)}, {len(s.pool)} templates in the pool"
-        )
-        lines.append(f"reflector: {percent(s.reflector_failures)} of its replies were no usable template")
-    if s.gap is not None:
-        lines.append(
-            f"held-out hard samples: bare {percent(s.gap.bare)}, templated {percent(s.gap.templated)}, gap "
-            f"{_points(s.gap.difference)} {_span(s.gap.interval)} on {s.gap.samples} samples"
-        )
-    if s.masked is not None:
-        lines.append(
-            f"ratio mask: drops {percent(s.masked.tokens_below + s.masked.tokens_above)} of the tokens of "
-            f"{s.masked.rollouts} solved templated rollouts; {percent(s.masked.clean_rollouts)} of these lose no token "
-            f"that the bare prompt lacks; {percent(s.masked.passing)} of what it lacks is trained"
-        )
+        lines += [*_evolution(s), _gap(s.gap), _mask(s.masked)]
+    else:
+        lines.append(f"evolution: not tried, it needs {LEAST_HARD} hard samples in the screen")
     if s.projection is not None:
-        p = s.projection
-        lines.append(
-            f"cost of {p.epochs:g} epochs: {p.p2o_rollouts:,.0f} rollouts ({100 * p.extra_rollouts:+.0f} % over GRPO's "
-            f"{p.grpo_rollouts:,.0f}), at most {p.p2o_cost:.3g} forward-equivalent tokens "
-            f"({100 * p.extra_cost:+.0f} % over GRPO's {p.grpo_cost:.3g}, which trains {percent(p.live)} of its groups)"
-        )
+        lines.append(_cost(s.projection))
+        if s.gap is None:
+            lines.append("these costs take the bare lengths for templated rollouts, which were not measured")
     return lines
+
+
+def _evolution(s: Screen) -> list[str]:
+    best = s.evolution["best_dev_scores"][-1]
+    failures = s.reflector_failures
+    return [
+        f"evolution: {s.evolution['candidates']} candidates in {s.evolution['rollouts']} rollouts, best dev score "
+        f"{percent(best)}, {len(s.pool)} templates in the pool",
+        "reflector: never asked"
+        if failures is None
+        else f"reflector: {percent(failures)} of its replies were no usable template",
+    ]
+
+
+def _gap(gap: TemplateEffect | None) -> str:
+    if gap is None:
+        return "held-out hard samples: not measured under templates"
+    return (
+        f"held-out hard samples: bare {percent(gap.bare)}, templated {percent(gap.templated)}, gap "
+        f"{_points(gap.difference)} {_span(gap.interval)} on {gap.samples} samples"
+    )
+
+
+def _mask(masked: Masked | None) -> str:
+    if masked is None:
+        return "ratio mask: not measured, no log-probs of a solved templated rollout"
+    return (
+        f"ratio mask: drops {percent(masked.tokens_below + masked.tokens_above)} of the tokens of {masked.rollouts} "
+        f"solved templated rollouts; {percent(masked.clean_rollouts)} of the rollouts keep every token that the bare "
+        f"prompt makes less likely; {percent(masked.passing)} of the missing log-probability is on trained tokens"
+    )
+
+
+def _cost(p: Projection) -> str:
+    return (
+        f"cost of {p.epochs:g} epochs: {p.p2o_rollouts:,.0f} rollouts ({100 * p.extra_rollouts:+.0f} % over GRPO's "
+        f"{p.grpo_rollouts:,.0f}), at most {p.p2o_cost:.3g} forward-equivalent tokens "
+        f"({100 * p.extra_cost:+.0f} % over GRPO's {p.grpo_cost:.3g}, which trains {percent(p.live)} of its groups)"
+    )
 
 
 def _points(difference: float) -> str:
