@@ -27,6 +27,17 @@ arms: {broken: {learning_rate: -1.0}}
 """
 
 
+HINT = '''
+from p2o.core.methods import Method
+
+class Hint(Method):
+    """Puts the hint that the test gives in front of every other rollout."""
+
+    def prompts(self, sample_id):
+        return ["Carry the ones.", ""] * (self.group_size // 2)
+'''
+
+
 @pytest.fixture
 def recipe(tmp_path):
     path = tmp_path / "tiny.yaml"
@@ -41,10 +52,15 @@ def trained_arms(out):
 def test_arms_of_all_kinds_are_compared_and_finished_runs_are_kept(recipe, tmp_path):
     out = tmp_path / "out"
     command = ["compare", recipe, "--seeds", "1", "--group", "hard", "--out", str(out), "--jobs", "2"]
-    assert main([*command, "--arms", "p2o,grpo,grpo_equal,prompt_only"]) == 0
+    method = tmp_path / "hint.py"
+    method.write_text(HINT)
+    assert main([*command, "--arms", f"p2o,grpo,grpo_equal,prompt_only,{method}:Hint"]) == 0
     arms = trained_arms(out)
-    assert list(arms) == ["p2o", "grpo", "grpo_equal", "prompt_only"]
-    assert arms["grpo_equal"]["cost"] >= arms["p2o"]["cost"] > arms["grpo"]["cost"]
+    assert list(arms) == ["p2o", "grpo", "grpo_equal", "prompt_only", "Hint"]
+    assert arms["grpo_equal"]["cost"] >= max(arms["p2o"]["cost"], arms["Hint"]["cost"])
+    assert min(arms["p2o"]["cost"], arms["Hint"]["cost"]) > arms["grpo"]["cost"]  # the hints are paid for
+    assert "the hint that the test gives" in (out / "compare.md").read_text()
+    assert set(arms["Hint"]["changes"]) == {"", "easy", "dev"}
     assert arms["prompt_only"]["cost"] > 0
     for arm in arms.values():
         run = arm["runs"][0]

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2o.analysis.compare.arms import ARMS, P2O_IN_ALL, arms_of, settings_of
-from p2o.analysis.compare.command import budget_settings
+from p2o.analysis.compare.arms import ARMS, P2O_IN_ALL, arms_of, is_equalled, method_sources, settings_of
+from p2o.analysis.compare.command import budget_settings, claim_folder
 from p2o.analysis.compare.figure import mean_curve
 from p2o.analysis.compare.results import RunResult
 from p2o.analysis.compare.summary import summarize
-from p2o.analysis.compare.table import rows_of
+from p2o.analysis.compare.table import notes_of, rows_of
 from p2o.analysis.statistics import mean_success, paired_difference, two_way_bootstrap
 from p2o.base.markdown import table
 from p2o.cli.main import main
@@ -53,11 +53,74 @@ def test_twice_the_rollouts_keep_the_groups_of_a_step():
     assert twice.training.per_device_train_batch_size == recipe.training.per_device_train_batch_size
 
 
-def test_equal_cost_comes_last_and_needs_something_to_equal():
+def test_arms_keep_their_order_and_equal_cost_needs_something_to_equal():
     recipe = load_recipe("quickstart")
-    assert [a.name for a in arms_of(recipe, ["grpo_equal", "p2o", "grpo"])] == ["p2o", "grpo", "grpo_equal"]
-    with pytest.raises(ConfigError, match="given what P²O cost"):
+    assert [a.name for a in arms_of(recipe, ["grpo_equal", "p2o", "grpo"])] == ["grpo_equal", "p2o", "grpo"]
+    with pytest.raises(ConfigError, match="what another method cost"):
         arms_of(recipe, ["grpo_equal", "grpo"])
+
+
+METHOD = '''
+from p2o.core.methods import Method
+
+class Hint(Method):
+    """Puts a hint in front of every rollout."""
+
+    def prompts(self, sample_id):
+        return ["Think."] * self.group_size
+
+class NoMethod:
+    pass
+'''
+
+
+@pytest.fixture
+def hint(tmp_path):
+    path = tmp_path / "hint.py"
+    path.write_text(METHOD)
+    return path
+
+
+def test_a_method_of_the_user_is_an_arm(hint):
+    spec = f"{hint}:Hint"
+    recipe = load_recipe("quickstart", ["--arms", json.dumps({"hinted": {"method": spec, "tau": 1}})])
+    direct, named, equal = arms_of(recipe, [spec, "hinted", "grpo_equal"])
+    assert (direct.name, direct.settings) == ("Hint", {"method": spec})
+    assert direct.what.endswith("Puts a hint in front of every rollout.")
+    assert (named.name, named.settings) == ("hinted", {"method": spec, "tau": 1})
+    assert [is_equalled(arm) for arm in (direct, named, equal)] == [True, True, False]
+    assert load_recipe("quickstart", [f"--method={spec}"]).training.method == spec
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["{file}:Hints"], "cannot load"),
+        (["{file}:NoMethod"], "is no method"),
+        (["nowhere.py:Hint"], "cannot load"),
+        (["{file}:Hint", "{file2}:Hint"], "two arms are named Hint"),
+        (["../out"], "need a folder of that name"),
+        (["broken"], "cannot load"),
+    ],
+)
+def test_an_arm_that_cannot_run_is_told_before_anything_is_trained(hint, names, said):
+    other = hint.with_name("other.py")
+    other.write_text(METHOD)
+    arms = {"../out": {"tau": 1}, "broken": {"method": "nowhere.py:Hint"}}
+    recipe = load_recipe("quickstart", ["--arms", json.dumps(arms)] if names[0] in arms else [])
+    with pytest.raises(ConfigError, match=said):
+        arms_of(recipe, [name.format(file=hint, file2=other) for name in names])
+
+
+def test_a_method_whose_file_changed_is_another_comparison(hint, tmp_path):
+    recipe, folder = load_recipe("quickstart"), tmp_path / "out"
+    (arm,) = arms_of(recipe, [f"{hint}:Hint"])
+    claim_folder(folder, recipe, {}, method_sources(recipe, [arm]))
+    claim_folder(folder, recipe, {}, method_sources(recipe, [arm]))
+    hint.write_text(METHOD.replace("Think.", "Think hard."))
+    claim_folder(folder, recipe, {}, method_sources(recipe, [ARMS["p2o"]]))
+    with pytest.raises(ConfigError, match=r"the file of .*hint.py:Hint differ"):
+        claim_folder(folder, recipe, {}, method_sources(recipe, [arm]))
 
 
 def test_an_unknown_arm_is_told_with_the_nearest_and_a_teacher_must_be_named():
@@ -145,6 +208,7 @@ def a_run(seed, solved, cost=100, **changes):
         "rollouts": 10,
         "seconds": 1.0,
         "outcomes": {"test": {f"s{n}": float(n < solved) for n in range(4)}},
+        "outcomes_before": {"test": {f"s{n}": float(n < 1) for n in range(4)}},
         "before": {"test_bare_success": 0.25, "test_bare_success_hard": 0.0},
     }
     return RunResult(**{**values, **changes})
@@ -165,6 +229,35 @@ def test_a_summary_compares_with_grpo_at_equal_cost_on_one_group():
     assert rows[2][0] == "p2o"
     assert "+83.3" in rows[2][rows[0].index("minus grpo_equal (95 %)")]
     assert all(line.count("|") == len(rows[0]) + 1 for line in table(rows[0], rows[1:]).splitlines())
+
+
+def test_a_loss_stands_beside_the_table(tmp_path):
+    lost = {"test": {"s0": 0.0, "s1": 1.0, "s2": 1.0, "s3": 1.0}}
+    results = {"grpo": [a_run(0, 1)], "p2o": [a_run(0, 4, outcomes=lost, no_room={"test": 0.25})]}
+    groups = {"s0": "easy", "s1": "hard", "s2": "hard", "s3": "hard"}
+    grpo, p2o = summarize([ARMS["grpo"], ARMS["p2o"]], results, groups, "hard")
+    assert p2o.changes["easy"].mean == -1.0
+    rows = rows_of([grpo, p2o], "grpo", "hard")
+    column = rows[0].index("easy")
+    assert [row[column] for row in rows[1:]] == ["100.0 % (+0.0)", "0.0 % (-100.0)"]
+    notes = notes_of([grpo, p2o], "hard")
+    assert [note for note in notes if "lost" in note] == [f"p2o lost on easy: {notes[0].split(': ')[1]}"]
+    assert notes[0].startswith("p2o lost on easy: -100.0 [")
+    assert notes[-1].startswith("25.0 % of the test prompts leave no room")
+
+
+def test_what_was_not_measured_is_a_dash():
+    results = {"prompt_only": [a_run(0, 1, before={}, outcomes_before={})], "p2o": [a_run(0, 4)]}
+    rows = rows_of(summarize([ARMS["prompt_only"], ARMS["p2o"]], results, {}, None), None, None)
+    assert rows[1][rows[0].index("before")] == "–"
+    assert summarize([ARMS["prompt_only"]], results, {}, None)[0].changes == {}
+
+
+def test_pairs_are_of_the_samples_that_both_have():
+    ours, theirs = {0: {"a": 1.0, "b": 0.0}}, {0: {"b": 1.0, "c": 0.0}}
+    assert (paired_difference(ours, theirs).mean, paired_difference(ours, theirs).samples) == (-1.0, 1)
+    assert paired_difference(ours, {0: {"c": 1.0}}) is None
+    assert paired_difference(ours, {1: {"a": 1.0}}) is None
 
 
 def test_bad_options_are_told_before_anything_is_trained(tmp_path, capsys):

@@ -87,7 +87,11 @@ class Estimate:
 
 
 def mean_success(runs: Mapping[int, Outcomes]) -> Estimate:
-    """Mean success of one arm; ``runs`` maps a seed to its outcomes."""
+    """Mean success of one arm.
+
+    Args:
+        runs: seed → outcomes; at least one seed, and one sample that all seeds have.
+    """
     values_SN = _matrix([runs[s] for s in sorted(runs)])
     interval = two_way_bootstrap(values_SN)
     if interval[0] == interval[1]:
@@ -96,11 +100,12 @@ def mean_success(runs: Mapping[int, Outcomes]) -> Estimate:
 
 
 def paired_difference(ours: Mapping[int, Outcomes], theirs: Mapping[int, Outcomes]) -> Estimate | None:
-    """Mean of ours − theirs, paired by seed and sample; None without a common seed."""
+    """Mean of ours − theirs, paired by seed and sample; None without a common seed and sample."""
     seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
+    pairs = [{i: ours[s][i] - theirs[s][i] for i in ours[s].keys() & theirs[s].keys()} for s in seeds]
+    values_SN = _matrix(pairs)
+    if not values_SN.size:
         return None
-    values_SN = _matrix([ours[s] for s in seeds]) - _matrix([theirs[s] for s in seeds])
     interval = two_way_bootstrap(values_SN)
     if interval[0] == interval[1]:
         interval = difference_interval(values_SN.mean(axis=0).tolist())
@@ -126,5 +131,5 @@ def two_way_bootstrap(values_SN: np.ndarray, seed: int = 0, level: float = 0.95)
 
 def _matrix(rows: Sequence[Outcomes]) -> np.ndarray:
     """S runs × N samples, of the samples that all runs have."""
-    ids = sorted(set(rows[0]).intersection(*rows))
+    ids = sorted(set.intersection(*map(set, rows))) if rows else []
     return np.array([[float(row[i]) for i in ids] for row in rows])

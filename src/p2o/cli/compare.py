@@ -21,10 +21,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("recipe")
     parser.add_argument("--arms", help="comma-separated (default: grpo,grpo_equal,p2o,p2o_graduated); also grpo_x2, "
                         "random_pool, single_reflection, p2o_one_template, p2o_no_distill, p2o_no_mask, p2o_soft, "
-                        "p2o_tau1, prompt_only, and the recipe's own")  # fmt: skip
+                        "p2o_tau1, prompt_only, the recipe's own, and file.py:Class (your own method)")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1 (default 3)")
     parser.add_argument("--budget", help="cost=TOKENS, rollouts=N or steps=N for every arm (default: the epochs of "
-                        "the recipe; grpo_equal is always given what P²O cost)")  # fmt: skip
+                        "the recipe; grpo_equal is always given what the dearest other method cost)")  # fmt: skip
     parser.add_argument("--group", help="compare on this value of the recipe's eval_group_column alone")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
     parser.add_argument("--launch", help="what starts a run, such as 'torchrun --nproc_per_node 8'")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from ...base.loading import load_module
 from ...base.spelling import nearest
+from ...base.text import one_line
+from ...core.methods import load_method
 from ...errors import ConfigError
 from ...runs.recipe import Recipe
 
@@ -23,7 +29,8 @@ class Arm:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the recipe that differ."""
     kind: Kind = "train"
-    """``equal_cost``: trained until it has cost what the dearest P²O arm cost. ``prompt_only``: not trained."""
+    """``equal_cost``: trained until it has cost what the dearest of the other methods cost (`is_equalled`).
+    ``prompt_only``: not trained."""
 
 
 _PAPER = {"method": "p2o", "withdrawal": "solved", "bare_slots": 0, "warm_start": False}
@@ -32,7 +39,12 @@ _ONE_ROUND = {**_PAPER, "evolve_max_iterations": 1, "fill_proposals": True}
 _ARMS = (
     Arm("grpo", "GRPO as TRL trains it", {"method": "grpo"}),
     Arm("grpo_x2", "GRPO with twice the rollouts in each group", {"method": "grpo"}),
-    Arm("grpo_equal", "GRPO, trained until it has cost what P²O cost in all", {"method": "grpo"}, "equal_cost"),
+    Arm(
+        "grpo_equal",
+        "GRPO, trained until it has cost what the dearest of the other methods cost in all",
+        {"method": "grpo"},
+        "equal_cost",
+    ),
     Arm("p2o", "P²O, templates withdrawn by the paper's rule", _PAPER),
     Arm(
         "p2o_graduated",
@@ -55,32 +67,76 @@ _ARMS = (
 ARMS = {arm.name: arm for arm in _ARMS}
 DEFAULT = ("grpo", "grpo_equal", "p2o", "p2o_graduated")
 P2O_IN_ALL = ("p2o", "p2o_graduated", "p2o_teacher")
-"""The arms whose cost ``grpo_equal`` is given: the dearest of those in the comparison."""
+"""The shipped arms whose cost ``grpo_equal`` is given (the dearest of them): P²O whole, no ablation."""
 
-# In every arm. A schedule would distort what is read at equal cost; a dead row costs nothing in any arm.
+# In every arm. A schedule would distort what is read at equal cost; a group without spread is not trained in any arm.
 COMMON = {"lr_scheduler_type": "constant", "skip_dead_rows": True}
 
 
-def arms_of(recipe: Recipe, names: list[str]) -> list[Arm]:
-    """The arms by name, those of the recipe's own included; ``grpo_equal`` comes last.
+def arms_of(recipe: Recipe, names: Sequence[str]) -> list[Arm]:
+    """The arms of a comparison, in the order asked for.
+
+    Args:
+        recipe: its own arms (key ``arms``) are known too.
+        names: of arms, or a method of your own (``file.py:Class``), whose arm is named after the class.
 
     Raises:
-        ConfigError: there is no such arm, or ``grpo_equal`` has no P²O arm to equal.
+        ConfigError: there is no such arm or method, two arms have one name, or ``grpo_equal`` has no arm to equal.
     """
-    own = {name: Arm(name, "an arm of the recipe", settings) for name, settings in recipe.task.arms.items()}
-    known = {**ARMS, **own}
-    for name in names:
-        if name == "p2o_teacher" and name not in known:
+    chosen = [_arm(name, recipe) for name in dict.fromkeys(names)]
+    for arm in chosen:
+        if not re.fullmatch(r"[^\W_][\w.+-]*", arm.name):
             raise ConfigError(
-                f"the recipe {recipe.name} names no stronger reflector; give it arms: {{p2o_teacher: {{reflector: "
-                "openai, reflector_model: …, reflector_base_url: …}}"
+                f"an arm is named {arm.name!r}, and its runs need a folder of that name; begin it with a letter or a "
+                "digit, and use letters, digits, _ . + and - alone"
             )
-        if name not in known:
-            raise ConfigError(f"there is no arm {name!r}{nearest(name, known)}; there are {', '.join(known)}")
-    chosen = sorted((known[n] for n in dict.fromkeys(names)), key=lambda arm: arm.kind == "equal_cost")
-    if any(a.kind == "equal_cost" for a in chosen) and not any(a.name in P2O_IN_ALL for a in chosen):
-        raise ConfigError(f"grpo_equal is given what P²O cost; add one of {', '.join(P2O_IN_ALL)} to --arms")
+        if sum(other.name == arm.name for other in chosen) > 1:
+            raise ConfigError(f"two arms are named {arm.name}; name them apart under 'arms' in the recipe")
+    if any(a.kind == "equal_cost" for a in chosen) and not any(is_equalled(a) for a in chosen):
+        raise ConfigError(
+            f"grpo_equal is trained until it has cost what another method cost; add one of {', '.join(P2O_IN_ALL)}, or "
+            "a method of your own, to --arms"
+        )
     return chosen
+
+
+def _arm(name: str, recipe: Recipe) -> Arm:
+    own = recipe.task.arms
+    if name in own:
+        return Arm(name, _what(own[name]), own[name])
+    if name in ARMS:
+        return ARMS[name]
+    if ":" in name:
+        return Arm(load_method(name).__name__, _what({"method": name}), {"method": name})
+    if name == "p2o_teacher":
+        raise ConfigError(
+            f"the recipe {recipe.name} names no stronger reflector; give it arms: {{p2o_teacher: {{reflector: openai, "
+            "reflector_model: …, reflector_base_url: …}}"
+        )
+    known = [*ARMS, *own]
+    raise ConfigError(
+        f"there is no arm {name!r}{nearest(name, known)}; there are {', '.join(known)}, and file.py:Class for a method "
+        "of your own"
+    )
+
+
+def _what(settings: Mapping[str, Any]) -> str:
+    """One line on an arm that is not shipped: the first line of its method's docstring, if that is the user's own."""
+    method = str(settings.get("method", "p2o"))
+    said = (load_method(method).__doc__ or "").strip().partition("\n")[0]
+    return one_line(f"{method}: {said}" if said else method) if ":" in method else "an arm of the recipe"
+
+
+def is_equalled(arm: Arm) -> bool:
+    """Whether the arm is one of those whose cost ``grpo_equal`` is given: P²O whole, or a method of the user's own."""
+    return arm.name in P2O_IN_ALL or ":" in str(arm.settings.get("method", ""))
+
+
+def method_sources(recipe: Recipe, arms: Sequence[Arm]) -> dict[str, str]:
+    """Method → SHA-256 of the file that its class is in, of the user's own methods."""
+    methods = {str(arm.settings.get("method", recipe.training.method)) for arm in arms}
+    files = {method: load_module(method.rpartition(":")[0]).__file__ for method in sorted(methods) if ":" in method}
+    return {method: hashlib.sha256(Path(file).read_bytes()).hexdigest() for method, file in files.items()}
 
 
 def settings_of(arm: Arm, recipe: Recipe) -> dict[str, Any]:

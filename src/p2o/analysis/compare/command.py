@@ -21,11 +21,11 @@ from ...base.terminal import console
 from ...errors import ConfigError
 from ...runs.building import rewards_of, samples_of
 from ...runs.recipe import Recipe, changed_keys, load_recipe
-from .arms import COMMON, DEFAULT, P2O_IN_ALL, Arm, arms_of, settings_of
+from .arms import COMMON, DEFAULT, Arm, arms_of, is_equalled, method_sources, settings_of
 from .figure import draw
 from .runs import ComparisonRun, Launcher, Runner
 from .summary import ArmSummary, reference_of, summarize
-from .table import rows_of, terminal_table
+from .table import notes_of, rows_of, terminal_table
 
 BUDGETS = {"cost": "max_cost", "rollouts": "max_rollouts", "steps": "max_steps"}
 UNTIL_SPENT = 100_000
@@ -61,7 +61,7 @@ def compare(
     if getattr(schedule, "value", schedule) != COMMON["lr_scheduler_type"]:
         console.print("the learning rate is constant in a comparison: a schedule distorts what is read at equal cost")
     folder = Path(out) if out else Path("runs") / f"compare-{recipe.name}"
-    _claim(folder, recipe, spend)
+    claim_folder(folder, recipe, spend, method_sources(recipe, chosen))
     launcher = Launcher(
         recipe=name,
         overrides=overrides,
@@ -82,7 +82,7 @@ def compare(
     runner.make([run for arm in equal for seed in range(seeds) for run in _equal(arm, seed, recipe, folder, made)])
     results = {arm.name: [run.result(group) for run in finished(arm, folder)] for arm in chosen}
     if any(results.values()):
-        summaries = summarize(_shown(chosen, arms), results, groups, group)
+        summaries = summarize(chosen, results, groups, group)
         _write(folder, summaries, recipe, overrides, budget, group)
     if runner.failures:
         raise ConfigError(
@@ -110,8 +110,8 @@ def budget_settings(budget: str | None) -> dict[str, Any]:
 
 
 def _equal(arm: Arm, seed: int, recipe: Recipe, folder: Path, made: Sequence[ComparisonRun]) -> list[ComparisonRun]:
-    """The run that is given what the dearest P²O arm of its seed cost; none if that run failed."""
-    costs = [run.result(None).cost for run in made if run.seed == seed and run.arm.name in P2O_IN_ALL]
+    """The run that is given what the dearest other method of its seed cost; none if those runs failed."""
+    costs = [run.result(None).cost for run in made if run.seed == seed and is_equalled(run.arm)]
     if not costs:
         return []
     spend = {"max_cost": max(costs), "max_rollouts": None, "max_steps": -1, "num_train_epochs": UNTIL_SPENT}
@@ -125,32 +125,32 @@ def finished(arm: Arm, folder: Path) -> list[ComparisonRun]:
     return [run for run in runs if run.finished]
 
 
-def _shown(chosen: Sequence[Arm], arms: str | None) -> list[Arm]:
-    """The arms in the order that was asked for."""
-    order = arms.split(",") if arms else list(DEFAULT)
-    return sorted(chosen, key=lambda arm: order.index(arm.name))
+def claim_folder(folder: Path, recipe: Recipe, spend: Mapping[str, Any], methods: Mapping[str, str]) -> None:
+    """Marks the folder as this comparison's; more arms and seeds may be added to it later.
 
-
-def _claim(folder: Path, recipe: Recipe, spend: Mapping[str, Any]) -> None:
-    """Marks the folder as this comparison's; more arms and seeds may be added to it later."""
+    Raises:
+        ConfigError: it holds a comparison with other settings, or runs of a method whose file has changed since.
+    """
     settings = yaml.safe_load(recipe.to_yaml(folder))
     file = folder / "comparison.json"
+    known: dict[str, str] = {}
     if file.exists():
         before = read_json(file)
         changed = [
             k for k in changed_keys(before["settings"], settings, folder) if k not in ("output_dir", "seed", "arms")
         ]
         changed += ["the budget"] if before["budget"] != spend else []
+        known = before.get("methods", {})
+        changed += [f"the file of {name}" for name, digest in methods.items() if known.get(name, digest) != digest]
         if changed:
             raise ConfigError(
                 f"{folder} holds a comparison with other settings ({', '.join(changed)} differ); take another --out"
             )
-        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}; set --out to another folder") from error
-    write_json(file, {"settings": settings, "budget": dict(spend)})
+    write_json(file, {"settings": settings, "budget": dict(spend), "methods": {**known, **methods}})
 
 
 def _write(
@@ -174,11 +174,14 @@ def _write(
     }
     write_text(folder / "compare.json", json.dumps(content, indent=None, ensure_ascii=False) + "\n")
     rows = rows_of(summaries, reference, group)
-    legend = "\n".join(f"- `{s.name}`: {s.what}" for s in summaries)
-    write_text(folder / "compare.md", f"{table(rows[0], rows[1:])}\n\n{legend}\n")
+    notes = notes_of(summaries, group)
+    said = [f"- `{s.name}`: {s.what}" for s in summaries] + [f"- {note}" for note in notes]
+    write_text(folder / "compare.md", table(rows[0], rows[1:]) + "\n\n" + "\n".join(said) + "\n")
     label = f"held-out bare success{f', {group}' if group else ''} (%)"
     draw(summaries, label, [folder / "compare.png", folder / "compare.svg"])
     console.print(terminal_table(summaries, reference, f"{label}: {recipe.name}"))
+    for note in notes:
+        console.print(note)
     console.print(
         f"the figures are in {folder / 'compare.json'}, with compare.md, compare.png and compare.svg beside it"
     )

@@ -11,6 +11,9 @@ from typing import Any
 from ...base.files import read_json
 from ...runs.run_directory import read_run
 
+NO_ROOM = "_no_room"
+"""Ends the metric of the share of prompts without room, ``test_no_room``."""
+
 Curve = list[tuple[float, float, float]]
 """(cost, rollouts, success) at each evaluation on the way."""
 
@@ -28,8 +31,12 @@ class RunResult:
     seconds: float
     outcomes: dict[str, dict[str, float]]
     """Part ("test", "ood_NAME") → sample id → success of the bare prompt (of the best template: ``prompt_only``)."""
+    outcomes_before: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The same of the starting policy; empty where the run kept none."""
     before: dict[str, float] = field(default_factory=dict)
     """Metrics of the starting policy on the same parts."""
+    no_room: dict[str, float] = field(default_factory=dict)
+    """Part → share of its prompts that leave no room for a completion, and are not counted; only parts with some."""
     curve: Curve = field(default_factory=list)
 
 
@@ -49,7 +56,9 @@ def trained_result(folder: Path, seed: int, group: str | None) -> RunResult:
         seed=seed,
         **_spent(run.result["cost"]),
         outcomes=run.result["outcomes"],
+        outcomes_before=run.result.get("outcomes_before", {}),
         before=run.result["before"] or {},
+        no_room={k.removesuffix(NO_ROOM): v for k, v in (run.result["after"] or {}).items() if k.endswith(NO_ROOM)},
         curve=_curve(run.log, "eval_bare_success" + (f"_{group}" if group else "")),
     )
 
@@ -74,8 +83,11 @@ def _spent(cost: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _curve(log: list[dict[str, Any]], key: str) -> Curve:
+    """Points at the evaluations; none where the run logged no cost."""
     points: Curve = []
-    cost = rollouts = 0.0
+    if not any("p2o/cost" in row for row in log):
+        return points
+    cost = rollouts = 0.0  # before the first step nothing is spent
     for row in log:
         cost, rollouts = max(cost, row.get("p2o/cost", 0.0)), max(rollouts, row.get("p2o/cost/rollouts", 0.0))
         if key in row:

@@ -23,12 +23,15 @@ class ArmSummary:
     success: Estimate
     """Held-out bare success: the headline."""
     before: float | None
-    """The starting policy's, mean over the seeds."""
+    """The starting policy's, mean over the seeds; None: not measured."""
     groups: dict[str, Estimate]
     """By value of ``eval_group_column``."""
     ood: dict[str, Estimate]
     difference: Estimate | None
     """Minus the reference arm, paired by seed and sample."""
+    changes: dict[str, Estimate]
+    """Success after minus before training, paired by seed and sample: of the headline (key ""), of each other group
+    and of each part out of the distribution; where the runs kept the outcomes before."""
     cost: float
     """Mean over the seeds, as are the following."""
     rollouts: float
@@ -49,10 +52,11 @@ def summarize(
         groups: test sample id → value of the group column; empty without one.
         group: the headline is of this group alone.
     """
-    shown = [arm for arm in arms if results.get(arm.name)]
-    reference = reference_of([arm.name for arm in shown])
     test = {name: _outcomes(rows, "test", groups, group) for name, rows in results.items()}
-    return [_summary(arm, results[arm.name], test, reference, groups, group) for arm in shown]
+    shown = [arm for arm in arms if test.get(arm.name)]
+    reference = reference_of([arm.name for arm in shown])
+    counted = {arm.name: [row for row in results[arm.name] if row.seed in test[arm.name]] for arm in shown}
+    return [_summary(arm, counted[arm.name], test, reference, groups, group) for arm in shown]
 
 
 def reference_of(names: Sequence[str]) -> str | None:
@@ -73,15 +77,23 @@ def _summary(
     key = "test_bare_success" + (f"_{group}" if group else "")
     before = [row.before[key] for row in rows if key in row.before]
     compared = reference is not None and arm.name != reference
+    by_group = {g: _outcomes(rows, "test", groups, g) for g in others}
+    by_part = {part.removeprefix("ood_"): _outcomes(rows, part) for part in parts}
+    changes = {
+        "": paired_difference(test[arm.name], _outcomes(rows, "test", groups, group, before=True)),
+        **{g: paired_difference(by_group[g], _outcomes(rows, "test", groups, g, before=True)) for g in others},
+        **{n: paired_difference(by_part[n], _outcomes(rows, f"ood_{n}", before=True)) for n in by_part},
+    }
     return ArmSummary(
         name=arm.name,
         what=arm.what,
         settings=dict(arm.settings),
         success=mean_success(test[arm.name]),
-        before=sum(before) / len(before) if before else None,
-        groups={g: mean_success(_outcomes(rows, "test", groups, g)) for g in others},
-        ood={part.removeprefix("ood_"): mean_success(_outcomes(rows, part)) for part in parts},
+        before=_mean(before) if before else None,
+        groups={g: mean_success(outcomes) for g, outcomes in by_group.items() if outcomes},
+        ood={n: mean_success(outcomes) for n, outcomes in by_part.items() if outcomes},
         difference=paired_difference(test[arm.name], test[reference]) if compared and reference else None,
+        changes={name: change for name, change in changes.items() if change is not None},
         cost=_mean([row.cost for row in rows]),
         rollouts=_mean([row.rollouts for row in rows]),
         teacher_tokens=_mean([row.teacher_tokens for row in rows]),
@@ -91,23 +103,27 @@ def _summary(
 
 
 def _outcomes(
-    rows: Sequence[RunResult], part: str, groups: Mapping[str, str] | None = None, group: str | None = None
+    rows: Sequence[RunResult],
+    part: str,
+    groups: Mapping[str, str] | None = None,
+    group: str | None = None,
+    before: bool = False,
 ) -> dict[int, Mapping[str, float]]:
-    """Seed → outcomes of a part, or of one group in it."""
-    return {
-        row.seed: {
-            i: float(s) for i, s in row.outcomes[part].items() if group is None or (groups or {}).get(i) == group
-        }
-        for row in rows
+    """Seed → outcomes of a part, or of one group in it; of the runs that have them."""
+    found = {row.seed: (row.outcomes_before if before else row.outcomes).get(part, {}) for row in rows}
+    chosen = {
+        seed: {i: float(s) for i, s in outcomes.items() if group is None or (groups or {}).get(i) == group}
+        for seed, outcomes in found.items()
     }
+    return {seed: outcomes for seed, outcomes in chosen.items() if outcomes}
 
 
 def _run(row: RunResult, outcomes: Mapping[str, float]) -> dict[str, Any]:
     content = asdict(row) | {"success": _mean(list(outcomes.values()))}
-    # Compact: a digit per sample, in the order of their ids.
-    content["outcomes"] = {
-        part: "".join(str(int(by_id[i])) for i in sorted(by_id)) for part, by_id in row.outcomes.items()
-    }
+    for name in ("outcomes", "outcomes_before"):  # compact: a digit per sample, in the order of their ids
+        content[name] = {
+            part: "".join(str(int(by_id[i])) for i in sorted(by_id)) for part, by_id in content[name].items()
+        }
     return content
 
 

@@ -14,20 +14,20 @@ Rows = list[list[str]]
 
 
 def rows_of(arms: Sequence[ArmSummary], reference: str | None, group: str | None) -> Rows:
-    """The header, then a row for each arm."""
+    """The header, then a row for each arm. Other groups and OOD parts show the change in training, in points."""
     groups = list(dict.fromkeys(g for a in arms for g in a.groups))
     parts = list(dict.fromkeys(p for a in arms for p in a.ood))
     teacher = any(a.teacher_tokens for a in arms)
-    header = ["arm", "seeds", f"bare success{f', {group}' if group else ''} (95 %)", "worst–best seed"]
+    header = ["arm", "seeds", "before", f"bare success{f', {group}' if group else ''} (95 %)", "worst–best seed"]
     header += [f"minus {reference} (95 %)"] if reference else []
     header += [*groups, *(f"OOD: {p}" for p in parts), "cost (M tokens)", "rollouts", "seconds"]
     header += ["teacher tokens"] if teacher else []
     rows = [header]
     for a in arms:
-        row = [a.name, str(a.success.seeds), _estimate(a.success), _range(a)]
+        row = [a.name, str(a.success.seeds), percent(a.before), _estimate(a.success), _range(a)]
         row += [_difference(a.difference)] if reference else []
-        row += [percent(a.groups[g].mean) if g in a.groups else "–" for g in groups]
-        row += [percent(a.ood[p].mean) if p in a.ood else "–" for p in parts]
+        row += [_changed(a.groups.get(g), a.changes.get(g)) for g in groups]
+        row += [_changed(a.ood.get(p), a.changes.get(p)) for p in parts]
         row += [f"{a.cost / 1e6:.2f}", f"{a.rollouts:,.0f}", f"{a.seconds:,.0f}"]
         rows.append(row + ([f"{a.teacher_tokens:,.0f}"] if teacher else []))
     return rows
@@ -42,6 +42,30 @@ def terminal_table(arms: Sequence[ArmSummary], reference: str | None, title: str
         success = f"{100 * a.success.mean:.1f} [{100 * a.success.interval[0]:.1f}, {100 * a.success.interval[1]:.1f}]"
         table.add_row(a.name, str(a.success.seeds), success, _difference(a.difference), f"{a.cost / 1e6:.2f}")
     return table
+
+
+def notes_of(arms: Sequence[ArmSummary], group: str | None) -> list[str]:
+    """What a reader must know beside the table: every loss in training, and prompts that are not counted."""
+    notes = []
+    for a in arms:
+        for name, change in a.changes.items():
+            if change.mean < 0:
+                chance = ", which may be chance" if change.interval[1] >= 0 else ""
+                notes.append(
+                    f"{a.name} lost on {name or group or 'the test data'}: {_difference(change)} points{chance}"
+                )
+    shares = {part: share for a in arms for run in a.runs for part, share in run["no_room"].items()}
+    notes += [
+        f"{percent(share)} of the {part.replace('_', ' ')} prompts leave no room for a completion; they are not counted"
+        for part, share in shares.items()
+    ]
+    return notes
+
+
+def _changed(after: Estimate | None, change: Estimate | None) -> str:
+    if after is None:
+        return "–"
+    return percent(after.mean) + (f" ({100 * change.mean:+.1f})" if change else "")
 
 
 def _estimate(e: Estimate) -> str:
