@@ -1,6 +1,7 @@
 """Arms, paired intervals, curves and the table of a comparison."""
 
 import itertools
+import json
 import random
 
 import numpy as np
@@ -95,12 +96,12 @@ def test_a_method_of_the_user_is_an_arm(hint):
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["{file}:Hints"], "cannot load"),
+        (["{file}:Hints"], "has no class 'Hints'"),
         (["{file}:NoMethod"], "is no method"),
-        (["nowhere.py:Hint"], "cannot load"),
+        (["nowhere.py:Hint"], "there is no file nowhere.py"),
         (["{file}:Hint", "{file2}:Hint"], "two arms are named Hint"),
         (["../out"], "need a folder of that name"),
-        (["broken"], "cannot load"),
+        (["broken"], "there is no file nowhere.py"),
     ],
 )
 def test_an_arm_that_cannot_run_is_told_before_anything_is_trained(hint, names, said):
