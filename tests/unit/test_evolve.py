@@ -366,6 +366,17 @@ def test_rewards_that_are_not_finite_count_as_zero(tmp_path: Path) -> None:
     assert any("not finite" in w for w in e.warnings)
 
 
+def test_rollouts_without_room_are_counted_also_after_a_resume(tmp_path: Path) -> None:
+    def policy(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
+        return [Rollout("", 0.0, False, fits=len(t) < 5) for t, _ in pairs]
+
+    e = run(tmp_path, policy, Climber(), max_iterations=1)
+    assert e.cost.no_room == e.cost.rollouts["children"] == 3
+    assert e.warnings == ["3 of 16 rollouts had no room for a completion and count as 0."]
+    (tmp_path / "evolution.json").unlink()
+    assert run(tmp_path, lambda pairs: [], Climber(), max_iterations=1) == e
+
+
 def test_errors_of_the_policy_are_not_swallowed(tmp_path: Path) -> None:
     def policy(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
         raise KeyError("engine gone")

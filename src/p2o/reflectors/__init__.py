@@ -1,4 +1,4 @@
-"""Who writes new templates: a phrase bank, a served model, a user's function."""
+"""Reflectors write new templates: a phrase bank, a served model, a user's function."""
 
 from .callables import BatchReflector, CallableReflector
 from .endpoint import OpenAIReflector

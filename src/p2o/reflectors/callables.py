@@ -22,6 +22,7 @@ class CallableReflector:
         _check_takes_one_text(fn)
 
     def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        """The replies to the jobs, in their order."""
         return [self._one(job) for job in jobs]
 
     def _one(self, job: ReflectionJob) -> Reply:
@@ -45,6 +46,7 @@ class BatchReflector:
         self.generate = generate
 
     def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        """The replies to the jobs, in their order."""
         texts = self.generate([job.prompt for job in jobs])
         return [t if isinstance(t, Reply) else Reply(t) for t in texts]
 

@@ -52,4 +52,5 @@ class OpenAIReflector:
         return f"OpenAIReflector(model={self.chat.model!r}, base_url={self.chat.place!r})"
 
     def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        """The replies to the jobs, in their order."""
         return self.chat.ask([[{"role": "user", "content": job.prompt}] for job in jobs], self.options)

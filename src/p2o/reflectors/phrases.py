@@ -1,6 +1,6 @@
-"""A reflector without a model: it recombines phrases.
+"""A reflector without a model: it puts phrases together.
 
-For policies too small to reflect, for tests, and as a baseline that any language model should beat.
+For policies that are too small to reflect, for tests, and as a baseline that a language model should beat.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class PhrasesReflector:
         self.max_phrases = max_phrases
 
     def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        """The replies to the jobs, in their order."""
         return [Reply(f"```\n{self.propose(job)}\n```") for job in jobs]
 
     def propose(self, job: ReflectionJob) -> str:

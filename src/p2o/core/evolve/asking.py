@@ -1,4 +1,4 @@
-"""Asks the reflector, and remembers what it said."""
+"""Asks the reflector, and remembers its replies."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Key = tuple[int, int, str]
 
 
 class Asker:
-    """The reflector behind a journal and an account: a resumed evolution hears the same replies again.
+    """The reflector with a journal and a count of its cost: a resumed evolution gets the same replies again.
 
-    What a reflector gives back is read before it is written down, so that no reply can end this run and every later
-    one in the folder.
+    What a reflector gives back is checked before it is written to the journal, so that no reply can end this run and
+    every later one in the folder.
     """
 
     def __init__(self, reflector: Reflector, journal: Journal, cost: EvolveCost) -> None:

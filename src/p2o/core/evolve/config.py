@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from ...errors import ConfigError
 from .leak import LeakConfig
 
+LEAST_PROMPT_CHARS = 3000
+"""The reflection prompt's own words take about 1,000; the rest is for tasks, outputs and judgements."""
+
 
 @dataclass(frozen=True)
 class EvolveConfig:
@@ -15,14 +18,14 @@ class EvolveConfig:
     budget: str | int = "light"
     """Metric calls: a name of `p2o.core.evolve.budget`, or a number. Every call is charged; never overshot."""
     parents: int = 16
-    """W: most proposals in one iteration, each from a parent of its own."""
+    """W: the most proposals in one iteration, each from its own parent."""
     minibatch: int = 3
     """Train samples on which a parent and its child are compared."""
     fill_proposals: bool = False
-    """False: the whole front when it is smaller than W (the paper). True: parents are drawn again, each
-    with a fresh minibatch, so that early generation batches stay full."""
+    """Whether parents are drawn again while the front is smaller than W, each with a fresh minibatch, so that early
+    generation batches are full. The paper does not."""
     max_iterations: int | None = None
-    """Stop after this many iterations even if budget is left."""
+    """Stop after this number of iterations, even if budget is left."""
     seed: int = 0
     """All choices follow from the seed and the iteration's number."""
     max_template_chars: int = 4000
@@ -30,7 +33,7 @@ class EvolveConfig:
     max_prompt_chars: int = 12000
     """Reflection prompts are kept below this by shortening outputs in the middle (counted)."""
     reflector_patience: int = 3
-    """The evolution ends after this many iterations in a row in which every reflector call failed."""
+    """The evolution ends when every reflector call failed in this number of iterations in a row."""
     leak: LeakConfig = field(default_factory=LeakConfig)
     """What makes a template a leak."""
 
@@ -38,5 +41,7 @@ class EvolveConfig:
         for name in ("parents", "minibatch", "max_template_chars", "max_prompt_chars", "reflector_patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"the evolution's {name} is {getattr(self, name)}; it must be at least 1")
-        if self.max_prompt_chars < 3000:
-            raise ConfigError(f"the evolution's max_prompt_chars is {self.max_prompt_chars}; it must be at least 3000")
+        if self.max_prompt_chars < LEAST_PROMPT_CHARS:
+            raise ConfigError(
+                f"the evolution's max_prompt_chars is {self.max_prompt_chars}; it must be at least {LEAST_PROMPT_CHARS}"
+            )

@@ -1,4 +1,4 @@
-"""Who writes new templates: the protocol (`p2o.reflectors` holds those that exist)."""
+"""The protocol of a reflector, who writes new templates (`p2o.reflectors` holds those that exist)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reason: str = ""
-    """What the other side said about the error; or about a text, such as that it was cut off."""
+    """What the other side gave as the reason of the error; or a remark on the text ("cut off")."""
 
 
 def checked(replies: Any, jobs: int) -> list[Reply]:
@@ -82,4 +82,6 @@ class Reflector(Protocol):
     A job that fails gets a `Reply` with an error; it must not raise.
     """
 
-    def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]: ...
+    def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        """The replies to the jobs, in their order."""
+        ...

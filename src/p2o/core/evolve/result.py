@@ -51,6 +51,8 @@ class EvolveCost:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     """Tokens of the rollouts, as the rollout function counted them."""
+    no_room: int = 0
+    """Rollouts whose prompt left no room for a completion in the model's context; they count as 0."""
     reused_scores: int = 0
     """Scores asked for again and taken from memory, not charged."""
     leaked_scores: int = 0
@@ -59,7 +61,7 @@ class EvolveCost:
     reflector_failures: dict[str, int] = field(default_factory=dict)
     """Failed calls by kind ("timeout", "auth", …)."""
     reflector_reasons: dict[str, str] = field(default_factory=dict)
-    """For each kind, what was said about the first of them."""
+    """Kind of failure → the reason that was given for the first one."""
     reflector_prompt_tokens: int = 0
     reflector_completion_tokens: int = 0
     shortened_prompts: int = 0

@@ -36,22 +36,22 @@ def evolve(
     progress: Callable[[EvolveProgress], None] | None = None,
     seeds: Sequence[str] = ("",),
 ) -> Evolution:
-    """Evolve templates for a hard set (P²O's prompt step; GEPA, through the gepa library).
+    """Evolves templates for a hard set (P²O's prompt step, which is GEPA).
 
-    The same arguments and folder give the same result, also when the process was killed on the way: every
-    rollout call and every reply is in ``run_dir`` (``rollouts.jsonl``, ``replies.jsonl``) before it is
-    used, and calling again replays them. A finished result is read from ``evolution.json``. Scores belong
-    to one policy: give each evolution a folder of its own. No global random state is touched.
+    The same arguments and folder give the same result, also when the process was killed meanwhile: every rollout call
+    and every reply is in ``run_dir`` (``rollouts.jsonl``, ``replies.jsonl``) before it is used, and a second call
+    reads them from there. A finished result is read from ``evolution.json``. Scores belong to one policy: give each
+    evolution a folder of its own. No global random state is touched.
 
     Args:
         train: the feedback part; minibatches come from it.
         dev: the Pareto part; seeds and accepted candidates are scored on all of it.
-        rollout: scores (template, sample) pairs, one generation batch per call. Where it samples, its
-            chance should follow from the pairs, not from a count of calls, to be the same after a resume.
+        rollout: scores (template, sample) pairs, one generation batch per call. Where it samples, its seed should
+            follow from the pairs, not from a count of calls, to be the same after a resume.
         reflector: writes new templates.
         config: the settings.
         run_dir: a folder for this evolution alone; it is made if it is not there.
-        progress: told after the seeds and after each iteration (in a resumed run, of replayed ones too).
+        progress: called after the seeds and after each iteration (in a resumed run, after those read again too).
         seeds: templates to start from, "" being the bare prompt; several are a warm start. A seed that
             leaks answers is left out ("" is put in if none is left).
 
@@ -151,6 +151,8 @@ def _result(pipeline: Pipeline, stopped: str) -> Evolution:
     place = {c.id: i for i, c in enumerate(pool)}
     if scorer.not_finite:
         warnings.append(f"{scorer.not_finite} rewards were not finite and count as 0.")
+    if cost.no_room:
+        warnings.append(f"{cost.no_room} of {cost.metric_calls} rollouts had no room for a completion and count as 0.")
     if cost.leaked_scores > cost.metric_calls + cost.reused_scores:
         warnings.append("Most scores were withheld: templates hold the samples' answers (yes and no? single letters?).")
     if cost.reflector_failures and stopped != "reflector":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 from ...base.journal import Journal, digest
 from ...base.text import shorten
@@ -66,6 +66,7 @@ class Scorer:
                 self.known[template, sample.id] = result
                 self.cost.prompt_tokens += result.prompt_tokens
                 self.cost.completion_tokens += result.completion_tokens
+                self.cost.no_room += not result.fits
             self.cost.generation_calls += 1
             self.cost.metric_calls += len(missing)
             self.cost.rollouts[phase] += len(missing)
@@ -80,7 +81,7 @@ class Scorer:
         call = self.cost.generation_calls
         if call < len(self.journal.events):
             event = self.journal.events[call]
-            if event["key"] != key:
+            if event.get("key") != key:
                 raise StateError(f"{self.journal.path}, line {call + 1} belongs to another evolution; use a new folder")
             self.not_finite += event["not_finite"]
             return [Rollout(*row) for row in event["rows"]]
@@ -90,7 +91,7 @@ class Scorer:
         bad = sum(not math.isfinite(r.reward) for r in results)
         self.not_finite += bad
         results = [self._trim(r, s) for r, (_, s) in zip(results, pairs, strict=True)]
-        rows = [[r.completion, r.reward, r.solved, r.feedback, r.prompt_tokens, r.completion_tokens] for r in results]
+        rows = [list(astuple(r)) for r in results]
         self.journal.append({"key": key, "phase": phase, "not_finite": bad, "rows": rows})
         return results
 

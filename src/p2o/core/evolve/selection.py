@@ -1,4 +1,4 @@
-"""Which parents, and which minibatches. Pure functions; all chance comes in as an ``rng``."""
+"""Which parents are drawn, and which minibatches. Pure functions: the random generator is an argument."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def rng_for(seed: int, *what: object) -> random.Random:
 
 
 def front_weights(front: Mapping[object, set[int]]) -> dict[int, int]:
-    """Candidate → on how many dev samples it is among the best.
+    """Candidate → the number of dev samples on which it is among the best.
 
     Args:
-        front: dev sample → the candidates with the best score on it (ties all count). Nothing is pruned:
-            a candidate whose samples are all held by others too keeps its weight (gepa's own selector drops it).
+        front: dev sample → the candidates with the best score on it (all of them, in a tie). A candidate keeps its
+            weight where others are as good as it on each of its samples; gepa's own selector drops it.
     """
     counts: dict[int, int] = {}
     for best in front.values():
@@ -28,8 +28,9 @@ def front_weights(front: Mapping[object, set[int]]) -> dict[int, int]:
 def draw_parents(weights: Mapping[int, int], count: int, rng: random.Random, fill: bool = False) -> list[int]:
     """Up to ``count`` distinct parents, weighted, without replacement.
 
-    With ``fill``, a front smaller than ``count`` is drawn from again (weighted, with replacement) until
-    there are ``count``.
+    Args:
+        weights: candidate → its weight, see `front_weights`.
+        fill: whether a front smaller than ``count`` is drawn from again (weighted, with replacement) up to ``count``.
     """
     left = dict(weights)
     out: list[int] = []
@@ -45,8 +46,8 @@ def draw_parents(weights: Mapping[int, int], count: int, rng: random.Random, fil
 def draw_minibatch(unused: list[int], total: int, size: int, rng: random.Random) -> tuple[list[int], list[int]]:
     """A minibatch without replacement from what is unused of ``range(total)``.
 
-    When fewer than ``size`` are left, these are taken first and the rest comes from a fresh round, so
-    every sample is used once before any is used again.
+    When fewer than ``size`` are left, these are taken first and the rest comes from a fresh round: every sample is
+    used once before any is used again.
 
     Returns:
         The minibatch, and what is unused after it.
