@@ -99,7 +99,9 @@ def policy_reflector(complete: Callable[[Sequence[Prompt]], Sequence[Completion]
     def reflect(jobs: Sequence[ReflectionJob]) -> list[Reply]:
         prompts: list[Prompt] = [[{"role": "user", "content": job.prompt}] if chat else job.prompt for job in jobs]
         return [
-            Reply(c.text, None, c.prompt_tokens, c.completion_tokens) if c.fits else Reply(None, "prompt_too_long")
+            Reply(c.text, None, c.prompt_tokens, c.completion_tokens)
+            if c.fits
+            else Reply(None, "prompt_too_long", reason="the model's context has no room for a reply to this prompt")
             for c in complete(prompts)
         ]
 
