@@ -53,7 +53,8 @@ class P2OConfig(LoopSettings, GRPOConfig):
 
     eval_sampled: bool = False
     """Evaluate as TRL does too: groups of ``num_generations_eval`` rollouts at the training temperature, with
-    ``eval_loss``. On by itself when ``num_generations_eval`` is set, or when ``metric_for_best_model`` is TRL's."""
+    ``eval_loss``. On by itself when ``num_generations_eval`` is set, when ``metric_for_best_model`` is TRL's, and with a
+    plain GRPOConfig."""
 
     max_cost: float | None = None
     """Stop when training has cost this many forward-equivalent tokens (see `p2o.core.cost`)."""
@@ -110,11 +111,14 @@ def best_is_trls(metric: str | None) -> bool:
 
 
 def p2o_config(args: GRPOConfig | None) -> P2OConfig:
-    """A configuration as P2OTrainer needs it: P²O's defaults are added to a plain GRPOConfig."""
+    """A configuration as P2OTrainer needs it: P²O's defaults are added to a plain GRPOConfig.
+
+    Who passes TRL's own configuration gets TRL's own evaluation too (``eval_sampled``).
+    """
     if isinstance(args, P2OConfig):
         return args
     if args is None:
         return P2OConfig("p2o-run")
     values: dict[str, Any] = {f.name: getattr(args, f.name) for f in fields(args) if f.init}
     values.pop("generation_batch_size")  # TRL derives it from steps_per_generation, and refuses both
-    return P2OConfig(**values)
+    return P2OConfig(**values, eval_sampled=True)
