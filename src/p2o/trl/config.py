@@ -53,8 +53,8 @@ class P2OConfig(LoopSettings, GRPOConfig):
 
     eval_sampled: bool = False
     """Evaluate as TRL does too: groups of ``num_generations_eval`` rollouts at the training temperature, with
-    ``eval_loss``. On by itself when ``num_generations_eval`` is set, when ``metric_for_best_model`` is TRL's, and with a
-    plain GRPOConfig."""
+    ``eval_loss``. On by itself when ``num_generations_eval`` is set, when ``metric_for_best_model`` is TRL's, and
+    with a plain GRPOConfig."""
 
     max_cost: float | None = None
     """Stop when training has cost this many forward-equivalent tokens (see `p2o.core.cost`)."""

@@ -110,14 +110,13 @@ class StepTrainer(DrawingTrainer):
             )
         else:
             completion_ids, logprobs = generate(prompt_ids)
-        if batch is not None:
-            self.cost["rollout"].add(
-                rollouts=len(completion_ids),
-                prompt_tokens=sum(map(len, prompt_ids)),
-                generated_tokens=sum(map(len, completion_ids)),
-            )
-            if logprobs is not None and batch.templates:
-                logprobs, batch.engine_logps = hold_back(logprobs, batch.templates)
+        self.cost["evaluate" if batch is None else "rollout"].add(  # outside a batch TRL evaluates
+            rollouts=len(completion_ids),
+            prompt_tokens=sum(map(len, prompt_ids)),
+            generated_tokens=sum(map(len, completion_ids)),
+        )
+        if batch is not None and logprobs is not None and batch.templates:
+            logprobs, batch.engine_logps = hold_back(logprobs, batch.templates)
         return completion_ids, logprobs
 
     def _draws_plainly(self) -> bool:
