@@ -94,7 +94,7 @@ def test_a_killed_comparison_goes_on(recipe, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "p2o", "compare", recipe, "--seeds", "2", "--arms", "grpo", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-    first = out / "grpo" / "seed-0" / "p2o" / "result.json"
+    first = out / "grpo" / "seed-0" / "p2o" / "complete.json"
     deadline = time.monotonic() + 120
     while not first.exists() and time.monotonic() < deadline:
         time.sleep(0.1)

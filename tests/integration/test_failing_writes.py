@@ -53,7 +53,7 @@ def test_the_disk_fills_up_while_a_checkpoint_is_written(
     said = str(caught.value)
     assert "cannot write" in said
     assert "checkpoint-2" in said
-    assert f"continue from {tmp_path / 'checkpoint-1'} with p2o train RECIPE --resume" in said
+    assert said.endswith(f"continue from {tmp_path / 'checkpoint-1'}")
     assert "\n" not in said
     assert damage(tmp_path / "checkpoint-2")
     assert latest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")

@@ -59,7 +59,7 @@ def test_sigterm_to_torchrun_and_to_every_process(tmp_path: Path) -> None:
     assert said.count("p2o: training stopped") == 2, said[-3000:]
     step = int(said.partition("training stopped at step ")[2].partition(":")[0])
     assert (run_dir / f"checkpoint-{step}" / "trainer_state.json").exists()
-    assert "continue with p2o train RECIPE --resume" in said
+    assert "to continue, start the same processes again with --resume" in said
 
     process = start(recipe, run_dir, "--resume")
     when_saved(process, run_dir / f"checkpoint-{step + 2}")

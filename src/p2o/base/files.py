@@ -52,8 +52,7 @@ def _sync_folder(folder: Path) -> None:
 def unwritable(path: Path, error: OSError) -> StateError:
     """What to say when a state file cannot be written."""
     return StateError(
-        f"cannot write {path} ({error.strerror}); make room or take another output_dir, then start again "
-        "(p2o train continues from the newest checkpoint)"
+        f"cannot write {path} ({error.strerror}); make room, or write to another folder, then start again"
     )
 
 

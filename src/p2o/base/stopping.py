@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from ..errors import P2OError
 from .terminal import tell
@@ -27,9 +27,10 @@ class StoppedError(P2OError):
         self.exit_code = exit_code
 
 
-COPY_SECONDS = 5.0
-"""A signal that comes again within these seconds is a launcher's copy: when a machine is taken away, every process is
-told, and torchrun passes on to its workers what it was told itself."""
+COPY_SECONDS = 1.0
+LAUNCHED_COPY_SECONDS = 5.0
+"""A signal that comes again within these seconds is a copy: Ctrl-C at a terminal reaches all processes, and a
+comparison or torchrun tells its workers what it was told itself."""
 
 
 class StopRequest:
@@ -50,35 +51,33 @@ class StopRequest:
     def error(self, step: int, checkpoint: str | None) -> StoppedError:
         """What to raise once the state is saved."""
         saved = f"its state is in {checkpoint}" if checkpoint else "nothing was saved (save_strategy is no)"
-        how = "; continue with p2o train RECIPE --resume" if checkpoint else ""
-        return StoppedError(f"training stopped at step {step}: {self.reason}; {saved}{how}", self.exit_code)
+        return StoppedError(f"training stopped at step {step}: {self.reason}; {saved}", self.exit_code)
 
 
 @contextmanager
 def signals_stop(request: StopRequest) -> Iterator[None]:
-    """Inside, the first SIGTERM or Ctrl-C makes the request; a later one ends the process at once."""
+    """Inside, the first SIGTERM or Ctrl-C makes the request; a second one ends the process at once, whatever its
+    threads do."""
     first_at = 0.0
+    copies = LAUNCHED_COPY_SECONDS if "LOCAL_RANK" in os.environ else COPY_SECONDS
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal first_at
-        if request and time.monotonic() - first_at < COPY_SECONDS:
-            return
-        if request:
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt
-            raise SystemExit(128 + number)
         name = signal.Signals(number).name
-        request.make(f"{name} was received", 128 + number)
-        first_at = time.monotonic()
-        tell(f"{name}: the running step is finished and saved first; a second signal stops at once")
+        if not request:
+            request.make(f"{name} was received", 128 + number)
+            first_at = time.monotonic()
+            again = f"sent again after {copies:.0f} s or more, it ends the process at once"
+            tell(f"{name}: the running step is finished and saved first; {again}")
+        elif time.monotonic() - first_at >= copies:
+            tell(f"{name}: ended at once")
+            os._exit(128 + number)
 
-    before: dict[int, Any] = {}
     if threading.current_thread() is not threading.main_thread():  # Python lets no other thread set handlers
         yield
         return
+    before = {which: signal.signal(which, handle) for which in (signal.SIGTERM, signal.SIGINT)}
     try:
-        for which in (signal.SIGTERM, signal.SIGINT):
-            before[which] = signal.signal(which, handle)
         yield
     finally:
         for number, handler in before.items():

@@ -11,9 +11,9 @@ from ..base.files import write_json, write_text
 from ..base.terminal import console, percent
 from ..core.templates import PoolTemplate, pool_from_json, pool_to_json
 from ..errors import ConfigError
-from ..runs.claim import make_run_dir
+from ..runs.claim import claimed_for_evolution
 from ..runs.model_card import pool_page
-from ..runs.recipe import load_recipe
+from ..runs.recipe import Recipe, load_recipe
 from .settings import ANY_SETTING
 
 
@@ -32,14 +32,19 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     """Draws bare groups, evolves templates on the hard samples, and writes the pool."""
     recipe = load_recipe(args.recipe, settings, args.options)
+    run_dir = Path(recipe.training.output_dir)
+    with claimed_for_evolution(run_dir):
+        _evolve(recipe, run_dir)
+    return 0
+
+
+def _evolve(recipe: Recipe, run_dir: Path) -> None:
     from ..core.cost import CostMeter
     from ..core.loop import JointLoop
     from ..runs.building import rewards_of, samples_of
     from ..runs.fixed_policy import fixed_policy
 
     training = recipe.training
-    run_dir = Path(training.output_dir)
-    make_run_dir(run_dir)
     samples, rewards = samples_of(recipe, "train"), rewards_of(recipe)
     policy = fixed_policy(recipe, str(recipe.model.model_name_or_path), rewards)
     loop = JointLoop(training, {s.id: s for s in samples}, run_dir / "p2o", training.num_generations, training.seed)
@@ -65,7 +70,6 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     write_json(run_dir / "p2o" / "pool.json", {"pool": pool_to_json(pool), "cost": summary.evolve_cost})
     write_text(run_dir / "p2o" / "pool.md", pool_page(pool, summary.dev_size, recipe.name, "on a fixed policy"))
     _print_pool(pool, summary.dev_size, run_dir / "p2o" / "pool.json")
-    return 0
 
 
 def _print_pool(pool: Sequence[PoolTemplate], dev_size: int, path: Path) -> None:

@@ -27,3 +27,15 @@ def split_words(words: Sequence[str], options: Container[str]) -> tuple[list[str
         if "=" not in word and rest and not rest[0].startswith("--"):
             settings.append(rest.pop(0))
     return own, settings
+
+
+def settings_without(settings: Sequence[str], keys: Container[str]) -> list[str]:
+    """The words of the settings whose keys are not among ``keys``."""
+    kept: list[str] = []
+    dropped = False
+    for word in settings:
+        if word.startswith("--"):
+            dropped = word[2:].partition("=")[0].replace("-", "_") in keys
+        if not dropped:
+            kept.append(word)
+    return kept

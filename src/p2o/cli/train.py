@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.files import write_json, write_text
 from ..base.stopping import signals_stop
 from ..base.terminal import console
+from ..errors import P2OError
 from ..runs.recipe import Recipe, load_recipe
-from .settings import ANY_SETTING
+from .settings import ANY_SETTING, settings_without
 from .tables import before_and_after
 
 if TYPE_CHECKING:
@@ -44,17 +48,39 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
         plan = "".join(f"# {line}\n" for line in plan_lines(make_plan(recipe)))
         console.print(plan + recipe.to_yaml(), end="")
         return 0
-    from ..runs.claim import claim_run_dir
+    from ..runs.claim import claimed_run_dir
 
-    run_dir, checkpoint = claim_run_dir(recipe, args.resume)
-    _train(recipe, run_dir, checkpoint)
+    with (
+        claimed_run_dir(recipe, args.resume) as (run_dir, checkpoint),
+        _told_how_to_continue(run_dir, args.recipe, settings),
+    ):
+        _train(recipe, run_dir, checkpoint)
     return 0
+
+
+@contextmanager
+def _told_how_to_continue(run_dir: Path, name: str, settings: Sequence[str]) -> Iterator[None]:
+    """Adds to an error what continues the run, once there is a checkpoint to continue from."""
+    from ..trl.checkpoint import latest_checkpoint
+
+    try:
+        yield
+    except P2OError as error:
+        if latest_checkpoint(run_dir) is None:
+            raise
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            how = "to continue, start the same processes again with --resume"
+        else:
+            kept = settings_without(settings, ("output_dir", "if_exists", "resume_from_checkpoint"))
+            how = "to continue: " + shlex.join(["p2o", "train", name, *kept, "--output_dir", str(run_dir), "--resume"])
+        error.args = (f"{error}; {how}", *error.args[1:])
+        raise
 
 
 def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
     from ..runs.building import trainer_of
     from ..runs.held_out import HeldOut
-    from ..runs.run_directory import Run
+    from ..runs.run_directory import COMPLETE, Run
 
     resolved = recipe.to_yaml(run_dir)  # as it was asked for: libraries fill in settings of their own
     held_out = HeldOut(recipe)  # before the model: a mistake in the data shows at once
@@ -67,7 +93,8 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
     own = run_dir / "p2o"
     before = Run(run_dir).before if checkpoint else _evaluated(held_out, trainer)
     if main:
-        (own / "result.json").unlink(missing_ok=True)  # from here on the run is not complete
+        for name in (COMPLETE, "result.json"):
+            (own / name).unlink(missing_ok=True)
         if not checkpoint:
             write_json(own / "before.json", before)
     with signals_stop(trainer.stop):
@@ -88,6 +115,7 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
         }
         write_json(own / "result.json", result)
         _finish(recipe, run_dir, result)
+        write_json(own / COMPLETE, {})
 
 
 def _evaluated(held_out: HeldOut, trainer: P2OTrainer) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from ..core.templates import PoolTemplate, pool_from_json
 from ..errors import StateError
 from ..trl.checkpoint import checkpoints
 
+COMPLETE = "complete.json"
+"""The file that is written last."""
+
 
 @dataclass
 class Epoch:
@@ -56,6 +59,16 @@ class Run:
         self.path = path
         self.own = path / "p2o"
         self.name = path.resolve().name
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it was written: the result, the model card, the pool and the report."""
+        return (self.own / COMPLETE).exists()
+
+    @property
+    def holds_evolution(self) -> bool:
+        """Whether ``p2o evolve`` made it, and not a training."""
+        return (self.own / "pool.json").exists() and not (self.path / "config.yaml").exists()
 
     @cached_property
     def epochs(self) -> list[Epoch]:

@@ -31,5 +31,5 @@ def lost_peers_explained(run_dir: Path) -> Iterator[None]:
         raise PeerError(
             f"another process of this run ended or did not answer in time ({str(error).splitlines()[0][:200]}); "
             "the process that ended first says why, then "
-            + (f"continue from {good} with p2o train RECIPE --resume" if good else "start the run again")
+            + (f"continue from {good}" if good else "start the run again")
         ) from error

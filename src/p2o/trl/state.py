@@ -137,5 +137,5 @@ def failing_writes_explained(checkpoint: Path) -> Iterator[None]:
         good = latest_checkpoint(checkpoint.parent)
         raise StateError(
             f"cannot write {checkpoint} ({str(error).splitlines()[0]}); free some space, then "
-            + (f"continue from {good} with p2o train RECIPE --resume" if good else "start the run again")
+            + (f"continue from {good}" if good else "start the run again")
         ) from error

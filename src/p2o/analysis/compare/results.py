@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...base.files import read_json
-from ...runs.run_directory import read_run
+from ...runs.run_directory import COMPLETE, read_run
 
 NO_ROOM = "_no_room"
 """Ends the metric of the share of prompts without room, ``test_no_room``."""
@@ -42,7 +42,7 @@ class RunResult:
 
 def result_file(folder: Path, trained: bool) -> Path:
     """The file that a finished run has."""
-    return folder / "p2o" / ("result.json" if trained else "prompt_only.json")
+    return folder / "p2o" / (COMPLETE if trained else "prompt_only.json")
 
 
 def trained_result(folder: Path, seed: int, group: str | None) -> RunResult:

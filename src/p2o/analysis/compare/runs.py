@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from ...base.files import read_json, write_json
+from ...base.lock import locked
 from ...base.terminal import progress_bar
 from ...errors import ConfigError
 from ...runs.reading import setting_words
@@ -115,17 +115,10 @@ class Launcher:
         return [*self.overrides, *setting_words(settings)]
 
 
-@contextmanager
-def _alone(run: ComparisonRun) -> Iterator[TextIO]:
-    """Holds the run's lock, which its process inherits: it may outlive a comparison that was killed."""
-    with (run.folder.parent / f"{run.folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{run.label} is still being made in {run.folder} by an earlier comparison; wait for it, or stop it"
-            ) from None
-        yield lock
+def _alone(run: ComparisonRun) -> AbstractContextManager[TextIO]:
+    """The run's lock, which its process inherits: it may outlive a comparison that was killed."""
+    taken = f"{run.label} is still being made in {run.folder} by an earlier comparison; wait for it, or stop it"
+    return locked(run.folder.parent / f"{run.folder.name}.lock", taken)
 
 
 class Runner:
