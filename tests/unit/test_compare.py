@@ -97,7 +97,7 @@ def test_a_method_of_the_user_is_an_arm(hint):
     ("names", "said"),
     [
         (["{file}:Hints"], "has no class 'Hints'"),
-        (["{file}:NoMethod"], "is no method"),
+        (["{file}:NoMethod"], "is not a method"),
         (["nowhere.py:Hint"], "there is no file nowhere.py"),
         (["{file}:Hint", "{file2}:Hint"], "two arms are named Hint"),
         (["../out"], "need a folder of that name"),

@@ -284,7 +284,7 @@ def test_a_journal_of_strange_replies_does_not_end_later_runs(tmp_path: Path) ->
         (tmp_path / "evolution.json").unlink()
         (tmp_path / "rollouts.jsonl").unlink()
     (tmp_path / "replies.jsonl").write_text('{"iteration": 1}\n')
-    with pytest.raises(StateError, match=r"replies\.jsonl, line 1 is no reply"):
+    with pytest.raises(StateError, match=r"replies\.jsonl, line 1 is not a reply"):
         run(tmp_path, Policy(), Climber(), max_iterations=1)
 
 

@@ -32,7 +32,7 @@ class PhaseCost:
     trained_tokens: int = 0
     """Tokens passed forward and backward."""
     teacher_tokens: int = 0
-    """Prompt and generated tokens of a reflector that is not the policy; they do not enter the cost."""
+    """Prompt and generated tokens of a reflector that is not the policy; they are no part of the cost."""
     seconds: float = 0.0
 
     @property
@@ -42,7 +42,7 @@ class PhaseCost:
         return forward + TRAINED_TOKEN_COST * self.trained_tokens
 
     def add(self, **counts: float) -> None:
-        """Adds to the counts by their names."""
+        """Adds to the counts, each given by its name."""
         for name, value in counts.items():
             setattr(self, name, getattr(self, name) + value)
 
@@ -66,7 +66,7 @@ class CostMeter:
 
     @contextmanager
     def timed(self, phase: Phase) -> Iterator[PhaseCost]:
-        """Adds the seconds of a ``with`` block to a phase, which it gives to count more."""
+        """Adds the seconds of a ``with`` block to a phase. Yields the phase's counts; the block may add to them."""
         start = time.perf_counter()
         try:
             yield self.phases[phase]

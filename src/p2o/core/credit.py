@@ -15,21 +15,22 @@ if TYPE_CHECKING:
 
 Distillation = Literal["mask", "soft", "no_mask", "importance", "none"]
 """``mask``: loss 0 outside [low, high] (the paper). ``soft``: weight clamp(r)/r. ``no_mask``: every token counts.
-``importance``: old log-probs on T(x, z), new ones on x, PPO's clip does the rest. ``none``: gradient on T(x, z)."""
+``importance``: old log-probs on T(x, z), new ones on x; only PPO's clip limits their ratio. ``none``: gradient on
+T(x, z)."""
 
 Prompt = Literal["bare", "templated"]
 
 
 @dataclass(frozen=True)
 class Credit:
-    """How templated rollouts are trained. The default is the bare prompt throughout, every token with weight 1."""
+    """How templated rollouts are trained. By default on the bare prompt, every token with weight 1."""
 
     weights: Weights | None = None
     """Weight of each token's loss, from the ratio of the two prompts' log-probs; None: 1, and no ratio is computed."""
     old_logps: Prompt = "bare"
     """The prompt of PPO's old log-probs."""
     trained_on: Prompt = "bare"
-    """The prompt on which the gradient is taken; ``templated`` is no distillation."""
+    """The prompt on which the gradient is computed; ``templated`` means no distillation."""
     drop_failed: bool = False
     """Failed templated rollouts get no gradient."""
 

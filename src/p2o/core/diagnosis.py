@@ -1,15 +1,15 @@
-"""Why an epoch taught next to nothing."""
+"""Why the policy learned almost nothing in an epoch."""
 
 from __future__ import annotations
 
 from .summary import EpochSummary
 
 FLAT_SHARE = 0.7
-"""With this share of groups without spread there is next to nothing to learn from."""
+"""When at least this share of the groups has no spread, there is almost nothing to learn from."""
 
 
 def spread_line(summary: EpochSummary) -> str:
-    """How many groups have no spread of rewards, all failed, all solved: three different things."""
+    """How many groups have no spread of rewards, how many all failed, and how many were all solved."""
     return (
         f"{summary.no_spread} of {summary.groups} groups have no spread of rewards "
         f"({summary.all_failed} all failed, {summary.all_solved} all solved)"
@@ -17,7 +17,7 @@ def spread_line(summary: EpochSummary) -> str:
 
 
 def flat_reason(summary: EpochSummary) -> str | None:
-    """One line on why next to nothing is learned, when most groups have no spread of rewards; else None.
+    """One line that says why almost nothing is learned; None when enough groups have a spread of rewards.
 
     None too when templates were assigned: the next epoch shows whether they help.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 MAX_LOG_RATIO = 60.0
-"""exp(±60) is finite in float32; log-ratios beyond it are outside any bound anyway."""
+"""Log-ratios are clamped to ±60: exp(±60) is finite in float32, and outside of any useful bound."""
 
 LEAST_LOGP = -65504.0
 """The least finite number of half precision."""
@@ -63,14 +63,16 @@ def engine_ratio(
     low: float | None,
     high: float | None,
 ) -> torch.Tensor:
-    """Weight of rollouts that an inference engine drew: π_trainer(y | prompt) / π_engine(y | prompt), bounded.
+    """Weight of rollouts that an inference engine generated: π_trainer(y | prompt) / π_engine(y | prompt), bounded.
 
     Args:
         trainer_logps_BT, engine_logps_BT: (B, T) log-probs of the same tokens on the same prompt, T(x, z) for rows
-            drawn under a template. NaN, where the engine has none, counts as equal.
+            drawn under a template. NaN (the engine gave no log-prob) gives
+            the ratio 1.
         mask_BT: (B, T) 1 on completion tokens.
-        mode: TRL's ``vllm_importance_sampling_mode``: ratios of tokens or of whole sequences (their product), and
-            outside [low, high] either clamped (``truncate``) or 0 (``mask``).
+        mode: TRL's ``vllm_importance_sampling_mode``: it says two things. The ratio is that of a token, or of a
+            whole sequence (the product over its tokens). Outside of [low, high] it is clamped (``truncate``) or set to
+            0 (``mask``).
         low, high: None is unbounded.
 
     Returns:

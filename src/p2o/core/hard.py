@@ -18,8 +18,8 @@ ROUNDING = 1e-6
 
 
 def is_solved(reward: float | None, threshold: float) -> bool:
-    """Whether a reward reaches the success threshold (with room for a reward rounded to 32 bits); None and NaN
-    (not scorable) do not."""
+    """Whether a reward reaches the success threshold. A reward that is too small only by the rounding to 32 bits
+    reaches it; None and NaN (not scorable) do not."""
     return reward is not None and reward >= threshold - ROUNDING
 
 
@@ -32,7 +32,7 @@ class Tally:
     templated: int = 0
     templated_solved: int = 0
     spread: bool = False
-    """Whether the rewards that GRPO trains on differed within a group: only then is there an advantage."""
+    """Whether the rewards that GRPO trains on differ within the group. Without a spread all advantages are 0."""
 
     @property
     def rollouts(self) -> int:
@@ -122,7 +122,7 @@ class HardLedger:
 
 
 def read_tallies(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
-    """Tallies as an epoch's file or a checkpoint holds them."""
+    """Sample id → tally, from the rows of an epoch's file or of a checkpoint."""
     return {i: Tally(**row) for i, row in rows.items()}
 
 

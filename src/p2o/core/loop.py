@@ -3,8 +3,8 @@
     order ─► template of each slot ─► K rollouts ─► rewards ─► ledger          (within an epoch, by the trainer)
     ledger ─► summary ─► method.between_epochs ─► templates of the next epoch  (between two epochs)
 
-A trainer (TRL, verl) asks it for the template of each rollout slot, tells it what every group earned, and gives it
-the tools for what happens between two epochs.
+A trainer (TRL, verl) asks it for the template of each rollout slot and tells it the rewards of every group. Between two
+epochs the trainer gives it the tools that the method needs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class JointLoop:
         self.graduated: set[str] = set()
         """Samples that were solved bare after having needed a template."""
         self.assignment = self._assignment()
-        """Sample id → its K templates in the running epoch, of the samples that have one."""
+        """Sample id → its K templates in the running epoch. Samples without a template are not in it."""
         self.needed: set[str] = set(self.assignment)
         """Samples that have, or had, a template."""
 
@@ -94,7 +94,7 @@ class JointLoop:
         templated: Sequence[bool],
         totals: Sequence[float] | None = None,
     ) -> None:
-        """Adds what one group earned, see `HardLedger.record`."""
+        """Adds the rewards of one group, see `HardLedger.record`."""
         self.ledger.record(sample_id, rewards, templated, totals)
 
     def rolls_out_next(self) -> bool:
@@ -115,7 +115,7 @@ class JointLoop:
         return summary
 
     def close(self, write: bool = True) -> EpochSummary:
-        """Sums up the last epoch, after which no prompt step follows.
+        """Sums up the last epoch. No prompt step follows it.
 
         Args:
             write: whether this process writes the epoch's file (one of them should).
@@ -135,7 +135,7 @@ class JointLoop:
         return summary
 
     def _write(self, summary: EpochSummary) -> None:
-        """One file per epoch, so that a replayed epoch overwrites its own and nothing stands twice."""
+        """Writes one file per epoch. An epoch that is repeated after a resume overwrites its own file."""
         write_json(
             self.run_dir / f"epoch-{summary.epoch:03d}.json",
             {

@@ -29,7 +29,7 @@ class Group:
 
 
 def group_metrics(groups: Sequence[Group], needed: Collection[str], tau: int) -> dict[str, float]:
-    """Shares over the groups of one generation batch; success rates are over rollouts.
+    """Shares of the groups of one generation batch, and success rates of its rollouts.
 
     Args:
         needed: samples that have, or had, templates.
@@ -42,7 +42,7 @@ def group_metrics(groups: Sequence[Group], needed: Collection[str], tau: int) ->
     rates = {
         "bare_success": _mean([s for b in bare for s in b]),
         "templated_success": _mean([s for t in templated for s in t]),
-        # The same samples on both sides: how much of the success leans on the template.
+        # The same samples bare and templated: the difference is what the template adds.
         "paired_bare_success": _mean([s for b, _ in both for s in b]),
         "paired_templated_success": _mean([s for _, t in both for s in t]),
     }
@@ -59,12 +59,12 @@ def group_metrics(groups: Sequence[Group], needed: Collection[str], tau: int) ->
 
 
 def evaluation_metrics(rollouts: Sequence[Rollout], groups: Sequence[str] | None, prefix: str) -> dict[str, float]:
-    """Means over bare rollouts of held-out samples. Prompts that leave no room for a completion are left out and
-    reported by their share (``{prefix}_no_room``), at least one must leave room.
+    """Means over bare rollouts of held-out samples. Prompts that leave no room for a completion are left out; their
+    share is given as ``{prefix}_no_room``. At least one prompt must leave room.
 
     Args:
         groups: the group that each rollout's sample belongs to; bare success is given for each of them too.
-        prefix: of the names, such as "eval".
+        prefix: begins the names of the figures, such as "eval".
     """
     by_group: dict[str, list[bool]] = {}
     for group, rollout in zip(groups or (), rollouts, strict=groups is not None):
@@ -82,7 +82,7 @@ def evaluation_metrics(rollouts: Sequence[Rollout], groups: Sequence[str] | None
 
 
 def epoch_metrics(summary: EpochSummary) -> dict[str, float]:
-    """What an epoch and the prompt step after it came to; counts are of samples."""
+    """Figures of an epoch and of the prompt step after it. Counts are numbers of samples."""
     figures = {
         "hard": summary.hard,
         "no_spread_samples": summary.no_spread,

@@ -1,4 +1,4 @@
-"""Where the ratios of templated tokens lie, for trackers and the report."""
+"""The distribution of the ratios of templated tokens, for trackers and the report."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a run keeps of its rollouts, for a person to read: one bounded file per epoch, `rollouts-EEE.json`.
+"""The rollouts that a run keeps for a person to read: one file of bounded size per epoch, `rollouts-EEE.json`.
 
-Samples stand under their id and ratio counts under their step, so that steps which are replayed after a resume
-overwrite what they wrote before, and nothing stands twice.
+Samples are stored by their id, and ratio counts by their step. Steps that are repeated after a resume overwrite what
+they wrote before.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from ..base.files import read_json, write_json
 from ..base.text import shorten
 
 MAX_SAMPLES = 128
-"""Samples kept per epoch. Always those whose ids have the lowest digests, so that one can follow them over epochs."""
+"""Samples kept per epoch: those whose ids have the lowest hashes, so that the same samples are kept in every epoch."""
 MAX_CHARS = 1200
 """Longer prompts and completions lose their middle."""
 LOG10_EDGES = [round(-6 + 0.25 * n, 2) for n in range(37)]
-"""Edges of the ratio histogram, log10 from -6 to 3; its first and last count are what lies outside."""
+"""Edges of the ratio histogram, log10 from -6 to 3. It counts what is below the first
+and above the last edge too."""
 
 
 @dataclass(frozen=True)
 class RecordedRollout:
-    """One rollout, as the file of its epoch holds it."""
+    """One rollout in the file of its epoch."""
 
     template: str
     completion: str
@@ -36,11 +37,11 @@ class RecordedRollout:
 
 
 class EpochRecord:
-    """The running epoch's rollouts of the samples that are, or once were, hard; and its ratios.
+    """The running epoch's rollouts of samples that are hard or were hard before, and its ratios.
 
     Args:
-        folder: where the files go.
-        max_samples: bound of one epoch's file.
+        folder: the folder of the files.
+        max_samples: most samples in one epoch's file.
     """
 
     def __init__(self, folder: Path, max_samples: int = MAX_SAMPLES) -> None:
@@ -49,14 +50,14 @@ class EpochRecord:
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
-        """Starts the record of an epoch."""
+        """Starts the log of an epoch."""
         self.epoch = epoch
         self.templates: list[str] = []
         self.samples: dict[str, dict[str, Any]] = {}
         self.ratio_counts: dict[str, list[int]] = {}
 
     def resume(self, epoch: int) -> None:
-        """Goes on with an epoch that was interrupted; what its file holds of later steps will be overwritten."""
+        """Continues an epoch that was interrupted. Later steps in its file are overwritten when they are repeated."""
         self.begin(epoch)
         if self.path.exists():
             kept = read_json(self.path)
@@ -111,7 +112,14 @@ def reading_order(sample_id: str) -> str:
 
 
 def count_ratios(log_ratios: torch.Tensor) -> list[int]:
-    """Counts of natural log-ratios in the bins of `LOG10_EDGES`, below the first and above the last edge too."""
+    """Counts the log-ratios in each bin of `LOG10_EDGES`.
+
+    Args:
+        log_ratios: (N,) natural logarithms, without NaN.
+
+    Returns:
+        One count for each bin; the first is below the first edge, the last above the last one.
+    """
     edges = torch.tensor(LOG10_EDGES, dtype=torch.float64) * torch.log(torch.tensor(10.0, dtype=torch.float64))
     bins = torch.bucketize(log_ratios.double().cpu(), edges, right=True)
     return torch.bincount(bins, minlength=len(LOG10_EDGES) + 1).tolist()

@@ -12,14 +12,14 @@ parts ``{"type": "text", "text": str}``."""
 
 
 def content_text(content: Any) -> str:
-    """The text of a message's content: of a list its text parts, put together as chat templates do; "" for None."""
+    """The text of a message's content; "" for None. The text parts of a list are joined, as chat templates do it."""
     if content is None or isinstance(content, str):
         return content or ""
     return "".join(str(part.get("text") or "") for part in content if part.get("type") == "text")
 
 
 RIGHT_ANSWERS = "right_answers"
-"""Column of a sample with several right answers; it holds all of them."""
+"""Name of the column that holds all right answers of a sample that has several."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sample:
     answer: str | None = None
     """The gold answer as text, if the task has one. The leak guard looks for it in templates."""
     columns: Mapping[str, Any] = field(default_factory=dict)
-    """All other columns of the row, as the reward functions receive them."""
+    """All other columns of the row. Reward functions receive them."""
     place: str = field(default="", compare=False)
     """Where it was read from ("row 3 of train.jsonl"), for messages."""
     text: str | None = field(default=None, compare=False)
@@ -40,7 +40,7 @@ class Sample:
 
     @property
     def answers(self) -> list[str]:
-        """All right answers; none where the task has none."""
+        """All right answers; empty when the task has none."""
         return list(self.columns.get(RIGHT_ANSWERS) or ([] if self.answer is None else [self.answer]))
 
     @property

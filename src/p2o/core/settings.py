@@ -20,8 +20,8 @@ class LoopSettings:
     """What P²O adds to GRPO. Defaults are the paper's."""
 
     method: str = "p2o"
-    """What is done about groups without spread: ``p2o``, ``grpo`` (nothing: the ledger is kept, costs are counted), or
-    a method of your own, ``file.py:Class`` (see docs/architecture.md)."""
+    """The method against groups without spread: ``p2o``, ``grpo`` (no method; the ledger is still kept, and costs
+    are counted), or a method of your own, ``file.py:Class`` (see docs/architecture.md)."""
 
     tau: int = 2
     """A sample is hard when at most ``tau - 1`` of its rollouts were solved in the last epoch."""
@@ -39,17 +39,17 @@ class LoopSettings:
     """A rollout is solved when that reward is at least this."""
 
     withdrawal: Withdrawal = "solved"
-    """When a template is withdrawn. ``solved`` (paper): each epoch anew, from that epoch's successes.
-    ``graduated``: once a *bare* rollout of the sample was solved."""
+    """When a sample loses its templates. ``solved`` (paper): as soon as the sample is no longer hard, under a template
+    or not. ``graduated``: as soon as one of its *bare* rollouts is solved."""
 
     bare_slots: int | None = None
-    """Rollouts of a templated group that stay bare (the last slots). Default: 0, with ``graduated`` 1."""
+    """Rollouts of a templated group that stay bare (the last slots). Default: 0; with ``graduated`` 1."""
 
     same_template_in_sample: bool = False
     """One template for all slots of a group instead of one draw for each."""
 
     drop_failed_template_rollout: bool = False
-    """Failed templated rollouts get no gradient (they still count in the group's statistics)."""
+    """Failed templated rollouts get no gradient (they still count in the group's mean and standard deviation)."""
 
     distillation: Distillation = "mask"
     """How templated rollouts are trained on the bare prompt, see `p2o.core.credit.Distillation`."""
@@ -76,14 +76,14 @@ class LoopSettings:
     """Stop an evolution after this many iterations, even if its budget is not spent."""
 
     fill_proposals: bool = False
-    """Draw parents again while the Pareto front is smaller than W, so that early batches stay full."""
+    """Draw parents more than once while the Pareto front is smaller than W, so that early batches are full."""
 
     pool: Literal["cover", "proposals"] = "cover"
     """Which templates are kept. ``cover`` (paper): the greedy cover of the dev part. ``proposals``: all that the
-    reflector wrote, whatever they scored, with equal weights (an ablation: what selection adds)."""
+    reflector wrote, with equal weights, without regard to their scores (an ablation that shows what selection adds)."""
 
     warm_start: bool = False
-    """Begin an evolution with the last pool next to the bare prompt."""
+    """Start an evolution from the bare prompt and the templates of the last pool."""
 
     max_template_chars: int = 4000
     """Longer templates are refused."""
@@ -95,14 +95,14 @@ class LoopSettings:
     """Longest reply of the *self* and *policy* reflectors, in tokens."""
 
     reflect_max_prompt_chars: int = 12000
-    """The reflection prompt is shortened to this (outputs lose their middle)."""
+    """The reflection prompt is shortened to this; the middle of long completions is cut out."""
 
     def check_loop(self, num_generations: int, place: str = "", group_key: str = "num_generations") -> None:
         """Checks the ranges, and fills in the default of ``bare_slots``.
 
         Args:
             num_generations: K, rollouts of a group.
-            place: what stands before a key's name in a message ("p2o." on verl).
+            place: put before a key's name in a message ("p2o." on verl).
             group_key: the key that sets K.
 
         Raises:

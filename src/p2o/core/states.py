@@ -1,9 +1,9 @@
-"""One vocabulary for what became of a group and of a sample. Pure: counts in, words out.
+"""The words for what happened to a group and to a sample. Pure: counts in, words out.
 
 Three different things can be said of a *group* (the rollouts of one sample in one epoch):
 
 - its **outcome**: all failed, mixed, or all solved, by how many rollouts reached the success threshold;
-- whether it is **hard**: fewer than τ rollouts solved, which is what the prompt step works on;
+- whether it is **hard**: fewer than τ rollouts solved. The prompt step works on these groups;
 - whether its rewards have **no spread**, so that GRPO's advantages are all zero. With partial credit an all-failed
   group may have spread, and GRPO trains on it.
 
@@ -21,7 +21,7 @@ GroupOutcome = Literal["all_failed", "mixed", "all_solved"]
 SampleState = Literal["forgotten", "all_failed", "not_rescued", "rescued", "graduated", "mixed", "mastered"]
 
 LEAST_SPREAD = 1e-6
-"""Rewards that differ by less are equal: sums of weighted rewards are rounded."""
+"""Rewards that differ by less than this count as equal, because sums of weighted rewards are rounded."""
 
 
 class Word(NamedTuple):
@@ -61,7 +61,7 @@ class Counts(Protocol):
 
 
 def outcome_of(solved: int, rollouts: int) -> GroupOutcome:
-    """What a group of ``rollouts`` came to, of which ``solved`` were solved."""
+    """The outcome of a group, from its number of rollouts and how many of them were solved."""
     if solved == 0:
         return "all_failed"
     return "all_solved" if solved == rollouts else "mixed"
@@ -77,9 +77,9 @@ def state_of(tally: Counts, needed: bool, mastered: bool) -> SampleState:
     """The state of a sample in one epoch.
 
     Args:
-        tally: what its rollouts earned in this epoch.
-        needed: it has help (templates) in this epoch, or had it in an earlier one.
-        mastered: see `is_mastered`, in an earlier epoch.
+        tally: its rollouts in this epoch, and how many were solved.
+        needed: it has templates in this epoch, or had them in an earlier one.
+        mastered: it was mastered in an earlier epoch (see `is_mastered`).
     """
     if tally.bare_solved:
         if needed:
@@ -91,21 +91,21 @@ def state_of(tally: Counts, needed: bool, mastered: bool) -> SampleState:
 
 
 def is_mastered(tally: Counts) -> bool:
-    """Whether all rollouts of a group were bare and solved (the bare slots of a templated group say too little)."""
+    """Whether all rollouts of a group were bare and solved. (A templated group has too few bare rollouts to say so.)"""
     return tally.bare_solved == tally.bare > 0 and not tally.templated
 
 
 @dataclass
 class SampleHistory:
-    """What the epochs so far say of the samples."""
+    """What the epochs so far have shown about the samples."""
 
     needed: set[str] = field(default_factory=set)
     """Samples that have, or had, templates."""
     mastered: set[str] = field(default_factory=set)
-    """Samples that were mastered at some time."""
+    """Samples that were mastered in some epoch."""
 
     def add_epoch(self, tallies: Mapping[str, Counts]) -> dict[str, SampleState]:
-        """Adds the tallies of the next epoch; the state of each sample that was drawn in it."""
+        """Adds the tallies of the next epoch. Returns the state of each sample that was drawn in it."""
         self.needed |= {i for i, tally in tallies.items() if tally.templated}
         states = {i: state_of(tally, i in self.needed, i in self.mastered) for i, tally in tallies.items()}
         self.mastered |= {i for i, tally in tallies.items() if is_mastered(tally)}

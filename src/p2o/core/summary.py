@@ -1,4 +1,4 @@
-"""What one epoch's rollouts say, in figures. Pure."""
+"""The figures of one epoch. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .hard import Tally
 
 @dataclass
 class EpochSummary:
-    """What one epoch's rollouts said, and what the method did after it. Counts are of samples. JSON-able."""
+    """The figures of one epoch's rollouts, and what the method did after it. Counts are of samples. JSON-able."""
 
     epoch: int
-    """The epoch whose rollouts are summed up, from 0."""
+    """Number of the epoch, from 0."""
     groups: int = 0
     all_failed: int = 0
     """No rollout was solved."""
     all_solved: int = 0
     """Every rollout was solved."""
     no_spread: int = 0
-    """All rewards alike: GRPO has no advantage. With partial credit this may be fewer than the all-failed ones."""
+    """All rewards are equal, so all advantages are 0. With partial credit an all-failed group may have a spread."""
     bare_success: float | None = None
     """Share of the bare rollouts that were solved; None without bare rollouts."""
     templated_success: float | None = None
@@ -30,7 +30,7 @@ class EpochSummary:
     paired_templated_success: float | None = None
     """Of the same samples: success of their templated rollouts."""
     hard: int = 0
-    """Samples that need help next."""
+    """Samples that need new templates in the next epoch."""
     kept: int = 0
     """Samples that keep their templates (``graduated`` rule)."""
     rescued: int = 0
@@ -41,7 +41,7 @@ class EpochSummary:
     """Samples with templates in the next epoch."""
     evolved: bool = False
     candidates: int = 0
-    """Templates that were proposed or were seeds, whatever became of them."""
+    """All templates of the evolution: seeds and proposals, refused ones too."""
     accepted: int = 0
     helping: int = 0
     """Templates that solved at least one dev sample."""
@@ -61,7 +61,7 @@ def summarize(tallies: Mapping[str, Tally], epoch: int) -> EpochSummary:
     """Counts of one epoch.
 
     Args:
-        tallies: sample id → what its rollouts earned.
+        tallies: sample id → its rollouts, and how many were solved.
         epoch: its number, from 0.
     """
     rows = list(tallies.values())

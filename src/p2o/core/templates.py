@@ -13,14 +13,14 @@ from typing import Any
 from .samples import Message
 
 MIN_WEIGHT = 1e-6
-"""Floor of a template's weight in the draws of the assignment (P²O's reference code)."""
+"""The least weight of a template when the assignment draws templates (P²O's reference code)."""
 
 
 def apply_template(template: str, messages: Sequence[Message]) -> list[dict[str, Any]]:
     """T(x, z): the template, a blank line, then the user's text, in the last user message.
 
-    Where that message is a list of parts, the text is its first text part. The system message and earlier turns stay
-    as they are; "" is the bare prompt.
+    When the message's content is a list of parts, the template goes in front of its first text part. The system message
+    and earlier turns do not change; "" is the bare prompt.
 
     Raises:
         ValueError: there is no user message.
@@ -55,9 +55,9 @@ def apply_to_prompt(template: str, prompt: str | Sequence[Message]) -> str | lis
 
 
 def control_tokens_in(template: str, special_tokens: Iterable[str]) -> list[str]:
-    """The special tokens of a tokenizer that stand in a template.
+    """The special tokens of a tokenizer that a template contains.
 
-    Such a template could end the user's turn or forge another one, so it is refused. Plain white space and
+    Such a template could end the user's turn or forge another one, so it is refused. White space and
     empty strings do not count as control tokens.
     """
     return sorted({token for token in special_tokens if token.strip() and token in template})
@@ -87,7 +87,7 @@ def greedy_cover(scores_CV: Sequence[Sequence[float]], threshold: float = 1.0) -
 
 @dataclass(frozen=True)
 class PoolTemplate:
-    """A template kept by the cover."""
+    """A template that is kept."""
 
     text: str
     weight: float
@@ -104,7 +104,7 @@ def make_pool(
 ) -> list[PoolTemplate]:
     """The pool of one evolution: the cover's templates with their weights.
 
-    The bare prompt ("") may be part of the cover (it solves what it solves), as in the reference.
+    The bare prompt ("") may be part of the pool, when it solves dev samples too (as in P²O's reference code).
     """
     cover = greedy_cover(solved_CV)
     return [
@@ -129,14 +129,15 @@ def assign(
 ) -> dict[str, list[str]]:
     """Draws K templates for each hard sample (P²O, section "assignment").
 
-    A sample that pool templates solved in the dev part draws among those, any other among the whole pool; with
+    A dev sample draws from the templates that solved it; any other sample draws from the whole pool. Draws are with
     replacement, weighted by mean dev score. The last ``bare_slots`` slots stay bare.
 
     Args:
         sample_ids: the hard samples.
         num_generations: K, the group's size.
         same_template: one draw for the whole group instead of one for each slot.
-        forbidden: (template, sample id) pairs that must not meet (the template contains the gold answer).
+        forbidden: (template, sample id) → whether the sample must not get the template, because that holds its gold
+            answer.
 
     Returns:
         ``{sample_id: [K templates]}``; samples for which no template is left are not in it.

@@ -17,10 +17,10 @@ Key = tuple[int, int, str]
 
 
 class Asker:
-    """The reflector with a journal and a count of its cost: a resumed evolution gets the same replies again.
+    """The reflector with a journal and a count of its cost. A resumed evolution gets the same replies again.
 
-    What a reflector gives back is checked before it is written to the journal, so that no reply can end this run and
-    every later one in the folder.
+    Each reply is checked before it is written to the journal. A bad reply in the journal would stop this run, and every
+    later run in the folder.
     """
 
     def __init__(self, reflector: Reflector, journal: Journal, cost: EvolveCost) -> None:
@@ -46,7 +46,7 @@ class Asker:
             return []
         try:
             return checked(self.reflector(jobs), len(jobs))
-        except Exception as e:  # someone else's code; a failing reflector must not end a run
+        except Exception as e:  # a user's code may raise anything; a failing reflector must not end a run
             return [Reply(None, type(e).__name__, reason=quotable(what_it_raised(e)))] * len(jobs)
 
     def _count(self, reply: Reply) -> None:
@@ -75,4 +75,4 @@ def _stored(journal: Journal, line: int) -> tuple[Key, Reply]:
         )
         return (event["iteration"], event["slot"], event["prompt"]), sound(reply)
     except KeyError as e:
-        raise StateError(f"{journal.path}, line {line + 1} is no reply; use a new folder") from e
+        raise StateError(f"{journal.path}, line {line + 1} is not a reply; use a new folder") from e

@@ -8,7 +8,7 @@ from ...errors import ConfigError
 from .leak import LeakConfig
 
 LEAST_PROMPT_CHARS = 3000
-"""The reflection prompt's own words take about 1,000; the rest is for tasks, outputs and judgements."""
+"""The fixed part of the reflection prompt has about 1,000 characters; the rest is for tasks, outputs and judgements."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,15 @@ class EvolveConfig:
     """Settings of one evolution (P²O's prompt step, GEPA)."""
 
     budget: str | int = "light"
-    """Metric calls: a name of `p2o.core.evolve.budget`, or a number. Every call is charged; never overshot."""
+    """Metric calls: a name of `p2o.core.evolve.budget`, or a number. Every scored rollout is one call; an
+    evolution never makes more."""
     parents: int = 16
     """W: the most proposals in one iteration, each from its own parent."""
     minibatch: int = 3
     """Train samples on which a parent and its child are compared."""
     fill_proposals: bool = False
-    """Whether parents are drawn again while the front is smaller than W, each with a fresh minibatch, so that early
-    generation batches are full. The paper does not."""
+    """Whether parents are drawn more than once while the front is smaller than W, each time with a new minibatch.
+    Early generation batches are then full. The paper does not do this."""
     max_iterations: int | None = None
     """Stop after this number of iterations, even if budget is left."""
     seed: int = 0

@@ -9,11 +9,11 @@ from gepa.core.state import GEPAState, ValsetEvaluation
 from .result import Candidate
 
 _COMPONENT = "template"
-"""gepa evolves texts by name; ours is the only one."""
+"""gepa evolves several texts, each with a name; here there is only one."""
 
 
 class Front:
-    """Seeds and accepted candidates, in their order, and which of them are best on which dev sample."""
+    """Seeds and accepted candidates in their order, and the best of them on each dev sample."""
 
     def __init__(self) -> None:
         self.pool: list[Candidate] = []

@@ -1,8 +1,8 @@
-"""The leak guard: a template that carries answers or copies of samples teaches nothing but cheating.
+"""The leak guard: a template that holds answers or copies of samples teaches the policy to cheat.
 
-Two levels. A candidate is *refused* (`LeakGuard.refuse`) when it holds what belongs to particular samples:
-a long gold answer, an answer spelled out, a copied text, a table of answers. And whatever a template's
-fate, it is never scored on, nor assigned to, a sample whose answer it holds (`leaks_answer`).
+There are two levels. First, a candidate is *refused* (`LeakGuard.refuse`) when it holds text of particular samples:
+a long gold answer, an answer spelled out, a copied text, a table of answers. Second, a template that is kept is
+never scored on a sample whose answer it holds, and never assigned to it (`leaks_answer`).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class LeakConfig:
     """What makes a template a leak."""
 
     answer_chars: int = 3
-    """A gold answer longer than this (letters, digits and operators) refuses the whole template; shorter
-    ones only keep it from the samples they belong to."""
+    """A template that holds a gold answer longer than this (letters, digits and operators) is refused. One with a
+    shorter answer is only kept away from the samples with that answer."""
     ngram: int = 8
-    """Length in tokens of the n-grams in which copies of a sample's texts are looked for."""
+    """Length, in tokens, of the n-grams by which copies of a sample's texts are found."""
     copy_share: float = 0.5
-    """Refused when so large a share of one text's own n-grams stands in the template …"""
+    """A template is refused when it holds at least this share of one text's own n-grams …"""
     copy_ngrams: int = 5
-    """… or so many of them (5 of length 8: a run of 12 tokens)."""
+    """… or at least this number of them (5 of length 8 are 12 tokens in a row)."""
     table_answers: int = 3
-    """Refused when it holds so many different answers of two or more characters."""
+    """A template is refused when it holds at least this number of different answers of two or more characters."""
 
 
 _LATEX = (
@@ -52,9 +52,9 @@ _ENUMERATOR = re.compile(r"^\s*\(?\d{1,2}[.):]\s|\b(?:step|rule|part|case|phase)
 _LETTER_TABLE = re.compile(r"(?:\d+|[Qq]\w*)\s*(?:[:=.)]|[-=]>|→)\s*(?:[A-H](?!\s+[a-z])\b|(?i:yes|no|true|false)\b)")
 _COMMON = frozenset(
     ("true", "false", "none", "even", "odd", "zero", "prime", "positive", "negative")
-)  # words of honest instructions too; `leaks_answer` still keeps them from their samples
-_SHARED_BY = 3  # an n-gram in so many samples is the data set's own wording, and no copy of one of them
-_DENSE = 0.1  # when so many of all numbers of a length are answers, holding a few of them means nothing
+)  # ordinary instructions use these words too; `leaks_answer` still keeps them away from their samples
+_SHARED_BY = 3  # an n-gram in this number of samples is the data set's wording, not a copy of one sample
+_DENSE = 0.1  # when this share of all numbers of a length are answers, a few of them in a template mean nothing
 _LONG_TABLE = 8
 _LETTER_ROWS = 4
 _SMALLEST_SPELLED = 13  # "one", "two" … are ordinary words
@@ -73,7 +73,7 @@ def _number(token: str) -> str:
 
 
 def tokens(text: str) -> Form:
-    """Lower-case words, canonical numbers and arithmetic signs; punctuation and LaTeX's frills fall away."""
+    """Lower-case words, canonical numbers and arithmetic signs. Punctuation and LaTeX layout commands are removed."""
     text = unicodedata.normalize("NFKC", text)
     for pattern, plain in _LATEX:
         text = pattern.sub(plain, text)
@@ -95,7 +95,7 @@ def _contains(text: Sequence[str], part: Sequence[str]) -> bool:
 
 
 def answer_forms(answer: str) -> list[Form]:
-    """Token sequences by which an answer can be given: as it is, and its final part (#### or boxed)."""
+    """The token sequences of an answer: the whole answer, and its final part (#### or boxed)."""
     parts = [answer, *_BOXED.findall(answer)[-1:]]
     if "####" in answer:
         parts.append(answer.rsplit("####", 1)[1])
@@ -125,10 +125,10 @@ def _template(template: str) -> tuple[Form, Form, frozenset[str]]:
 
 
 def leaks_answer(template: str, sample: Sample) -> bool:
-    """Whether a template holds the sample's gold answer, of whatever length, as tokens of its own.
+    """Whether a template holds the sample's gold answer (of any length) as separate tokens.
 
-    "12" is in "use 12." and in "= 12/5", not in "120"; numbers from 13 on are found spelled out too. A
-    one-letter answer must stand in its own case, and the words "A" and "I" before a word are none.
+    "12" is in "use 12." and in "= 12/5", not in "120"; numbers from 13 on are also found when they are
+    spelled out. A one-letter answer must have the same case; the words "A" and "I" before another word do not count.
     """
     answer = (sample.answer or "").strip()
     if not answer or not template:
@@ -146,7 +146,7 @@ def leaks_answer(template: str, sample: Sample) -> bool:
 
 
 def _texts(sample: Sample) -> Iterable[str]:
-    """All that is the sample's own: its messages (but the system's), answer, and columns of text."""
+    """All texts of a sample: its messages (without the system message), its answer and its text columns."""
     yield from (content_text(m["content"]) for m in sample.messages if m["role"] != "system")
     yield from sample.answers
     yield from (v for v in sample.columns.values() if isinstance(v, str))
@@ -223,7 +223,7 @@ class LeakGuard:
         return runs
 
     def refuse(self, template: str) -> str | None:
-        """Why a template is a leak; None when it is none."""
+        """Why a template is refused as a leak; None when it is not refused."""
         text = tokens(template)
         held = self._held(text, self.answers)
         long = [a for a in held if self._refuses(a)]
@@ -253,7 +253,7 @@ class LeakGuard:
         return any(k >= enough or k >= share * self.own[t] for t, k in hits.items())
 
     def _table(self, template: str) -> bool:
-        """Several answers, each too short to tell alone. Numbered steps are not counted."""
+        """Whether it holds several answers, each too short to be a leak alone. Numbered steps are not counted."""
         held = self._held(tokens(_ENUMERATOR.sub(" ", template)), self.answers)
         numbers = {a for a in held if any(t[0].isdigit() for t in a)}
         telling = [a for a in numbers if _length(a) > 1 and len(a[0]) not in self.dense]

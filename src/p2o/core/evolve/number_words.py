@@ -22,7 +22,7 @@ def spell(number: int) -> list[str]:
 
 
 def spellings(literal: str) -> list[tuple[str, ...]]:
-    """How a canonical number literal ("1234", "2.5") may be spelled: as a number, and digit by digit."""
+    """The ways to spell a canonical number ("1234", "2.5"): as a number, and digit by digit."""
     whole, _, decimals = literal.partition(".")
     if not whole.isdecimal() or len(whole) > 12:
         return []

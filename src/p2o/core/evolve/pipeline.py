@@ -4,10 +4,10 @@ _score_seeds         the seeds on the dev part                              one 
 and in each iteration:
 _plan                up to W parents from the Pareto front, each with a minibatch
 _roll_out_parents    all parents on their minibatches                       one rollout call
-_reflect             all proposals in one reflector call, read and judged
+_reflect             all proposals in one reflector call; bad ones are refused
 _compare             the children that are left, on the minibatches         one rollout call
 _score_accepted      those with a strictly larger reward sum, on the dev part  one rollout call
-_close               progress, and what is known about when to stop
+_close               progress, and the counts that decide when to stop
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .scorer import LEAKED, Scorer
 from .selection import draw_minibatch, draw_parents, front_weights, rng_for, strictly_better
 
 IDLE_ITERATIONS = 5
-"""After this many iterations in a row without a new rollout there is nothing new to try."""
+"""The evolution ends after this many iterations in a row without a new rollout."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,27 @@ class Task:
 
 @dataclass
 class Iteration:
-    """What changes within one iteration."""
+    """The state of one iteration."""
 
     number: int
     """0 for the seeds, then from 1."""
     spent_before: int
-    """Metric calls before it."""
+    """Metric calls made before this iteration."""
     tasks: list[Task] = field(default_factory=list)
     parent_rollouts: list[list[Rollout]] = field(default_factory=list)
     """For each task, the parent's rollouts on the minibatch."""
     children: dict[int, Candidate] = field(default_factory=dict)
-    """Place of a task → its proposal, where that deserves a rollout."""
+    """Index of a task → its proposal, for those that are worth a rollout."""
 
 
 class Pipeline:
-    """One evolution. `run` does it all; what came out stands in the attributes.
+    """One evolution. `run` carries it out; the attributes hold the result.
 
     Attributes:
-        candidates: every candidate so far, whatever became of it.
+        candidates: every candidate so far, refused ones too.
         front: the pool (seeds and accepted candidates) and its Pareto front.
         best_scores: best mean dev reward after the seeds, then after each iteration.
-        warnings: what the user should read.
+        warnings: sentences for the user.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Pipeline:
         return iteration
 
     def _plan(self, number: int) -> Iteration:
-        """The tasks of an iteration: as many as fit into the budget if all children are new and accepted."""
+        """The tasks of an iteration: as many as the budget pays for, even if all children are new and accepted."""
         iteration = Iteration(number, self.scorer.cost.metric_calls)
         rng = rng_for(self.config.seed, "iteration", number)
         weights = front_weights(self.front.best_by_sample())
@@ -189,7 +189,7 @@ class Pipeline:
         return "iterations" if limit is not None and iteration.number >= limit else ""
 
     def _job(self, iteration: Iteration, place: int) -> ReflectionJob | None:
-        """What the reflector is asked for one task; None when its parent solved the whole minibatch."""
+        """The reflector's job for one task; None when the parent solved the whole minibatch."""
         task = iteration.tasks[place]
         rollouts = zip(task.minibatch, iteration.parent_rollouts[place], strict=True)
         scored = [(s, r) for s, r in rollouts if r is not LEAKED]
@@ -203,7 +203,7 @@ class Pipeline:
         return ReflectionJob(task.parent.template, records, seed, prompt)
 
     def _propose(self, iteration: Iteration, place: int, reply: Reply) -> Candidate:
-        """The candidate in a reply; a child of the iteration when it deserves a rollout."""
+        """The candidate in a reply. One that is worth a rollout becomes a child of the iteration."""
         template, fate, reason = self._judge(iteration, reply)
         task = iteration.tasks[place]
         candidate = self._add_candidate(iteration, template, task.parent.id, fate, reason)
@@ -214,7 +214,7 @@ class Pipeline:
         return candidate
 
     def _judge(self, iteration: Iteration, reply: Reply) -> tuple[str, Fate, str]:
-        """(template, fate, reason) of a reply; the fate is "" when the template deserves a rollout."""
+        """(template, fate, reason) of a reply; the fate is "" when the template is worth a rollout."""
         if reply.error is not None or reply.text is None:
             return "", "no_reply", f"{reply.error}: {reply.reason}" if reply.reason else reply.error or "no text"
         template, fate, reason = read_reply(reply.text, self.config.max_template_chars)

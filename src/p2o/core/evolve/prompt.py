@@ -1,4 +1,4 @@
-"""What a reflector is asked."""
+"""The reflection prompt: what a reflector is asked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RECORD = """\
 ### Judgement (reward {reward:g})
 {feedback}"""
 
-_LEAST_OUTPUT = 200  # below this, outputs alone cannot pay for the room: all texts are shortened
+_LEAST_OUTPUT = 200  # when outputs would become shorter than this, all texts are shortened
 
 
 def _cap(lengths: Sequence[int], room: int) -> int:
@@ -51,9 +51,9 @@ def _cap(lengths: Sequence[int], room: int) -> int:
 
 
 def reflection_prompt(template: str, records: Sequence[Record], max_chars: int) -> tuple[str, bool]:
-    """The prompt for one proposal (GEPA's meaning in our own words), and whether texts were shortened.
+    """The prompt for one proposal, and whether texts were shortened. It asks what GEPA's prompt asks, in other words.
 
-    Outputs are shortened first; when that leaves too little of them, all texts are.
+    Outputs are shortened first. When too little of them would be left, all texts are shortened.
     """
 
     def render(cap_output: int, cap_other: int) -> str:

@@ -1,4 +1,4 @@
-"""How a reflector's reply is read: reasoning off, then the instruction between its fences."""
+"""Reads a reflector's reply: removes the reasoning, then takes the instruction between the fences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TALK = re.compile(
     r"|(?:the|this|my|your) (?:\w+ ){0,2}(?:model|instructions?|prompts?))\b",
     re.I,
 )
-"""How a reply begins that speaks about an instruction instead of giving one."""
+"""The beginnings of replies that talk about an instruction instead of giving one."""
 
 
 def read_reply(text: str, max_chars: int) -> tuple[str, Fate, str]:
@@ -32,7 +32,7 @@ def read_reply(text: str, max_chars: int) -> tuple[str, Fate, str]:
 
     Fences are paired as in CommonMark, by character and length, and nested: a fence with an info word opens a block
     inside the block, so an instruction may hold fenced examples. Where the fences can be read in two ways, the reply is
-    "ambiguous". A reply without any fence is taken whole, if it does not begin like talk about an instruction.
+    "ambiguous". A reply without any fence is taken whole, unless it begins like an explanation.
 
     Args:
         max_chars: a longer template is "too_long".
@@ -74,8 +74,8 @@ def _fitting(template: str, max_chars: int) -> tuple[str, Fate, str]:
 def without_reasoning(text: str) -> str | None:
     """The text after its reasoning block; None when the block is never closed.
 
-    A block counts at the start only (some chat templates open it in the prompt, so its opening tag may be
-    missing): an instruction may well speak of <think> tags.
+    Only a block at the start counts, because an instruction may mention <think> tags. Its opening tag may be missing:
+    some chat templates write that tag into the prompt.
     """
     at = 0
     while opened := _OPEN.match(text, at):
@@ -92,13 +92,13 @@ def without_reasoning(text: str) -> str | None:
 
 @dataclass
 class Block:
-    """A fenced block that is in no other one: ``text[start:end]``."""
+    """A fenced block that is not inside another one: ``text[start:end]``."""
 
     start: int
     end: int | None
     """None: it is never closed."""
     doubtful: bool
-    """Its opening fence stands bare on a line behind another block, so it may as well be a fence inside of it."""
+    """Its opening fence is bare and follows another block, so it could also be a fence inside of that block."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ class _Fence:
     end: int
     mark: str
     first: bool
-    """Nothing but white space stands before it on its line."""
+    """Only white space is before it on its line."""
     rest: str
-    """What follows on its line: "nothing", "word", "space" (before more text) or "text"."""
+    """What follows it on its line: "nothing", "word", "space" (before more text) or "text"."""
     last: bool
     """It is the last fence on its line."""
     content: int
-    """Where the content of a block begins that it opens."""
+    """Where the content begins, if this fence opens a block."""
 
     def closes(self, opener: _Fence) -> bool:
         return self.mark[0] == opener.mark[0] and len(self.mark) >= len(opener.mark)

@@ -1,4 +1,4 @@
-"""The protocol of a reflector, who writes new templates (`p2o.reflectors` holds those that exist)."""
+"""The protocol of a reflector, which writes new templates (`p2o.reflectors` holds the built-in ones)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ...base.secrets import quotable
 from .prompt import Record
 
 MOST_TOKENS = 10**12
-"""A larger token count is none."""
+"""A larger token count is an error and counts as 0."""
 
 MAX_REPLY_CHARS = 1_000_000
-"""A longer reply is refused whole."""
+"""A longer reply is refused."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ReflectionJob:
     records: Sequence[Record]
     """(question, completion, feedback, reward) of the parent on its minibatch."""
     seed: int
-    """For a reflector that needs chance."""
+    """For a reflector that makes random choices."""
     prompt: str
     """The whole reflection prompt, for a reflector that is a language model."""
 
@@ -36,15 +36,15 @@ class Reply:
 
     text: str | None
     error: str | None = None
-    """The kind of the error, in a word by which failures are counted: "timeout", "auth", "ValueError" …"""
+    """The kind of the error in one word, by which failures are counted: "timeout", "auth", "ValueError" …"""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reason: str = ""
-    """What the other side gave as the reason of the error; or a remark on the text ("cut off")."""
+    """The reason of the error, as the other side gave it; or a remark on the text ("cut off")."""
 
 
 def checked(replies: Any, jobs: int) -> list[Reply]:
-    """As many replies as jobs, each with fields of the right kind, whatever a reflector gave."""
+    """As many replies as jobs, each with fields of the right types. What is wrong becomes a reply with an error."""
     if isinstance(replies, list | tuple) and len(replies) == jobs:
         return [sound(reply) for reply in replies]
     gave = f"{len(replies)} replies" if isinstance(replies, list | tuple) else f"a {type(replies).__name__}"
@@ -52,7 +52,7 @@ def checked(replies: Any, jobs: int) -> list[Reply]:
 
 
 def sound(reply: Any) -> Reply:
-    """The reply with fields of the right kind, whatever a reflector gave."""
+    """The reply with fields of the right types, or a reply with an error."""
     if not isinstance(reply, Reply):
         return Reply(None, "no_reply", reason=f"the reflector gave a {type(reply).__name__} where a Reply is due")
     text: Any = reply.text
@@ -71,7 +71,7 @@ def sound(reply: Any) -> Reply:
 
 
 def token_count(value: object) -> int:
-    """A token count as somebody gave it; 0 for anything that is none."""
+    """A token count from outside as a number; 0 for anything that is not a count."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
     return int(value) if number else 0  # type: ignore[call-overload, no-any-return]
 

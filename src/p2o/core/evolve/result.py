@@ -1,4 +1,4 @@
-"""What an evolution gives back."""
+"""The result of an evolution."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Fate = Literal[
     "", "seed", "accepted", "rejected", "duplicate", "leak", "empty", "no_fence", "ambiguous", "unclosed_reasoning",
     "too_long", "no_reply",
 ]  # fmt: skip
-"""What became of a candidate; "" while that is open. "seed" and "accepted" are in the pool."""
+"""What happened to a candidate; "" as long as that is not decided. "seed" and "accepted" are in the pool."""
 
 
 @dataclass
 class Candidate:
-    """One template that was proposed, whatever became of it."""
+    """One template that was proposed, or a seed."""
 
     id: int
     """Its place in `Evolution.candidates`."""
@@ -40,12 +40,12 @@ class Candidate:
 
 @dataclass
 class EvolveCost:
-    """All that an evolution spent. A resumed one counts what an undisturbed one would have."""
+    """All that an evolution spent. A resumed evolution counts the same as one that was not interrupted."""
 
     metric_calls: int = 0
     """Scored rollouts, each charged once against the budget (the seeds' dev scoring included)."""
     rollouts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PHASES, 0))
-    """The same by phase: seeds, parents, children, dev."""
+    """`metric_calls` by phase: seeds, parents, children, dev."""
     generation_calls: int = 0
     """Calls of the rollout function."""
     prompt_tokens: int = 0
@@ -54,14 +54,14 @@ class EvolveCost:
     no_room: int = 0
     """Rollouts whose prompt left no room for a completion in the model's context; they count as 0."""
     reused_scores: int = 0
-    """Scores asked for again and taken from memory, not charged."""
+    """Scores that were known already and cost nothing."""
     leaked_scores: int = 0
     """Scores set to 0 without a rollout, because the template holds the sample's answer."""
     reflector_calls: int = 0
     reflector_failures: dict[str, int] = field(default_factory=dict)
     """Failed calls by kind ("timeout", "auth", …)."""
     reflector_reasons: dict[str, str] = field(default_factory=dict)
-    """Kind of failure → the reason that was given for the first one."""
+    """Kind of failure → the reason of the first one."""
     reflector_prompt_tokens: int = 0
     reflector_completion_tokens: int = 0
     shortened_prompts: int = 0
@@ -70,14 +70,14 @@ class EvolveCost:
     """Proposals not made because the parent solved its whole minibatch."""
 
     def failures(self) -> str:
-        """The failed calls by kind, to be read: "2× timeout, 1× auth (HTTP 401: wrong key)"."""
+        """The failed calls by kind, for a sentence: "2× timeout, 1× auth (HTTP 401: wrong key)"."""
         said = {kind: f" ({reason})" for kind, reason in self.reflector_reasons.items() if reason}
         return ", ".join(f"{n}× {kind}{said.get(kind, '')}" for kind, n in self.reflector_failures.items())
 
 
 @dataclass(frozen=True)
 class EvolveProgress:
-    """Where an evolution stands, after its seeds (iteration 0) and after each iteration."""
+    """The state of an evolution after its seeds (iteration 0) and after each iteration."""
 
     iteration: int
     metric_calls: int
@@ -101,7 +101,7 @@ class Evolution:
     templates: list[str]
     """C templates of the pool."""
     parents: list[int | None]
-    """C places in the pool (not ids): the parent of each; None for seeds."""
+    """C indices into the pool (not ids): the parent of each template; None for seeds."""
     scores_CV: list[list[float]]
     """Rewards of each template of the pool on each dev sample."""
     solved_CV: list[list[bool]]
@@ -118,7 +118,7 @@ class Evolution:
 
     @property
     def fates(self) -> dict[str, int]:
-        """How many candidates met each fate."""
+        """Fate → number of candidates."""
         counts: dict[str, int] = {}
         for c in self.candidates:
             counts[c.fate] = counts.get(c.fate, 0) + 1

@@ -38,20 +38,21 @@ def evolve(
 ) -> Evolution:
     """Evolves templates for a hard set (P²O's prompt step, which is GEPA).
 
-    The same arguments and folder give the same result, also when the process was killed meanwhile: every rollout call
-    and every reply is in ``run_dir`` (``rollouts.jsonl``, ``replies.jsonl``) before it is used, and a second call
-    reads them from there. A finished result is read from ``evolution.json``. Scores belong to one policy: give each
-    evolution a folder of its own. No global random state is touched.
+    The same arguments and folder give the same result, even when the process was killed in between: every rollout call
+    and every reply is written to ``run_dir`` (``rollouts.jsonl``, ``replies.jsonl``) before it is used, and a second
+    call reads them from there. A finished result is read from ``evolution.json``. Scores belong to one policy, so give
+    each evolution its own folder. No global random state is changed.
 
     Args:
         train: the feedback part; minibatches come from it.
         dev: the Pareto part; seeds and accepted candidates are scored on all of it.
-        rollout: scores (template, sample) pairs, one generation batch per call. Where it samples, its seed should
-            follow from the pairs, not from a count of calls, to be the same after a resume.
+        rollout: scores (template, sample) pairs, one generation batch per call. If it samples, its seed should
+            depend on the pairs and not on a count of calls, so that a resume gets the same rollouts.
         reflector: writes new templates.
         config: the settings.
-        run_dir: a folder for this evolution alone; it is made if it is not there.
-        progress: called after the seeds and after each iteration (in a resumed run, after those read again too).
+        run_dir: a folder for this evolution only; it is created if it does not exist.
+        progress: called after the seeds and after each iteration (in a resumed run also for those that are read
+            from the journal).
         seeds: templates to start from, "" being the bare prompt; several are a warm start. A seed that
             leaks answers is left out ("" is put in if none is left).
 
@@ -66,7 +67,7 @@ def evolve(
     done = _open(run_dir, fingerprint)
     if done is not None:
         return done
-    from .pipeline import Pipeline  # with gepa, which takes its time to be imported
+    from .pipeline import Pipeline  # it imports gepa, which is slow
 
     cost = EvolveCost()
     guard = LeakGuard([*train, *dev], config.leak)
@@ -110,7 +111,7 @@ def _fingerprint(train: Sequence[Sample], dev: Sequence[Sample], config: EvolveC
 
 
 def _open(run_dir: Path, fingerprint: str) -> Evolution | None:
-    """Claim the folder for these inputs; the finished result, if it is there."""
+    """Claims the folder for these inputs. Returns the finished result, if there is one."""
     inputs, finished = run_dir / "inputs.json", run_dir / "evolution.json"
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ def _open(run_dir: Path, fingerprint: str) -> Evolution | None:
         ) from e
     if read_json(inputs).get("fingerprint") != fingerprint:
         raise ForeignEvolutionError(
-            f"{run_dir} holds an evolution of other samples, seeds or settings; use a new folder"
+            f"{run_dir} holds an evolution with other samples, seeds or settings; use a new folder"
         )
     return Evolution.from_dict(read_json(finished)) if finished.exists() else None
 

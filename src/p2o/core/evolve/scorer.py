@@ -14,19 +14,19 @@ from .leak import leaks_answer
 from .result import EvolveCost
 
 LEAKED = Rollout(completion="", reward=0.0, solved=False)
-"""Stands for a rollout that is not made, because the template holds the sample's answer."""
+"""In place of a rollout that is not made, because the template holds the sample's answer."""
 
 Pair = tuple[str, Sample]
 
 
 class Scorer:
-    """The rollout function behind a memory, a journal and an account.
+    """The rollout function with a memory, a journal and a budget.
 
-    Calls found in the journal are taken from it in their order, and charged as if they were made; so a
-    killed evolution loses at most the one rollout call that was under way.
+    Calls in the journal are read from it in their order, and charged as if they were made now. So a killed evolution
+    loses at most the rollout call that was running.
 
     Args:
-        train_ids: samples whose completions a reflector will read; others are kept without their text.
+        train_ids: samples whose completions a reflector will read; of other samples no text is kept.
         keep_chars: completions and feedback are shortened to this (memory and journal stay small).
     """
 
@@ -54,7 +54,7 @@ class Scorer:
         return [(t, s) for t, s in new.values() if not leaks_answer(t, s)]
 
     def known_rollouts(self, template: str, samples: Sequence[Sample]) -> list[Rollout]:
-        """What is known of a template on samples (`LEAKED` where it holds the sample's answer)."""
+        """The known rollouts of a template on samples (`LEAKED` where it holds the sample's answer)."""
         return [self.known.get((template, s.id), LEAKED) for s in samples]
 
     def score(self, pairs: Sequence[Pair], phase: str) -> list[Rollout]:

@@ -1,13 +1,14 @@
 """The four hooks through which a method changes GRPO. Each does nothing here, so that this class is GRPO itself.
 
 1. order:   which samples the next epoch draws, and how often.
-2. prompt:  what stands in front of each rollout slot while it is generated (a *scaffold*; "" is the bare prompt).
+2. prompt:  which text is put in front of the prompt of each rollout slot (a *scaffold*; "" is the bare prompt).
 3. credit:  how a scaffolded rollout is trained on the bare prompt.
-4. between epochs: what the epoch's successes make the method do (evolve templates, move hint levels, withdraw).
+4. between epochs: what the method does after it has seen an epoch's successes (evolve templates, change hint levels,
+   withdraw help).
 
-A method is driven by `p2o.core.loop.JointLoop`. With several processes hook 4 runs on rank 0 alone, and
-``state_dict`` carries its outcome to the others; the other hooks must depend on that state and their arguments alone,
-so that all processes agree and a resumed run repeats them.
+`p2o.core.loop.JointLoop` calls the hooks. With several processes hook 4 runs on rank 0 only, and ``state_dict`` carries
+its result to the others. The other hooks must depend only on that state and on their arguments, so that all processes
+agree and a resumed run repeats them.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ Progress = Callable[[EvolveProgress], None]
 
 @dataclass(frozen=True)
 class PromptTools:
-    """What a method may use between two epochs. All that it makes is counted as cost."""
+    """What a method may use between two epochs. Its rollouts and reflections are counted as cost."""
 
     roll_out: RolloutFn
     """Rolls out (template, sample) pairs with the current weights, and scores them."""
     reflector: Reflector
     """Writes new templates."""
     progress: Progress = lambda _: None
-    """Told how far an evolution is."""
+    """Called with the state of an evolution as it proceeds."""
 
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """An epoch that has ended, as hook 4 gets it."""
+    """An epoch that has ended: the argument of hook 4."""
 
     next_epoch: int
     """Number of the epoch that begins, from 1."""
     tallies: Mapping[str, Tally]
-    """What the rollouts of each sample earned in the epoch that has ended."""
+    """Sample id → its rollouts in the epoch that has ended, and how many were solved."""
     summary: EpochSummary
     """Figures of that epoch. A method adds what it did."""
     tools: PromptTools
@@ -61,7 +62,7 @@ class Method:
         settings: the loop's settings.
         samples: all training samples by id.
         group_size: K, rollouts of a sample in an epoch.
-        seed: of the run; all chance must follow from it and the epoch's number.
+        seed: of the run. All random choices must follow from it and the epoch's number.
     """
 
     credit: Credit = Credit()
@@ -78,7 +79,7 @@ class Method:
             epoch: from 0.
 
         Returns:
-            As many ids; an id may stand in it several times, or not at all.
+            As many ids as it was given; an id may occur several times, or not at all.
         """
         return ids
 
@@ -87,11 +88,11 @@ class Method:
         return ()
 
     def rolls_out(self, tallies: Mapping[str, Tally]) -> bool:
-        """Whether `between_epochs` will roll out. A checkpoint is saved first: that may take long."""
+        """Whether `between_epochs` will roll out. That may take long, so the trainer saves a checkpoint before it."""
         return False
 
     def between_epochs(self, end: EpochEnd) -> None:
-        """Hook 4."""
+        """Hook 4: called after each epoch but the last, on rank 0 only."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that the hooks depend on; JSON-able."""
@@ -101,5 +102,5 @@ class Method:
         """The inverse of `state_dict`."""
 
     def pool(self) -> Sequence[Mapping[str, Any]]:
-        """The scaffolds in use, for the reader of a run: ``{"text", "weight", "solves"}`` each."""
+        """The scaffolds in use, for the files that a person reads: ``{"text", "weight", "solves"}`` each."""
         return ()

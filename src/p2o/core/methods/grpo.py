@@ -2,7 +2,7 @@
 
     A_i = (r_i - mean(r_1..r_K)) / (std(r_1..r_K) + ε)
 
-A group whose rewards are all alike has A_i = 0 and teaches nothing.
+In a group whose rewards are all equal, every A_i is 0, and GRPO learns nothing from it.
 """
 
 from __future__ import annotations

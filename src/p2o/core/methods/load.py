@@ -19,7 +19,7 @@ def load_method(name: str) -> type[Method]:
         name: a name of `METHODS`, or ``file.py:Class`` or ``module:Class`` for a class derived from `Method`.
 
     Raises:
-        ConfigError: there is no such method, or the class is none.
+        ConfigError: there is no such method, or the class is not derived from `Method`.
     """
     if name in METHODS:
         return METHODS[name]
@@ -28,10 +28,10 @@ def load_method(name: str) -> type[Method]:
         raise ConfigError(f"there is no method {name!r}{nearest(name, METHODS)}; use one of {known}, or file.py:Class")
     found = load_function(name, "method", kind="class")
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ConfigError(f"method: {name!r} is no method; derive the class from p2o.core.methods.Method")
+        raise ConfigError(f"method: {name!r} is not a method; derive the class from p2o.core.methods.Method")
     return found
 
 
 def evolves_templates(name: str) -> bool:
-    """Whether a method is P²O or derived from it, so that evolutions and a reflector are to be counted."""
+    """Whether a method is P²O or derived from it, so that its plan has evolutions and a reflector."""
     return issubclass(load_method(name), P2O)

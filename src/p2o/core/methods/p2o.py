@@ -39,7 +39,7 @@ class P2O(Method):
         self.assignment: dict[str, list[str]] = {}
         """Sample id → its K templates in the running epoch."""
         self.evolution: Evolution | None = None
-        """The last one of this process, for whoever shows it."""
+        """The last evolution of this process, kept to be shown."""
 
     def prompts(self, sample_id: str) -> Sequence[str]:
         return self.assignment.get(sample_id, ())
@@ -48,7 +48,7 @@ class P2O(Method):
         return sum(s == "hard" for s in self._standings(tallies).values()) >= self.settings.hard_min_count
 
     def between_epochs(self, end: EpochEnd) -> None:
-        """Mines the hard set, evolves templates for it, and assigns them to the next epoch."""
+        """Collects the hard set, evolves templates for it, and assigns them to the next epoch."""
         standings = self._standings(end.tallies)
         hard = [i for i, standing in standings.items() if standing == "hard"]
         self.assignment = {i: self.assignment[i] for i, standing in standings.items() if standing == "kept"}
@@ -89,10 +89,12 @@ class P2O(Method):
         try:
             return run()
         except ForeignEvolutionError:
-            # Left by a run that was killed without a checkpoint, or whose steps a GPU did not repeat to the bit.
+            # A killed run left it: one without a checkpoint, or one whose steps the GPU did not repeat bit for bit.
             aside = set_aside(folder)
         evolution = run()
-        evolution.warnings.append(f"{folder.name} was of other samples or settings; it is now {aside.name}")
+        evolution.warnings.append(
+            f"{folder.name} was made with other samples or settings; it was renamed to {aside.name}"
+        )
         return evolution
 
     def _pool_of(self, evolution: Evolution) -> list[PoolTemplate]:
@@ -142,7 +144,7 @@ def note_evolution(summary: EpochSummary, evolution: Evolution, pool: Sequence[P
 
 
 def evolve_config(settings: LoopSettings, seed: int) -> EvolveConfig:
-    """The evolution's part of the loop's settings."""
+    """The settings of an evolution, taken from the loop's settings."""
     return EvolveConfig(
         budget=int(settings.evolve_budget) if settings.evolve_budget.isdigit() else settings.evolve_budget,
         parents=settings.evolve_parents,
