@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -144,10 +145,11 @@ def test_killed_and_resumed_the_example_ends_with_the_same_weights(hinted: Any, 
 
 def test_the_example_is_an_arm_of_a_comparison(tmp_path: Path) -> None:
     recipe, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    shutil.copy(EXAMPLE, tmp_path)
     recipe.write_text(
         "base: quickstart\nmax_train_samples: 8\nnum_train_epochs: 2\nnum_generations: 4\n"
         "per_device_train_batch_size: 32\nmax_completion_length: 16\neval: null\ntest: builtin:sandbox/dev\n"
-        f"arms: {{hint: {{method: {HINT}}}}}\n"
+        "arms: {hint: {method: hint.py:Hint}}\n"  # beside the recipe
     )
     assert main(["compare", str(recipe), "--seeds", "1", "--arms", "grpo,hint", "--out", str(out)]) == 0
     arms = {arm["name"]: arm for arm in json.loads((out / "compare.json").read_text())["arms"]}

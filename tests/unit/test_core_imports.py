@@ -1,39 +1,42 @@
-"""The core imports no engine, and the package imports quickly."""
+"""What each room loads: the core no engine, the command line nothing heavy."""
+
+from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
-ENGINES = ["torch", "transformers", "trl", "accelerate", "datasets", "verl", "vllm", "ray", "peft"]
-CORE = [
-    "p2o",
-    "p2o.core.samples",
-    "p2o.core.hard",
-    "p2o.core.templates",
-    "p2o.core.evolve",
-    "p2o.core.cost",
-    "p2o.core.loop",
-    "p2o.base.files",
-    "p2o.cli.main",
-]
+import p2o
+
+SRC = Path(p2o.__file__).parent
+ENGINES = {"torch", "transformers", "trl", "accelerate", "datasets", "verl", "vllm", "ray", "peft"}
+WITH_TORCH = {"p2o.core.distill", "p2o.core.ratio_log", "p2o.core.rollout_log"}
+"""They compute on tensors."""
 
 
-def imported_by(modules: list[str]) -> set[str]:
-    code = f"import sys, json, {', '.join(modules)}; print(json.dumps(sorted(sys.modules)))"
+def modules_of(*rooms: str) -> set[str]:
+    paths = [path.relative_to(SRC.parent).with_suffix("") for room in rooms for path in (SRC / room).rglob("*.py")]
+    return {".".join(path.parts).removesuffix(".__init__") for path in paths}
+
+
+def imported_by(modules: Iterable[str]) -> set[str]:
+    code = f"import sys, json, {', '.join(sorted(modules))}; print(json.dumps(sorted(sys.modules)))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     return set(json.loads(output))
 
 
-def test_core_imports_no_engine():
-    assert imported_by(CORE).isdisjoint(ENGINES)
-
-
-def test_distill_needs_torch_alone():
-    assert imported_by(["p2o.core.distill"]).isdisjoint(set(ENGINES) - {"torch"})
-
-
-@pytest.mark.parametrize("module", ["p2o.data", "p2o.rewards"])
-def test_data_and_rewards_import_no_engine(module):
-    assert imported_by([module]).isdisjoint(ENGINES)
+@pytest.mark.parametrize(
+    ("modules", "engines"),
+    [
+        (modules_of("base", "core") - WITH_TORCH, set()),
+        (WITH_TORCH, {"torch"}),
+        ({"p2o", "p2o.cli.main", "p2o.data", "p2o.rewards", "p2o.reflectors"}, set()),
+    ],
+    ids=["base and core", "what computes on tensors", "command line, data, rewards, reflectors"],
+)
+def test_which_engines_are_loaded(modules: set[str], engines: set[str]) -> None:
+    assert imported_by(modules) & ENGINES == engines

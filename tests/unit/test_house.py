@@ -133,6 +133,29 @@ def test_the_loops_settings_are_the_same_everywhere() -> None:
     assert loop.keys().isdisjoint(defaults(GRPOConfig))  # a name of TRL's would be taken from it
 
 
+# --- the metrics page ------------------------------------------------------------------------------------------------
+
+
+def test_all_metrics_are_documented_and_no_others() -> None:
+    from p2o.core.metrics import Group, epoch_metrics, group_metrics
+    from p2o.core.summary import EpochSummary
+
+    page = (ROOT / "docs" / "judging.md").read_text(encoding="utf-8")
+    section = page[page.index("## Metrics") : page.index("**Cost** is in")]
+    step, epoch = section.split("After each epoch")
+
+    def named(text: str) -> set[str]:
+        return set(re.findall(r"`([\w/]+)`", " ".join(re.findall(r"^\| (`[^|]*)", text, re.M))))
+
+    group = Group("x", templated=[True, False], solved=[True, False], spread=True)
+    elsewhere = {"ratio_below", "ratio_above", "ratio_q01", "ratio_q99", "cost", "cost/PHASE", "cost/rollouts",
+                 "context_overflow", "skipped_rows", "skipped_steps"}  # fmt: skip
+    assert named(step) == {name.removeprefix("p2o/") for name in group_metrics([group], {"x"}, 1)} | elsewhere
+    summary = EpochSummary(0, bare_success=0, templated_success=0, paired_bare_success=0, paired_templated_success=0)
+    summary.evolved, summary.best_dev_score = True, 0
+    assert named(epoch) == {name.removeprefix("p2o/") for name in epoch_metrics(summary)}
+
+
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
