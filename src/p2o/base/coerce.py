@@ -1,4 +1,4 @@
-"""A given value as a dataclass field's type wants it."""
+"""Converts a setting's value to the type of its dataclass field."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ..errors import ConfigError
 from .yaml_text import BareBool, yaml_text
 
 NO = object()
-"""What a value is for a type that it does not fit."""
+"""Marks a value that does not fit a type."""
 
 
 def coerce(key: str, value: Any, hint: Any, text: Any = None, place: str = "") -> Any:
-    """The value as the field's type wants it. A text field takes the text as it was written; all other types take
-    what YAML makes of it.
+    """The value converted to the field's type. A text field gets the text as it was written; all other types get the
+    value that YAML reads.
 
     Args:
-        key: the field's name, for the message.
+        key: the field's name, for the error message.
         value: as YAML reads it.
         hint: the field's type.
-        text: the value as it was written: a text, or a list or mapping with its scalars as they were written. None:
-            it was not written.
+        text: the value as it was written: a text, or a list or mapping whose scalars are texts. None if it was not
+            written (a value from Python).
         place: where it was written, for the message ("in r.yaml").
 
     Raises:
@@ -55,7 +55,7 @@ def _is_enum(option: Any) -> bool:
 
 def _convert(value: Any, text: Any, hint: Any) -> Any:
     options = union_options(hint)
-    # Text last: a word that is a number, a list or null for one of the other types is meant so.
+    # Text last: what another type of the union can read as a number, a list or null is meant that way.
     for option in sorted(options, key=lambda o: o is str):
         if _origin(option) is list and str not in options and _is_one_item(value):
             converted = _convert([value], [text], option)
@@ -67,8 +67,8 @@ def _convert(value: Any, text: Any, hint: Any) -> Any:
 
 
 def _is_one_item(value: Any) -> bool:
-    """Whether a value for a list is its only item: ``--lora_target_modules all-linear``. A list that lacks its closing
-    bracket is not."""
+    """Whether the value of a list setting is its only item: ``--lora_target_modules all-linear``. A list without its
+    closing bracket is not."""
     return not isinstance(value, list | None) and not (isinstance(value, str) and value.lstrip().startswith("["))
 
 
@@ -108,11 +108,11 @@ def _text(value: Any, text: Any) -> Any:
 
 NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d{1,3})?")
 LARGEST = 10.0**30
-"""No setting means more than this; what is beyond 64 bits fails somewhere in a library."""
+"""No setting needs a larger number; numbers above 64 bits make libraries fail."""
 
 
 def _number(value: Any, text: Any, whole: bool) -> Any:
-    """A finite number. YAML 1.1 reads 1e-6 as text, 010 as 8 and 12:30 as 750, so what was written decides."""
+    """A finite number. YAML 1.1 reads 1e-6 as text, 010 as 8 and 12:30 as 750, so the written text is read instead."""
     written = text if isinstance(text, str) else value
     if isinstance(written, str):
         if not NUMBER.fullmatch(written.strip()):

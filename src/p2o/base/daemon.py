@@ -1,7 +1,7 @@
-"""Waiting for something outside in a way that a second signal can always end.
+"""Waits for something outside of the process, so that a second signal can always end the wait.
 
-Python waits at its end for every thread that is not a daemon, and for all threads of `concurrent.futures`: one that
-hangs in a system call would hold the process. So what waits here waits in daemon threads.
+Before Python exits it waits for every thread that is not a daemon, and for all threads of `concurrent.futures`. A
+thread that hangs in a system call would keep the process alive. So the waiting is done in daemon threads.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 def start_daemon(work: Callable[[], T]) -> Future[T]:
-    """Starts ``work`` in a daemon thread of its own."""
+    """Starts ``work`` in a new daemon thread. The future gives its result, or raises its error."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             result = work()
-        except BaseException as e:  # it is raised again where the result is asked for
+        except BaseException as e:  # the future raises it again for its reader
             future.set_exception(e)
         else:
             future.set_result(result)
@@ -54,7 +54,7 @@ def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class _DaemonExecutor(ThreadPoolExecutor):
-    """For an event loop, which looks up host names in it."""
+    """An executor for an event loop, which looks up host names in it."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         return start_daemon(lambda: fn(*args, **kwargs))

@@ -22,12 +22,12 @@ def write_text(path: Path, text: str) -> None:
     """Writes ``text`` atomically.
 
     Raises:
-        StateError: it cannot be written (full disk, no permission); what stood there before is intact.
+        StateError: it cannot be written (full disk, no permission); the old file is intact.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # what a killed write leaves is overwritten by the next
+    temporary = path.with_name(f".{path.name}.tmp")  # the next write overwrites the file that a killed write left
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Lone surrogates, which a served model may send, stand as JSON's own escapes for them.
+        # A served model may send lone surrogates; they are written as JSON escapes.
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
@@ -50,7 +50,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> StateError:
-    """What to say when a state file cannot be written."""
+    """The error for a state file that cannot be written."""
     return StateError(
         f"cannot write {path} ({error.strerror}); make room, or write to another folder, then start again"
     )
@@ -60,7 +60,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Reads what `write_json` wrote.
 
     Raises:
-        StateError: the file is not there, truncated, foreign or of another schema version.
+        StateError: the file is missing, truncated, not one of ours, or of another schema version.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

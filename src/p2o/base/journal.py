@@ -19,10 +19,11 @@ def digest(*parts: object) -> str:
 
 
 class Journal:
-    """A JSONL file of events, JSON-able dicts. Opening it drops a torn last line, so that the next append starts clean.
+    """A JSONL file of events, JSON-able dicts. Opening it removes an incomplete last line, which a
+    killed write left.
 
     Attributes:
-        events: those in the file, in their order.
+        events: the events in the file, in their order.
 
     Raises:
         StateError: a whole line is damaged.

@@ -1,4 +1,4 @@
-"""A user's module or function, by its name or by its file, and what it raised."""
+"""Loads a user's module or function by its name or its file, and describes what it raised."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def load_function(
     """The function (or class) that ``module:function`` or ``file.py:function`` names.
 
     Args:
-        key: the setting that holds the spec, for the message.
+        key: the setting that holds the spec, for the error message.
         error: the class of the error.
-        kind: what is looked for, for the message.
+        kind: "function" or "class", for the error message.
 
     Raises:
         error: there is no such module or function, or the module cannot be imported.
@@ -46,7 +46,8 @@ def load_function(
 
 
 def load_module(place: str) -> Any:
-    """``package.module`` or ``path/to/file.py``. Raises what the import raises; FileNotFoundError for no file."""
+    """``package.module`` or ``path/to/file.py``. Raises the error of the import; FileNotFoundError if
+    there is no such file."""
     return _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
 
 
@@ -61,7 +62,7 @@ def _load_file(path: Path) -> Any:
 
 
 def what_it_raised(error: BaseException) -> str:
-    """A user's error on one line: its kind, its text without secrets, the innermost place in the user's own code."""
+    """A user's error on one line: its type, its text without secrets, and the last line of the user's own code."""
     text = one_line(without_secrets("".join(traceback.format_exception_only(error))), MOST_ERROR_CHARS)
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if not _of_a_library(frame.filename)]
     return f"{text} (in {clean_text(places[-1].filename)}, line {places[-1].lineno})" if places else text

@@ -1,4 +1,4 @@
-"""Keys, tokens and passwords are taken out of what is written down or shown."""
+"""Removes keys, tokens and passwords from text that is written to files or shown."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .text import clean_text, one_line
 HIDDEN = "***"
 
 _LEAST_SECRET = 6
-"""A shorter value is no secret, and may stand in any text."""
+"""A shorter value is not treated as a secret: it may occur in any text."""
 
 _MOST_READ = 10_000
-"""Characters of somebody else's message that are looked at."""
+"""Only this many characters of a message from outside are read."""
 
 _NAME = r"(?:api[-_ ]?key|token|secret|password|passwd|credentials?|authorization)"
 _SECRET_NAME = re.compile(rf"(?:.*_)?(?i:{_NAME})|(?:[A-Z0-9_]*_)?KEY")
@@ -24,7 +24,7 @@ _QUERY_VALUE = re.compile(r"(?<==)[^&#]+")
 _WRITTEN = (
     (re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{6,}", re.I), rf"\1 {HIDDEN}"),
     (re.compile(rf"(?<![A-Za-z])({_NAME}[\"']?\s*[:=]\s*[\"']?)(?!\d+\b)[^\s\"'&,;)}}\]]{{6,}}", re.I), rf"\1{HIDDEN}"),
-    (re.compile(r"\b(?:sk|pk|rk|gsk|hf|ghp|xai|glpat)[-_][\w-]{8,}"), HIDDEN),  # keys as providers make them
+    (re.compile(r"\b(?:sk|pk|rk|gsk|hf|ghp|xai|glpat)[-_][\w-]{8,}"), HIDDEN),  # the forms of providers' keys
 )
 
 
@@ -36,8 +36,9 @@ def is_secret(name: str) -> bool:
 def without_secrets(text: str, known: Iterable[str] = ()) -> str:
     """The text with `HIDDEN` in place of keys and passwords.
 
-    Hidden are the ``known`` ones; the values of environment variables whose names say so; user, password and all values
-    of the query of every address; and what looks like a key: ``Bearer …``, ``api_key=…``, ``sk-…``.
+    These are hidden: the ``known`` ones; the values of environment variables with names such as ``MY_API_KEY``; user,
+    password and all values of the query of every address; and text that looks like a key: ``Bearer …``, ``api_key=…``,
+    ``sk-…``.
     """
     environment = [value for name, value in os.environ.items() if is_secret(name)]
     for secret in sorted({*known, *environment}, key=len, reverse=True):
@@ -50,8 +51,8 @@ def without_secrets(text: str, known: Iterable[str] = ()) -> str:
 
 
 def quotable(text: object, known: Iterable[str] = ()) -> str:
-    """What somebody else said about a failure (a server's message, an exception), fit to be written and shown: without
-    secrets and control characters, on one line, at most 200 characters."""
+    """A message from outside (of a server or an exception) that can be written and shown: without secrets and control
+    characters, on one line, at most 200 characters."""
     return one_line(without_secrets(clean_text(str(text)[:_MOST_READ]), known))
 
 

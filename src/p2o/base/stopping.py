@@ -1,4 +1,4 @@
-"""Stopping a run in good order: on SIGTERM (pre-emptible machines), on Ctrl-C, or because its numbers broke."""
+"""Stops a run after its state is saved, on SIGTERM (pre-emptible machines), Ctrl-C or a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class StoppedError(P2OError):
 
 COPY_SECONDS = 1.0
 LAUNCHED_COPY_SECONDS = 5.0
-"""A signal that comes again within these seconds is a copy: Ctrl-C at a terminal reaches all processes, and a
-comparison or torchrun tells its workers what it was told itself."""
+"""A second signal within this number of seconds is a copy of the first: Ctrl-C at a terminal reaches all processes, and
+a comparison or torchrun also sends its own signal to its workers."""
 
 
 class StopRequest:
-    """Asks a trainer to stop after the running step. The first reason given stands."""
+    """Asks a trainer to stop after the running step. Only the first reason is kept."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -44,20 +44,20 @@ class StopRequest:
         return self.reason is not None
 
     def make(self, reason: str, exit_code: int = 2) -> None:
-        """Asks for a stop; the first reason stays."""
+        """Asks for a stop; a later reason is ignored."""
         if self.reason is None:
             self.reason, self.exit_code = reason, exit_code
 
     def error(self, step: int, checkpoint: str | None) -> StoppedError:
-        """What to raise once the state is saved."""
+        """The error to raise after the state is saved."""
         saved = f"its state is in {checkpoint}" if checkpoint else "nothing was saved (save_strategy is no)"
         return StoppedError(f"training stopped at step {step}: {self.reason}; {saved}", self.exit_code)
 
 
 @contextmanager
 def signals_stop(request: StopRequest) -> Iterator[None]:
-    """Inside, the first SIGTERM or Ctrl-C makes the request; a second one ends the process at once, whatever its
-    threads do."""
+    """Inside this context the first SIGTERM or Ctrl-C makes the request. A second one ends the process at once, without
+    waiting for its threads."""
     first_at = 0.0
     copies = LAUNCHED_COPY_SECONDS if "LOCAL_RANK" in os.environ else COPY_SECONDS
 
@@ -73,7 +73,7 @@ def signals_stop(request: StopRequest) -> Iterator[None]:
             tell(f"{name}: ended at once")
             os._exit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread set handlers
+    if threading.current_thread() is not threading.main_thread():  # Python allows only the main thread to set handlers
         yield
         return
     before = {which: signal.signal(which, handle) for which in (signal.SIGTERM, signal.SIGINT)}

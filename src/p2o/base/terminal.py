@@ -1,4 +1,4 @@
-"""The one door to the terminal: what is printed here is cleaned, and shown as it stands (no markup of rich)."""
+"""All output to the terminal goes through here. It is cleaned, and rich's markup in it is shown as text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .text import clean_text
 class CleanConsole(Console):
     """rich's console for text of models, servers and data sets.
 
-    It obeys no escape sequence and no markup in the text, and shows a question mark for a character that the
-    terminal's encoding lacks.
+    Escape sequences and markup in the text have no effect. A character that the terminal's encoding lacks is shown as
+    a question mark.
     """
 
     def __init__(self, **settings: Any) -> None:
-        """``settings``: of `rich.console.Console`."""
+        """``settings``: the arguments of `rich.console.Console`."""
         super().__init__(markup=False, emoji=False, highlight=False, **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -41,13 +41,13 @@ console = CleanConsole(soft_wrap=True)
 
 
 def tell(message: str) -> None:
-    """Prints one cleaned line on stderr, behind ``p2o:``. For errors and for what a signal caused."""
+    """Prints one cleaned line on stderr that begins with ``p2o:``. For errors and for answers to a signal."""
     print(f"p2o: {' '.join(clean_text(message).split())}", file=sys.stderr, flush=True)
 
 
 def guard_terminal() -> None:
-    """For a command: cleans this process's tracebacks, warnings and log lines too, and shows question marks for
-    characters that the terminal lacks."""
+    """For the command line: also cleans the tracebacks, warnings and log lines of this process, and shows question
+    marks for characters that the terminal lacks."""
     sys.excepthook = print_traceback
     warnings.formatwarning = _clean_warning
     if logging.lastResort is not None:
@@ -75,7 +75,7 @@ def print_traceback(kind: type[BaseException], error: BaseException, trace: Trac
 
 
 def percent(share: float | None) -> str:
-    """``0.5`` as ``50.0 %``; a dash for what was not measured."""
+    """``0.5`` as ``50.0 %``; a dash for None (not measured)."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 

@@ -1,4 +1,4 @@
-"""Text from outside: cut to a length, made valid, made safe to show."""
+"""Text from outside: shortens it, makes it valid, and makes it safe to show."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _ESCAPES = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, erasing
     r"|\x1b[ -/]*[0-~]"  # the short ones
 )
-"""Whole escape sequences of a terminal (ECMA-48) with what they carry, such as OSC 52, which writes the clipboard."""
+"""Whole escape sequences of a terminal (ECMA-48) with their content. One of them, OSC 52, writes to the clipboard."""
 
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f"  # C0 without tab and line feed, DEL, C1
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional marks, embeddings, overrides, isolates
     "\ufff9-\ufffb\U000e0000-\U000e007f]"  # annotations and tags: text that is not shown
 )
@@ -32,19 +32,19 @@ def shorten(text: str, limit: int) -> str:
 
 
 def valid_text(text: str) -> str:
-    """The text with question marks for lone surrogates, which no tokenizer and no terminal takes."""
+    """The text with question marks for lone surrogates, which tokenizers and terminals refuse."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def clean_text(text: str) -> str:
-    """The text without what a terminal would obey, and without invisible controls.
+    """The text without terminal control sequences and without invisible characters.
 
-    Escape sequences go with all they carry; control characters go (tab and line feed stay), and so do bidirectional
-    overrides. Every line end becomes a line feed, a lone surrogate becomes a question mark.
+    Removed are escape sequences with their content, control characters (tab and line feed stay) and bidirectional
+    overrides. Every line end becomes a line feed, and a lone surrogate becomes a question mark.
     """
     return _UNSEEN.sub("", _LINE_ENDS.sub("\n", _ESCAPES.sub("", valid_text(text))))
 
 
 def one_line(text: str, limit: int = 200) -> str:
-    """The text cleaned, on one line, at most ``limit`` characters: to be quoted in a sentence."""
+    """The text cleaned, on one line, at most ``limit`` characters, so that a sentence can quote it."""
     return shorten(" ".join(clean_text(text).split()), limit)

@@ -8,15 +8,15 @@ import yaml
 
 
 class _TextLoader(yaml.SafeLoader):
-    """Reads every scalar as the text that stands there."""
+    """Reads every scalar as the text that was written."""
 
 
 class _ValueLoader(yaml.SafeLoader):
-    """YAML's own reading, but for dates, which no setting wants."""
+    """YAML's own reading, but dates stay text: no setting is a date."""
 
 
 class BareBool(str):
-    """A word such as true, yes or off that stands in YAML without quotes: hardly meant as text."""
+    """A word such as true, yes or off that is written in YAML without quotes, so it is probably not meant as text."""
 
 
 def _as_written(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
@@ -34,14 +34,14 @@ _ValueLoader.add_constructor("tag:yaml.org,2002:timestamp", _as_written)
 
 
 class YamlError(ValueError):
-    """A text is no YAML; the message says where."""
+    """A text is not YAML; the message says where."""
 
 
 def yaml_value(text: str) -> Any:
-    """What YAML makes of a text.
+    """The value that YAML reads from a text.
 
     Raises:
-        YamlError: it is no YAML, or a mapping in it has a key twice.
+        YamlError: it is not YAML, or a mapping in it has a key twice.
     """
     try:
         _refuse_repeated_keys(yaml.compose(text, _ValueLoader))
@@ -51,7 +51,7 @@ def yaml_value(text: str) -> Any:
 
 
 def yaml_text(text: str) -> Any:
-    """The same, with every scalar as it was written: ``{a: 007}`` → ``{"a": "007"}``."""
+    """Like `yaml_value`, with every scalar as the text that was written: ``{a: 007}`` → ``{"a": "007"}``."""
     return yaml.load(text, _TextLoader)
 
 

@@ -1,11 +1,12 @@
-"""Transformers generation without work that is done twice: for evolutions, evaluations and templated rollouts.
+"""Faster transformers generation for evolutions, evaluations and templated rollouts: no work is done twice.
 
-Rollouts under one template begin with the same tokens (chat header and template), often most of the prompt:
-`shared_prefixes` computes each such beginning for one row and repeats its keys and values. `without_finished_rows`
-takes rows out of the batch when they are done. `SampledLogps` keeps the log-probs of the tokens as they are drawn,
-which are those of T(x, z) that the ratio mask needs.
+Rollouts under one template begin with the same tokens (chat header and template), often most of the prompt.
+`shared_prefixes` computes such a common beginning for one row, and repeats its keys and values.
+`without_finished_rows` takes rows out of the batch when they are finished. `SampledLogps` records the log-probs of the
+tokens as they are sampled: the ratio mask needs these log-probs on T(x, z).
 
-A row then lies in the cache as ``[padding, prefix, padding, rest]``; masks and positions see through the padding.
+A row then lies in the cache as ``[padding, prefix, padding, rest]``; masks and positions
+skip the padding.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from transformers.cache_utils import DynamicLayer
 from .prefix_groups import groups_of, pays, prefix_lengths
 
 STRETCH = 16
-"""Finished rows are taken out after this many tokens, then after twice as many, and so on."""
+"""Finished rows are first taken out after this many tokens, then after twice as many more, and so on."""
 
 
 def left_padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,7 +35,8 @@ def left_padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tenso
 
 
 class RoomyLayer(DynamicLayer):
-    """Grows into room that was set aside: transformers' own copies all keys and values for every token."""
+    """A cache layer that reserves room for more tokens. Transformers' own layer copies all keys and values for every
+    token."""
 
     keys: Any
     values: Any
@@ -97,12 +99,12 @@ HONOURED = frozenset(
         "disable_compile",
     ]
 )
-"""Settings of a generation that efficient generation honours. Others may depend on the whole batch or sequence."""
+"""The generation settings that efficient generation supports. Others may depend on the whole batch or sequence."""
 
 
 def generates_plainly(model: Any, config: Any) -> bool:
-    """Whether efficient generation draws what ``model.generate`` would draw under this configuration, with what the
-    model's own generation config adds to it (transformers, ``_prepare_generation_config``)."""
+    """Whether efficient generation samples the same as ``model.generate`` under this configuration. The model's own
+    generation config is taken into account (transformers, ``_prepare_generation_config``)."""
     effective = copy.deepcopy(config)
     effective.update(**model.generation_config.to_dict(), defaults_only=True, allow_custom_entries=True)
     defaults = {**vars(type(config)()), **effective._get_default_generation_params()}
@@ -116,21 +118,21 @@ def generates_plainly(model: Any, config: Any) -> bool:
 
 @contextmanager
 def generating_by(model: Any, generate: Callable[..., torch.Tensor]) -> Iterator[None]:
-    """Inside, ``model.generate`` is ``generate``."""
+    """Inside this context ``model.generate`` is ``generate``."""
     before = vars(model).get("generate")
     model.generate = generate
     try:
         yield
     finally:
         if before is None:
-            del model.generate  # the class's own is back
+            del model.generate  # the class's own method is visible again
         else:
             model.generate = before
 
 
 @contextmanager
 def efficient(model: Any, record: SampledLogps | None = None) -> Iterator[None]:
-    """Inside, ``model.generate`` shares prefixes and, unless it is recorded, takes finished rows out."""
+    """Inside this context ``model.generate`` shares prefixes and, without a ``record``, takes finished rows out."""
     with ExitStack() as stack:
         if supports_prefixes(model):
             stack.enter_context(record.recording(model) if record else without_finished_rows(model))
@@ -140,7 +142,7 @@ def efficient(model: Any, record: SampledLogps | None = None) -> Iterator[None]:
 
 @contextmanager
 def shared_prefixes(model: Any) -> Iterator[None]:
-    """Inside, ``model.generate`` computes once what several prompts begin with, where that pays."""
+    """Inside this context ``model.generate`` computes common beginnings of prompts once, if that saves enough."""
     original = model.generate
 
     def generate(input_ids: torch.Tensor, attention_mask: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -172,7 +174,7 @@ def shared_prefixes(model: Any) -> Iterator[None]:
 
 @contextmanager
 def without_finished_rows(model: Any) -> Iterator[None]:
-    """Inside, rows of a ``model.generate`` call that have ended are taken out of the batch."""
+    """Inside this context finished rows of a ``model.generate`` call are taken out of the batch."""
     original = model.generate
 
     def generate(
@@ -210,9 +212,9 @@ def without_finished_rows(model: Any) -> Iterator[None]:
 
 
 class SampledLogps:
-    """The log-probs that a model's generation gave to the tokens it drew, at a temperature.
+    """The log-probs of the tokens that a model sampled, at a temperature.
 
-    Of the logits alone: what truncates the sampling (top-p, top-k) does not change them, as in TRL's log-probs.
+    They are computed from the logits before the sampling is truncated (top-p, top-k), like TRL's log-probs.
     """
 
     def __init__(self, temperature: float) -> None:
@@ -222,7 +224,8 @@ class SampledLogps:
 
     @contextmanager
     def recording(self, model: Any) -> Iterator[None]:
-        """Inside, ``model.generate`` is recorded (to be entered before `shared_prefixes`, whose pass is none of it)."""
+        """Inside this context ``model.generate`` is recorded. Enter it before `shared_prefixes`: its extra pass must
+        not be recorded."""
         original = model.generate
 
         def generate(**options: Any) -> torch.Tensor:
@@ -239,12 +242,12 @@ class SampledLogps:
             yield
 
     def _see(self, model: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        if self.last is not None:  # one token a row: what was drawn from the last logits
+        if self.last is not None:  # one token a row: it was sampled from the last logits
             self.drawn.append(self.last.gather(1, kwargs["input_ids"][:, -1:])[:, 0])
         self.last = (output.logits[:, -1].float() / self.temperature).log_softmax(-1)
 
     def of(self, completion_ids: Sequence[Sequence[int]]) -> list[list[float]]:
-        """The log-probs of these completions, which the recorded call gave; rows keep their lengths."""
+        """The log-probs of the recorded call's completions, one list for each, of the completion's length."""
         assert self.last is not None
         drawn_BT = torch.stack(self.drawn, 1) if self.drawn else self.last[:, :0]
         rows = []

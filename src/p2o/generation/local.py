@@ -42,10 +42,10 @@ class LocalPolicy:
     """Draws completions with transformers.
 
     Args:
-        model: a causal language model; its mode (train, eval) is the caller's.
+        model: a causal language model. The caller sets its mode (train or eval).
         tokenizer: pads on the left.
-        settings: how it samples.
-        label: what a progress bar says; without one there is no bar.
+        settings: the settings of its sampling.
+        label: the label of a progress bar; "" for no bar.
         autocast: a context in which the forward passes run.
     """
 
@@ -59,14 +59,15 @@ class LocalPolicy:
     def complete(
         self, prompts: Sequence[Prompt], temperature: float, max_new_tokens: int | None = None
     ) -> list[Completion]:
-        """One completion of each prompt, in their order; those that do not fit the context get none."""
+        """One completion of each prompt, in their order. A prompt that does not fit the context gets an empty one, with
+        ``fits`` False."""
         length = max_new_tokens or self.settings.max_new_tokens
         ids = prompt_ids(self.tokenizer, prompts, self.settings)
         limit = room_for_prompt(self.model.config, length)
         fitting = [n for n in range(len(ids)) if limit is None or len(ids[n]) <= limit]
         if not fitting:
             return [Completion("", fits=False) for _ in prompts]
-        order = sorted(fitting, key=lambda n: len(ids[n]))  # batches of like lengths need little padding
+        order = sorted(fitting, key=lambda n: len(ids[n]))  # batches of similar lengths need little padding
         with isolated_rng(seed_of(self.settings.seed, prompts)):
             completed = self._generate([ids[n] for n in order], temperature, length)
         texts = self.tokenizer.batch_decode(completed, skip_special_tokens=True)
@@ -118,7 +119,7 @@ class LocalPolicy:
 
 
 def room_for_prompt(model_config: Any, max_new_tokens: int) -> int | None:
-    """Longest prompt, in tokens, that leaves room for the completion; None without a known limit."""
+    """Longest prompt, in tokens, that leaves room for the completion; None if the model has no known limit."""
     context = context_length(model_config)
     return None if context is None else context - max_new_tokens
 

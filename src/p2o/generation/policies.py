@@ -1,4 +1,5 @@
-"""What a policy is: something that completes prompts. Local weights are in `local`, a served model is here."""
+"""The protocol of a policy, which completes prompts, and the policy of a served model. `local` has the one with local
+weights."""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ from .settings import GenerationSettings, Prompt
 
 @dataclass(frozen=True)
 class Completion:
-    """What a policy wrote for one prompt."""
+    """A policy's completion of one prompt."""
 
     text: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
     ids: tuple[int, ...] = ()
-    """Token ids, of a local policy."""
+    """Token ids; only a local policy gives them."""
     fits: bool = True
     """False: the prompt leaves no room in the context, so nothing was written."""
 
@@ -34,7 +35,7 @@ class Completion:
 class Policy(Protocol):
     """Completes prompts; temperature 0 is greedy.
 
-    The same weights, prompts and seed give the same completions, and no random state outside is touched.
+    The same weights, prompts and seed give the same completions. The global random state does not change.
     """
 
     def complete(
@@ -44,14 +45,14 @@ class Policy(Protocol):
 
 
 def prompt_of(sample: Sample, template: str) -> Prompt:
-    """T(x, z) of a sample as the policy takes it; "" is the bare prompt."""
+    """T(x, z) of a sample, as a policy takes it; the template "" gives the bare prompt."""
     return apply_to_prompt(template, sample.prompt)
 
 
 @contextmanager
 def isolated_rng(seed: int) -> Iterator[None]:
-    """Seeds all random number generators inside and restores them after, so that the training stream continues as if
-    nothing had happened."""
+    """Seeds all random number generators inside this context, and restores them afterwards, so that training draws the
+    same random numbers as without it."""
     import numpy as np
     import torch
 
@@ -68,7 +69,8 @@ def isolated_rng(seed: int) -> Iterator[None]:
 
 
 def seed_of(seed: int, prompts: Sequence[Any]) -> int:
-    """Same prompts, same seed, same completions: a resumed evolution repeats what the killed one drew."""
+    """A seed that depends only on ``seed`` and the prompts, so that a resumed evolution repeats the completions of the
+    killed one."""
     digest = hashlib.sha256(repr((seed, prompts)).encode()).digest()
     return int.from_bytes(digest[:6], "big")
 
@@ -80,7 +82,7 @@ class EndpointPolicy:
         timeout: seconds for one completion, from the connection to the last byte.
 
     Raises:
-        ReflectorError: the URL is none.
+        ReflectorError: the URL is not valid.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class EndpointPolicy:
     def complete(
         self, prompts: Sequence[Prompt], temperature: float, max_new_tokens: int | None = None
     ) -> list[Completion]:
-        """One completion of each prompt, by ``concurrency`` requests at a time.
+        """One completion of each prompt, in their order, with ``concurrency`` requests at a time.
 
         Raises:
             ConfigError: the endpoint fails.
@@ -116,7 +118,7 @@ class EndpointPolicy:
 def request_options(
     settings: GenerationSettings, temperature: float, max_new_tokens: int | None = None
 ) -> Mapping[str, Any]:
-    """The sampling settings of a chat request; those that OpenAI's interface lacks are vLLM's."""
+    """The sampling settings of a chat request. OpenAI's interface lacks some of them; these have vLLM's names."""
     options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_new_tokens or settings.max_new_tokens}
     if settings.chat_template_kwargs:
         options["chat_template_kwargs"] = dict(settings.chat_template_kwargs)

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from functools import partial
 
 ALIKE = 0.5
-"""Two prompts that share this part of the shorter one are of one group."""
+"""Two prompts are in one group if they share this part of the shorter one."""
 WORTH, SAVED = 0.7, 512
-"""Prefixes are shared when that leaves at most this part of the prompt tokens to compute, and saves at least this many:
-it takes a forward pass of its own."""
+"""Prefixes are shared if at most this part of the prompt tokens is left to compute, and at least this many tokens are
+saved: sharing needs one more forward pass."""
 
 Ids = Sequence[int]
 
 
 def common(a: Ids, b: Ids) -> int:
-    """How many tokens two rows begin with alike."""
+    """Number of tokens at the beginning that two rows share."""
     limit = min(len(a), len(b))
     return next((n for n in range(limit) if a[n] != b[n]), limit)
 
 
 def groups_of(rows: Sequence[Ids]) -> list[int]:
-    """The group of each row. Rows that begin alike are of one group if there are enough of them, else of group 0; how
-    many are enough is chosen so that the fewest tokens have to be computed."""
+    """The group of each row. Rows that begin alike are in one group if there are enough of them, else in group 0. The
+    number that is enough is chosen so that the fewest tokens must be computed."""
     runs: list[list[int]] = []
     for n in sorted(range(len(rows)), key=lambda n: tuple(rows[n])):
         head = rows[runs[-1][0]] if runs else ()
@@ -43,7 +43,7 @@ def groups_of(rows: Sequence[Ids]) -> list[int]:
 
 
 def prefix_lengths(rows: Sequence[Ids], groups: Sequence[int]) -> dict[int, int]:
-    """How many tokens all rows of a group begin with; at least the last token of every row is left out."""
+    """Group → number of tokens that all its rows begin with. The last token of a row is never part of it."""
     lengths: dict[int, int] = {}
     first: dict[int, Ids] = {}
     for row, group in zip(rows, groups, strict=True):
@@ -53,7 +53,7 @@ def prefix_lengths(rows: Sequence[Ids], groups: Sequence[int]) -> dict[int, int]
 
 
 def computed(rows: Sequence[Ids], groups: Sequence[int]) -> int:
-    """Prompt tokens to compute with shared prefixes, padding counted."""
+    """Number of prompt tokens to compute with shared prefixes, padding included."""
     lengths = prefix_lengths(rows, groups)
     rest = max(len(row) - lengths[group] for row, group in zip(rows, groups, strict=True))
     return len(lengths) * max(lengths.values()) + len(rows) * rest

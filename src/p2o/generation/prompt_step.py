@@ -1,4 +1,4 @@
-"""The one wiring of the prompt step: roll out, score, reflect, count.
+"""The one implementation of the prompt step: roll out, score, reflect, count.
 
 TRL, verl, ``p2o evolve`` and ``p2o screen`` use it.
 
@@ -27,7 +27,7 @@ TOO_LONG = "The prompt with this template does not fit into the context."
 
 
 class Score(Protocol):
-    """What a rollout earned (`p2o.rewards.Scored`)."""
+    """The score of a rollout (`p2o.rewards.Scored`)."""
 
     @property
     def reward(self) -> float:
@@ -39,7 +39,7 @@ class Score(Protocol):
 
     @property
     def feedback(self) -> str:
-        """What a reflector is told about it."""
+        """The text that a reflector reads about it."""
 
 
 ScoreFn = Callable[[Sequence[Sample], Sequence[Completion]], Sequence[Score]]
@@ -47,7 +47,7 @@ ScoreFn = Callable[[Sequence[Sample], Sequence[Completion]], Sequence[Score]]
 
 
 def rollout_fn(policy: Policy, score: ScoreFn, temperature: float) -> RolloutFn:
-    """Rolls out (template, sample) pairs with a policy, and scores them."""
+    """A function that rolls out (template, sample) pairs with a policy, and scores them."""
 
     def roll_out(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
         completions = policy.complete([prompt_of(sample, template) for template, sample in pairs], temperature)
@@ -58,7 +58,7 @@ def rollout_fn(policy: Policy, score: ScoreFn, temperature: float) -> RolloutFn:
 
 
 def as_rollout(completion: Completion, score: Score) -> Rollout:
-    """A completion with its score; one that did not fit the context has earned nothing, and is marked."""
+    """A completion with its score. If the prompt did not fit the context, the reward is 0 and ``fits`` is False."""
     if not completion.fits:
         return Rollout("", 0.0, False, TOO_LONG, fits=False)
     return Rollout(
@@ -74,14 +74,14 @@ def as_rollout(completion: Completion, score: Score) -> Rollout:
 def draw_groups(
     roll_out: RolloutFn, samples: Sequence[Sample], draws: int, templates: Mapping[str, str] | None = None
 ) -> dict[str, list[Rollout]]:
-    """Sample id → its ``draws`` rollouts, bare or under the sample's template, in one batch."""
+    """Sample id → its ``draws`` rollouts, bare or under the sample's template. All are generated in one batch."""
     templates = templates or {}
     rollouts = roll_out([(templates.get(s.id, ""), s) for s in samples for _ in range(draws)])
     return {s.id: rollouts[n * draws : (n + 1) * draws] for n, s in enumerate(samples)}
 
 
 def record_groups(loop: JointLoop, groups: Mapping[str, Sequence[Rollout]]) -> None:
-    """Writes bare groups of a policy that is not trained into the loop's ledger."""
+    """Records bare groups of a policy that is not trained in the loop's ledger."""
     threshold = loop.settings.success_threshold
     for sample_id, rollouts in groups.items():
         rewards = [threshold if r.solved else float("-inf") for r in rollouts]
@@ -93,7 +93,7 @@ def policy_reflector(complete: Callable[[Sequence[Prompt]], Sequence[Completion]
 
     Args:
         complete: draws one reply to each prompt.
-        chat: whether the policy takes chats; a base model without a chat template takes plain text.
+        chat: whether the policy takes chat messages; a base model without a chat template takes plain text.
     """
 
     def reflect(jobs: Sequence[ReflectionJob]) -> list[Reply]:
@@ -119,15 +119,15 @@ def run_prompt_step(
     progress: Callable[[EvolveProgress], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
 ) -> EpochSummary:
-    """Closes an epoch of the loop and prepares the next one; counts what that cost.
+    """Closes an epoch of the loop, prepares the next one, and counts the cost of that.
 
     Args:
-        roll_out: by the current weights.
+        roll_out: rolls out with the current weights.
         reflector: writes new templates.
         control: finds chat control text of the policy's tokenizer.
-        on_policy: the reflector is the policy itself, so that its tokens are part of the cost; else they are a
-            teacher's and counted apart.
-        progress: told how far an evolution is.
+        on_policy: the reflector is the policy itself, so its tokens are part of the cost. Otherwise they are a
+            teacher's tokens and are counted separately.
+        progress: called with the state of an evolution as it proceeds.
         check: called before each batch of rollouts; raises to stop.
     """
     before = {phase: copy.copy(cost[phase]) for phase in ("evolve", "reflect")}
@@ -165,11 +165,11 @@ def add_reflection(spent: PhaseCost, read: int, written: int, on_policy: bool) -
 def add_replayed(
     cost: CostMeter, before: Mapping[str, PhaseCost], evolution: Mapping[str, Any], on_policy: bool
 ) -> None:
-    """Counts what a resumed evolution took from its journal. The killed run paid for that, so that a resumed run costs
-    what an undisturbed one does.
+    """Adds the cost of the rollouts and replies that a resumed evolution read from its journal. The killed run paid for
+    them; with them a resumed run has the same cost as a run that was not interrupted.
 
     Args:
-        before: the phases "evolve" and "reflect" as they stood before the prompt step.
+        before: the counts of the phases "evolve" and "reflect" before the prompt step.
         evolution: all that the evolution spent (`p2o.core.evolve.EvolveCost` as a dict).
     """
     evolve, reflect = cost["evolve"], cost["reflect"]

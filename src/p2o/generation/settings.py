@@ -1,5 +1,5 @@
-"""How a policy samples: one object, made from a recipe's training settings, used in training, ``p2o eval``, ``evolve``
-and ``screen``, so that the same checkpoint gives the same figures everywhere.
+"""The settings of a policy's sampling: one object, made from a recipe's training settings. Training, ``p2o eval``,
+``evolve`` and ``screen`` use it, so that the same checkpoint gives the same figures everywhere.
 
 The rules are those of TRL's `GRPOTrainer` (its constructor and ``_tokenize_prompts``).
 """
@@ -22,7 +22,7 @@ Prompt = str | Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """What decides how completions are drawn, besides the temperature."""
+    """The settings of sampling, except for the temperature."""
 
     max_new_tokens: int
     top_p: float = 1.0
@@ -31,21 +31,21 @@ class GenerationSettings:
     repetition_penalty: float = 1.0
     cache_implementation: str | None = None
     generation_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments of transformers' GenerationConfig."""
+    """More arguments of transformers' GenerationConfig."""
     chat_template: str | None = None
-    """In place of the tokenizer's own."""
+    """A chat template to use instead of the tokenizer's."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 64
     """Prompts in one ``generate`` call."""
     seed: int = 0
-    """Completions follow from it, the weights and the prompts."""
+    """The completions depend only on it, the weights and the prompts."""
 
     @classmethod
     def of(cls, training: Any, chat_template: str | None = None) -> GenerationSettings:
-        """Those of a training configuration (`p2o.P2OConfig`).
+        """The settings of a training configuration (`p2o.P2OConfig`).
 
         Args:
-            chat_template: in place of the tokenizer's own.
+            chat_template: used instead of the tokenizer's.
         """
         return cls(
             chat_template=chat_template,
@@ -76,7 +76,7 @@ def generation_config(
     """transformers' settings of one call.
 
     Args:
-        temperature: 0 is greedy; top-p, top-k and min-p then play no part.
+        temperature: 0 is greedy; top-p, top-k and min-p are not used then.
         max_new_tokens: longest completion, in tokens.
     """
     from transformers import GenerationConfig
@@ -97,7 +97,7 @@ def generation_config(
 
 
 def sampling_options(temperature: float, max_new_tokens: int) -> dict[str, Any]:
-    """What a temperature (0: greedy) and a length change in a generation config."""
+    """The options of a generation config for a temperature (0: greedy) and a length in tokens."""
     options: dict[str, Any] = {"do_sample": temperature > 0, "temperature": temperature or 1.0}
     if not temperature:
         options |= {"top_p": 1.0, "top_k": 0, "min_p": None}
@@ -108,7 +108,7 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[Prompt], settings: GenerationSe
     """Token ids of prompts, all of them chats or all of them plain texts.
 
     Raises:
-        ConfigError: the chat template refuses a conversation (no system role, for instance).
+        ConfigError: the chat template refuses a conversation (it has no system role, for instance).
     """
     if not prompts:
         return []
@@ -124,7 +124,7 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[Prompt], settings: GenerationSe
             return_dict=True,
             **settings.chat_template_kwargs,
         )["input_ids"]
-    except Exception as error:  # a chat template may raise whatever it likes
+    except Exception as error:  # a chat template may raise any error
         roles = ", ".join(str(message["role"]) for message in prompts[0] if not isinstance(message, str))
         raise ConfigError(
             f"the chat template refuses a conversation of {roles} ({type(error).__name__}: {error}); change "

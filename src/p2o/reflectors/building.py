@@ -1,4 +1,4 @@
-"""From settings to a reflector."""
+"""Makes a reflector from settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from .settings import LOCAL, ReflectorSettings
 
 
 def build_reflector(settings: ReflectorSettings) -> Reflector | str:
-    """The reflector that the settings name; "self" and "policy" stay words, for whoever has the policy.
+    """The reflector that the settings name. For "self" and "policy" it returns the word: the owner of the policy makes
+    these.
 
     Raises:
         ConfigError: an unknown name, an endpoint without a model, or a function that cannot be loaded.

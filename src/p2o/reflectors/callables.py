@@ -11,7 +11,7 @@ from ..errors import ReflectorError
 
 
 class CallableReflector:
-    """A reflector around ``fn(prompt) -> text``, called once for each job; what it raises fails that job alone.
+    """A reflector around ``fn(prompt) -> text``, called once for each job; if it raises, only that job fails.
 
     Raises:
         ReflectorError: ``fn`` cannot be called with one text.
@@ -28,7 +28,7 @@ class CallableReflector:
     def _one(self, job: ReflectionJob) -> Reply:
         try:
             text = self.fn(job.prompt)
-        except Exception as e:  # a user's code: whatever it raises
+        except Exception as e:  # a user's code may raise anything
             return Reply(None, error=type(e).__name__, reason=what_it_raised(e))
         if not isinstance(text, str):
             return Reply(None, error="no_text", reason=f"the function returned {type(text).__name__}, not text")
@@ -39,7 +39,7 @@ class BatchReflector:
     """A reflector around ``generate(prompts) -> texts``, called once for each iteration (a model's batched
     generation).
 
-    ``generate`` may return `Reply` objects instead of strings, to give its token counts.
+    ``generate`` may return `Reply` objects instead of strings, with token counts.
     """
 
     def __init__(self, generate: Callable[[list[str]], Sequence[str | Reply]]) -> None:
@@ -54,7 +54,7 @@ class BatchReflector:
 def _check_takes_one_text(fn: Callable[..., object]) -> None:
     try:
         signature = inspect.signature(fn)
-    except ValueError:  # functions written in C show none
+    except ValueError:  # functions written in C have no signature
         return
     try:
         signature.bind("prompt")

@@ -25,31 +25,32 @@ log = logging.getLogger(__name__)
 
 OPENAI = "https://api.openai.com/v1"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-"""Seconds before the second try, doubled for each further one, and their limit."""
+"""Seconds before the second try, doubled before each later one, and their upper limit."""
 
 _TOO_LONG = re.compile(r"context|exceed|too (?:large|long|many)", re.I)
-"""A refusal of a value, not of an option: another name for the option does not help."""
+"""Words of a server that refuses a value, not an option: another name for the option does not help."""
 
 
 class ChatModel:
-    """Asks a chat model over HTTP. No answer of the server makes it raise: what goes wrong is in the `Reply`.
+    """Asks a chat model over HTTP. It does not raise for any answer of the server: an error is in the `Reply`.
 
-    Tried again are time-outs, lost connections, and HTTP 408, 409, 429 and 5xx. A server whose 400 names
-    ``max_tokens`` is asked again with ``max_completion_tokens``; one that names ``temperature``, without it (where it
-    may be left out). What then works is kept for later questions.
+    It tries again after time-outs, lost connections, and HTTP 408, 409, 429 and 5xx. If a server's error 400 names
+    ``max_tokens``, it asks again with ``max_completion_tokens``; if it names ``temperature``, it asks again without it
+    (if ``may_drop_temperature``). Later questions use the options that worked.
 
     Args:
         model: the model's name at the endpoint.
-        base_url: such as ``http://localhost:8000/v1``; by default the variable ``OPENAI_BASE_URL``, else OpenAI.
-        api_key_env: the *name* of the environment variable that holds the key; None for no key. The key is read when
-            a call is made, and kept nowhere.
-        concurrency: requests under way at the same time.
-        timeout: seconds for one request, from the connection to the last byte.
+        base_url: such as ``http://localhost:8000/v1``; by default the environment variable ``OPENAI_BASE_URL``, else
+            OpenAI itself.
+        api_key_env: the *name* of the environment variable that holds the key; None for no key. The key is read for
+            each call, and not stored.
+        concurrency: most requests at the same time.
+        timeout: most seconds for one request, from the connection to the last byte.
         retries: tries after the first; a question ends after ``timeout`` × (1 + ``retries``) at the latest.
-        may_drop_temperature: whether a server that refuses ``temperature`` is asked without one.
+        may_drop_temperature: whether to ask a server that refuses ``temperature`` without one.
 
     Raises:
-        ReflectorError: a value that cannot be (a URL without a host, no time, no key in the environment).
+        ReflectorError: a value is not valid (a URL without a host, a timeout of 0, no key in the environment).
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class ChatModel:
         self.concurrency, self.timeout, self.retries = concurrency, timeout, retries
         self.may_drop_temperature = may_drop_temperature
         self.refused: frozenset[str] = frozenset()
-        """Options that the server is known not to take."""
+        """Options that the server has refused."""
         self._url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).strip()
         parts = urlsplit(self._url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -100,7 +101,7 @@ class ChatModel:
         """The replies, in the order of the conversations.
 
         Args:
-            options: sent with every question (``temperature``, ``max_tokens``, …).
+            options: options of every question (``temperature``, ``max_tokens``, …).
             answered: called with each reply as it comes; what it raises ends all requests and is raised here.
         """
         return run_coroutine(self._ask_all(conversations, options, answered))
@@ -147,7 +148,7 @@ class ChatModel:
         return Reply(None, failure.kind, reason=quotable(failure.reason, self._secrets()))
 
     async def _ask(self, http: httpx2.AsyncClient, messages: list[dict[str, Any]], options: Mapping[str, Any]) -> bytes:
-        """The server's answer, asked with the options that it takes."""
+        """The server's answer to a question with the options that it accepts."""
         refused = self.refused
         while True:
             content = {"model": self.model, "messages": messages, **_without(refused, options)}
@@ -165,7 +166,7 @@ class ChatModel:
                 return answer
 
     def _named(self, failure: RequestFailure, content: Mapping[str, Any]) -> str | None:
-        """The option that a refusal is about, where there is another way to ask."""
+        """The option that the server refuses, if the question can be asked without it or under another name."""
         replaceable = ("max_tokens", "temperature") if self.may_drop_temperature else ("max_tokens",)
         if failure.kind not in ("http_400", "http_422") or _TOO_LONG.search(failure.reason):
             return None
@@ -198,7 +199,7 @@ class ChatModel:
 
 
 def _without(refused: frozenset[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options for a server that takes some of them by another name, or not at all."""
+    """The options without the refused ones; ``max_tokens`` gets its other name."""
     taken = {name: value for name, value in options.items() if name not in refused}
     if "max_tokens" in options and "max_tokens" in refused:
         taken["max_completion_tokens"] = options["max_tokens"]
@@ -206,7 +207,7 @@ def _without(refused: frozenset[str], options: Mapping[str, Any]) -> dict[str, A
 
 
 def read_answer(body: bytes) -> Reply:
-    """The reply in a server's answer to a chat request, whatever form its parts have.
+    """Reads the reply from a server's answer to a chat request. The types in the answer are not trusted.
 
     Raises:
         RequestFailure: it holds no text.
@@ -233,7 +234,7 @@ def read_answer(body: bytes) -> Reply:
 
 
 def _at(value: Any, *path: str | int) -> Any:
-    """``value[path[0]][path[1]]…``, or None where there is no such part."""
+    """``value[path[0]][path[1]]…``, or None if there is no such part."""
     for part in path:
         try:
             value = value[part]

@@ -1,7 +1,7 @@
 """Text that a tokenizer reads as the structure of a chat.
 
-Templates and completions are data. A template that holds such text could end the user's turn, forge an assistant's
-turn or a system message, so it is refused; in what a reflector is asked, such text is broken up.
+Templates and completions are data. A template with such text could end the user's turn, or forge an assistant's
+turn or a system message, so it is refused. In the prompt for a reflector such text is broken up.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ COMMON = (
     "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CONTENT]",
     "[CALL_ID]", "[ARGS]", "[IMG]", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]", "[SUFFIX]",
     "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>",  # Qwen
-    "<PRE>", "<SUF>", "<MID>", "<EOT>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>",  # to fill in
+    "<PRE>", "<SUF>", "<MID>", "<EOT>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>",  # infilling
 )  # fmt: skip
-"""Control tokens of common chat formats, for a policy that is served and shows no tokenizer."""
+"""Control tokens of common chat formats, for a served policy, whose tokenizer is not known."""
 
 _SERVED = re.compile(
     r"[<＜][|｜][^<>＜＞|｜\s]{1,40}[|｜][>＞]"  # <|im_end|>, <|eom_id|>, <|python_tag|>, DeepSeek's <｜User｜>
     r"|<extra_id_\d+>|<reserved_\d+>|<unused\d+>|\[UNUSED_TOKEN_\d+\]"
 )
-"""The forms of whole families, for the same."""
+"""Patterns of more control tokens, for the same purpose."""
 
-_WORDS = ("q7wxk", "q8wxk", "q9wxk")  # stand for the contents when a chat template is looked at
+_WORDS = ("q7wxk", "q8wxk", "q9wxk")  # placeholders for the contents, when a chat template is examined
 _CONVERSATIONS = (
     ("user",),
     ("user", "assistant", "user"),
     ("system", "user", "assistant"),
 )
 _REASONING = re.compile(r"</?think(?:ing)?>")
-"""Neither ends a turn nor opens one; instructions may well speak of it."""
+"""These neither end a turn nor open one, and instructions may mention them."""
 _MARKED = re.compile(r"[<>\[\]|#{}:]")
 _TRIES = 5
 
@@ -44,14 +44,14 @@ _TRIES = 5
 class ControlGuard:
     """Finds and breaks up chat control text of one tokenizer.
 
-    Three things count: its special tokens, also where they are written differently but read the same (white space
-    around, another case, other Unicode forms); added tokens that its chat template writes; and turn markers that its
-    chat template writes as plain text ("[INST]", "### Response:").
+    Three things are control text: the tokenizer's special tokens, also with white space around them, in another case or
+    in other Unicode forms; added tokens that the chat template writes; and turn markers that the chat template writes
+    as plain text ("[INST]", "### Response:").
 
     Args:
-        tokenizer: a transformers tokenizer; None for a policy that shows none (the control tokens of all common chat
-            formats are looked for).
-        chat_template: in place of the tokenizer's own.
+        tokenizer: a transformers tokenizer; None if it is not known (then the control tokens of all common chat formats
+            are used).
+        chat_template: used instead of the tokenizer's.
     """
 
     def __init__(self, tokenizer: Any, chat_template: str | None = None) -> None:
@@ -70,13 +70,13 @@ class ControlGuard:
         }
         special = {t for t in special if t.strip()}
         self.strings = frozenset(special | set(_markers(scaffold, special)))
-        # Any unknown character reads as the unknown token: that one is known by its name alone.
+        # Any unknown character is read as the unknown token, so that token is found by its name only.
         ids = {i for i, t in added.items() if t.content in special} | set(tokenizer.all_special_ids)
         blank = {i for i, t in added.items() if not t.content.strip()}
         self.ids = frozenset(ids - blank - {tokenizer.unk_token_id})
 
     def found(self, text: str) -> list[str]:
-        """The pieces of a text that are control text, as they stand in it."""
+        """The pieces of a text that are control text, as they are written in it."""
         served = _SERVED.findall(text) if self.tokenizer is None else []
         return sorted({*control_tokens_in(text, self.strings), *self._read_as_control(text), *served})
 
@@ -92,7 +92,7 @@ class ControlGuard:
                 yield piece or self.tokenizer.convert_ids_to_tokens(token_id)
 
     def neutralise(self, text: str) -> str:
-        """The text with a space inside every piece of control text; what resists that is taken out."""
+        """The text with a space inside every piece of control text. A piece that is still control text is removed."""
         for attempt in range(_TRIES):
             pieces = self.found(text)
             if not pieces:
@@ -112,7 +112,7 @@ def _scaffold(tokenizer: Any, chat_template: str | None) -> Iterator[str]:
             text = tokenizer.apply_chat_template(
                 messages, chat_template=chat_template, tokenize=False, add_generation_prompt=True
             )
-        except Exception:  # a chat template may refuse a conversation with whatever error
+        except Exception:  # a chat template may refuse a conversation with any error
             continue
         yield from re.split("|".join(_WORDS), text)
 

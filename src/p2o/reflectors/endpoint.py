@@ -9,20 +9,20 @@ from .chat import ChatModel
 
 
 class OpenAIReflector:
-    """Asks a served chat model for new templates, several jobs at a time. A job that fails has its reason in the reply.
+    """Asks a served chat model for new templates, several jobs at a time. If a job fails, its reply has the reason.
 
     Args:
         model: the model's name at the endpoint.
         base_url: such as ``http://localhost:8000/v1``; None is OpenAI itself.
         api_key_env: the *name* of the environment variable that holds the key; None for no key.
-        concurrency: requests under way at the same time.
-        timeout: seconds for one request, from the connection to the last byte of the reply.
-        retries: tries after the first, for failures that may pass.
-        temperature: None leaves it to the endpoint.
-        max_tokens: longest reply, reasoning included; None leaves it to the endpoint.
+        concurrency: most requests at the same time.
+        timeout: most seconds for one request, from the connection to the last byte of the reply.
+        retries: tries after the first, for failures that may be temporary.
+        temperature: None uses the endpoint's own.
+        max_tokens: longest reply in tokens, reasoning included; None uses the endpoint's own.
 
     Raises:
-        ReflectorError: the URL is none, or the named environment variable holds no key.
+        ReflectorError: the URL is not valid, or the environment variable holds no key.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The guard that every reflector's text passes."""
+"""Checks the text to and from every reflector for control tokens."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .control_tokens import ControlGuard
 
 
 def guard_control_tokens(reflector: Reflector, control: ControlGuard) -> Reflector:
-    """Refuses proposals that hold chat control text of the policy's tokenizer, and breaks such text up in what the
-    reflector is asked: a completion may hold it, and the reflector is often the same model."""
+    """The reflector; its proposals with chat control text of the policy's tokenizer are refused. Such text is also
+    broken up in the prompt: a completion may hold it, and the reflector is often the same model."""
 
     def guarded(jobs: Sequence[ReflectionJob]) -> list[Reply]:
         replies = reflector([replace(job, prompt=control.neutralise(valid_text(job.prompt))) for job in jobs])

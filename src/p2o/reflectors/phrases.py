@@ -1,6 +1,6 @@
-"""A reflector without a model: it puts phrases together.
+"""A reflector without a model: it combines phrases.
 
-For policies that are too small to reflect, for tests, and as a baseline that a language model should beat.
+It is for policies that are too small to reflect, for tests, and as a baseline that a language model should beat.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _TELLS_ANSWER = re.compile(
     re.I,
 )
 _WRONG_FORMAT = re.compile(r"Wrong format: (.+?)\s*(?:Reward: [-\d.]+\s*)?$", re.DOTALL)
-_KEEP = 0.75  # how likely a parent's phrase stays
+_KEEP = 0.75  # probability that a parent's phrase stays
 _LONGEST_REMINDER = 200
-_REMIND = 0.5  # how likely a format reminder is put in
+_REMIND = 0.5  # probability that a format reminder is used
 
 
 def sentences(text: str) -> list[str]:
@@ -53,10 +53,10 @@ def sentences(text: str) -> list[str]:
 
 
 def format_reminders(feedback: str) -> list[str]:
-    """What a feedback text says about the wanted format.
+    """The parts of a feedback text that state the required format.
 
-    After "Wrong format:" (`p2o.rewards`) the whole text, which is the recipe's own and may hold an example; else the
-    sentences that state a format, and neither an answer nor a number.
+    After "Wrong format:" (`p2o.rewards`) this is the whole text: the recipe wrote it, and it may hold an example.
+    Otherwise these are the sentences that state a format and hold neither an answer nor a number.
     """
     if found := _WRONG_FORMAT.match(feedback):
         text = found[1].strip()
@@ -69,7 +69,7 @@ def format_reminders(feedback: str) -> list[str]:
 
 
 def split_phrases(template: str, known: Sequence[str]) -> list[str]:
-    """A template's phrases: known ones as they are, sentences of the rest."""
+    """A template's phrases: known phrases, and the sentences of the rest."""
     if not known:
         return sentences(template)
     pattern = "|".join(re.escape(p) for p in sorted(known, key=len, reverse=True))
@@ -83,8 +83,8 @@ class PhrasesReflector:
     """Recombines a bank of phrases and the format reminders in the feedback. Deterministic in the job's seed.
 
     A proposal takes each format reminder in the feedback with probability 0.5, keeps each of its parent's phrases with
-    probability 0.75, is filled up from the bank to a size drawn uniformly from 1 to ``max_phrases``, and is shuffled:
-    sometimes large, because several instructions may only help together.
+    probability 0.75, is filled up from the bank to a size drawn uniformly from 1 to ``max_phrases``, and is shuffled.
+    The size may be large, because some instructions help only together.
     """
 
     def __init__(self, bank: Sequence[str] = GENERAL_BANK, max_phrases: int = 8) -> None:
@@ -103,7 +103,7 @@ class PhrasesReflector:
         choices = [*self.bank, *reminders]
         size = rng.randint(1, self.max_phrases)
         kept = [p for p in split_phrases(job.template, choices) if rng.random() < _KEEP]
-        # What the feedback asks for goes in first, then what is kept of the parent, then the bank.
+        # First the format reminders of the feedback, then the kept phrases of the parent, then the bank.
         wanted = list(dict.fromkeys([*reminded, *rng.sample(kept, len(kept))]))[:size]
         fresh = [p for p in self.bank if p not in wanted]
         phrases = wanted + rng.sample(fresh, min(size - len(wanted), len(fresh)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOCAL = ("self", "policy")
-"""Reflectors that are the policy itself: they are made by whoever has one."""
+"""Reflectors that are the policy itself."""
 
 
 @dataclass(kw_only=True)
@@ -26,23 +26,23 @@ class ReflectorSettings:
     """NAME of the environment variable that holds the key."""
 
     reflector_concurrency: int = 8
-    """Requests under way at the same time."""
+    """Most requests at the same time."""
 
     reflector_temperature: float | None = 1.0
-    """Sampling temperature at the endpoint; null leaves it to the endpoint. (`reflect_temperature` is that of ``self``
+    """Sampling temperature at the endpoint; null uses the endpoint's own. (`reflect_temperature` is that of ``self``
     and ``policy``.)"""
 
     reflector_max_tokens: int | None = 4096
-    """Longest reply of the endpoint, reasoning included; null leaves it to the endpoint."""
+    """Longest reply of the endpoint in tokens, reasoning included; null uses the endpoint's own."""
 
     reflector_timeout: float = 120.0
-    """Seconds for one request, from the connection to the last byte of the reply."""
+    """Most seconds for one request, from the connection to the last byte of the reply."""
 
     reflector_retries: int = 3
-    """Tries after the first, of a request that failed for a passing reason."""
+    """Tries after the first, for a request that failed for a temporary reason."""
 
     reflector_phrases: list[str] | None = None
-    """Bank of the ``phrases`` reflector; a general one by default."""
+    """Phrases of the ``phrases`` reflector; by default a bank of general strategies."""
 
     reflector_max_phrases: int = 8
     """Most phrases in one template of the ``phrases`` reflector."""

@@ -1,4 +1,4 @@
-"""One request to a server that is not trusted: what comes back is bounded, and the prompt goes to no other server."""
+"""One request to a server that is not trusted: the answer is limited in size; the prompt goes to no other server."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import httpx2
 from ..base.secrets import without_secrets
 
 MAX_BYTES = 8 * 2**20
-"""Longest body of an answer, unpacked. A reply of 100,000 tokens is below 1 MiB."""
+"""Most bytes of an answer's body, unpacked. A reply of 100,000 tokens is below 1 MiB."""
 
 MAX_REDIRECTS = 3
 _UNPACK_GZIP_OR_ZLIB = zlib.MAX_WBITS + 32
 
 
-class RequestFailure(Exception):  # noqa: N818 (what happened, not what is wrong here)
+class RequestFailure(Exception):  # noqa: N818 (an event, not an error of ours)
     """Why a request got no answer.
 
     Args:
-        kind: a word to count it by ("connection", "auth", "http_400").
+        kind: a word by which failures are counted ("connection", "auth", "http_400").
         reason: what is known about it.
-        passing: whether it may work the next time.
+        passing: whether the failure may be temporary.
         retry_after: seconds that the server asks to wait.
     """
 
@@ -39,11 +39,11 @@ def _hide_secrets(record: logging.LogRecord) -> bool:
     return True
 
 
-logging.getLogger("httpx2").addFilter(_hide_secrets)  # it logs each URL, with a password in it
+logging.getLogger("httpx2").addFilter(_hide_secrets)  # it logs each URL with its password
 
 
 def client() -> httpx2.AsyncClient:
-    """A client without time-outs (whoever asks has a total deadline) and without a limit on connections."""
+    """A client without time-outs (the caller has a total deadline) and without a limit on connections."""
     return httpx2.AsyncClient(timeout=None, limits=httpx2.Limits(max_connections=None))
 
 
@@ -51,7 +51,7 @@ async def post(http: httpx2.AsyncClient, url: str, headers: Mapping[str, str], c
     """The body of the answer to a JSON request.
 
     Raises:
-        RequestFailure: no connection, an answer that is an error, too long, or sends us to another server.
+        RequestFailure: there is no connection; or the answer is an error, is too long, or redirects to another server.
     """
     body = json.dumps(content).encode()
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
@@ -67,16 +67,17 @@ async def post(http: httpx2.AsyncClient, url: str, headers: Mapping[str, str], c
                 raise _refusal(answer, received)
     except (httpx2.HTTPError, httpx2.InvalidURL) as e:
         raise RequestFailure("connection", f"{type(e).__name__}: {e}", passing=True) from e
-    raise RequestFailure("redirect", f"the server sent us on more than {MAX_REDIRECTS} times")
+    raise RequestFailure("redirect", f"the server redirected more than {MAX_REDIRECTS} times")
 
 
 def _same_server(answer: httpx2.Response) -> str:
-    """Where a redirect leads, if that is the server that was asked."""
+    """The URL to which a redirect leads. Raises RequestFailure if it is on another server."""
     asked, target = answer.request.url, answer.request.url.join(answer.headers["location"])
     if (target.scheme, target.host, target.port) != (asked.scheme, asked.host, asked.port):
         place = target.copy_with(userinfo=b"", query=None, fragment=None)
         raise RequestFailure(
-            "redirect", f"the server sends us on to {place}, which gets no prompt; if you trust it, give its URL"
+            "redirect",
+            f"the server redirects to another one, {place}, which gets no prompt; if you trust it, give its URL",
         )
     return str(target)
 
@@ -107,7 +108,7 @@ def _refusal(answer: httpx2.Response, body: bytes) -> RequestFailure:
 
 
 def message_in(body: bytes) -> str:
-    """What a server says about an error: its message, or the whole body when it names none."""
+    """A server's text about an error: its message, or the whole body if it has none."""
     try:
         content: Any = json.loads(body)
         for name in ("error", "message", "detail"):

@@ -1,4 +1,4 @@
-"""One rank's rows of a generation batch, from rollout to credit; and what its groups say."""
+"""One rank's rows of a generation batch, from rollout to credit, and the groups of a batch of all ranks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..core.states import has_spread
 from ..core.templates import apply_to_prompt
 
 EngineLogps = Sequence[float | None]
-"""An inference engine's log-probs of one completion's tokens; None where it has none."""
+"""An inference engine's log-probs of one completion's tokens; None if it gave none."""
 
 Tokenize = Callable[[list[Any]], list[list[int]]]
 """Prompts → their token ids."""
@@ -19,15 +19,15 @@ Tokenize = Callable[[list[Any]], list[list[int]]]
 
 @dataclass
 class Batch:
-    """B rows of this rank. Lists are empty until their step has filled them."""
+    """The B rows of this rank. A list is empty until its step has filled it."""
 
     rows: list[dict[str, Any]]
     templates: list[str] = field(default_factory=list)
-    """The template of each row's rollout; "" is bare."""
+    """The template of each row's rollout; "" for a bare rollout."""
     templated_ids: list[list[int]] = field(default_factory=list)
     """Token ids of T(x, z) for each row; empty for bare rows."""
     drawn_logps: list[list[float]] = field(default_factory=list)
-    """The log-probs that each rollout's tokens had when they were drawn (transformers generation; else empty)."""
+    """Log-probs of each rollout's tokens, recorded as they were sampled (transformers generation; else empty)."""
     solved: list[bool] = field(default_factory=list)
     engine_logps: list[EngineLogps] = field(default_factory=list)
     """With vLLM: its log-probs of the rows drawn from T(x, z); empty for bare rows."""
@@ -36,7 +36,7 @@ class Batch:
         """Sets the rows' templates; a row whose T(x, z) is longer than ``limit`` tokens stays bare.
 
         Returns:
-            How many rows stay bare for that reason.
+            Number of rows that stay bare because of the limit.
         """
         self.templates = list(templates)
         self.templated_ids = [[] for _ in self.rows]
@@ -52,13 +52,13 @@ class Batch:
         return len(templated) - sum(map(bool, self.templates))
 
     def prompts_to_draw_from(self, bare_ids: Sequence[list[int]]) -> list[list[int]]:
-        """Token ids of the prompt that each row is drawn from: T(x, z), or x."""
+        """Token ids of the prompt from which each row is generated: T(x, z), or x."""
         return [templated or bare for templated, bare in zip(self.templated_ids, bare_ids, strict=True)]
 
 
 @dataclass(frozen=True)
 class RolloutFacts:
-    """What is known of one rollout on all ranks."""
+    """The facts about one rollout that all ranks know."""
 
     sample_id: str
     template: str
@@ -66,7 +66,7 @@ class RolloutFacts:
     reward: float
     """The reward that says what *solved* means; NaN is not scorable."""
     total: float
-    """The weighted sum, on which GRPO trains."""
+    """The weighted sum of the rewards. GRPO trains on it."""
     solved: bool
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from ..errors import ConfigError
 
 SHOWN = 4
-"""Most batch sizes that are suggested."""
+"""At most this number of batch sizes is suggested."""
 
 
 def sizes_that_divide(samples: int, groups: int) -> list[int]:
-    """Numbers of groups in a batch with which no sample is left out, those nearest to ``groups``, in order."""
+    """Numbers of groups in a batch that leave out no sample: those nearest to ``groups``, in increasing order."""
     fitting = [n for n in range(1, samples + 1) if samples % n == 0]
     return sorted(sorted(fitting, key=lambda n: abs(n - groups))[:SHOWN])
 
 
 def left_out_warning(samples: int, groups: int, num_generations: int) -> str | None:
-    """Tells how many samples an epoch leaves out; None when it leaves out none.
+    """A sentence that says how many samples an epoch leaves out; None when it leaves out none.
 
     Args:
         samples: size of the training data.

@@ -10,7 +10,7 @@ from ..base.stopping import StopRequest
 
 
 class LoopHooks(Protocol):
-    """What a trainer does at five moments of HF's loop, and its request to stop."""
+    """What a trainer does at five points of HF's loop, and its request to stop."""
 
     stop: StopRequest
 
@@ -33,9 +33,9 @@ class LoopHooks(Protocol):
 class LoopCallback(TrainerCallback):
     """Calls the hooks.
 
-    The prompt step runs when an epoch begins, not when one ends: a checkpoint of an epoch's last step is written
-    before ``on_epoch_end``, and a resumed run would not see that event again. This way nothing is evolved after the
-    last epoch either.
+    The prompt step runs when an epoch begins, not when one ends. The checkpoint of an epoch's last step is written
+    before ``on_epoch_end``, and a run that is resumed from it would not see that event again. For the same reason no
+    evolution runs after the last epoch.
     """
 
     def __init__(self, hooks: LoopHooks) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: which are whole. A manifest with the size and checksum of every file is written last of all."""
+"""Finds the checkpoints that are whole. A manifest with the size and checksum of every file is written last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK = 1 << 22
 
 
 def write_manifest(checkpoint: Path) -> None:
-    """Lists all files of a checkpoint. What is not in it by now does not belong to it."""
+    """Lists all files of a checkpoint. It is called last: files that are added later are not checked."""
     files = {
         str(path.relative_to(checkpoint)): {"bytes": path.stat().st_size, "crc32": checksum(path)}
         for path in _files(checkpoint)
@@ -32,7 +32,7 @@ def _files(checkpoint: Path) -> Iterator[Path]:
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a file: it finds damage, not forgery, at the speed of a disk."""
+    """CRC-32 of a file. It is fast, and finds damage, but not deliberate changes."""
     value = 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -44,7 +44,7 @@ def damage(checkpoint: Path, deep: bool = False) -> str | None:
     """What is wrong with a checkpoint; None if a run can continue from it.
 
     Args:
-        deep: compare the checksums too, which reads all of it.
+        deep: compare the checksums too. This reads all files.
     """
     try:
         listed = read_json(checkpoint / MANIFEST)["files"]
@@ -59,7 +59,7 @@ def damage(checkpoint: Path, deep: bool = False) -> str | None:
             if deep and checksum(path) != facts["crc32"]:
                 return f"{name} is damaged (its checksum differs)"
     except StateError:
-        return f"it has no readable {MANIFEST}, which is written last: it is not whole, or holds weights alone"
+        return f"it has no readable {MANIFEST}, the last file to be written: it is not whole, or holds only weights"
     except (OSError, KeyError, TypeError, AttributeError) as error:
         return f"it cannot be read ({type(error).__name__}: {error})"
     return None

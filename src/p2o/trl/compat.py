@@ -1,8 +1,8 @@
 """Whether the installed TRL is one that `P2OTrainer` can wrap.
 
-`P2OTrainer` wraps methods that TRL does not promise to keep. What is relied on is checked when p2o's trainer is
-imported, by the signatures themselves: a TRL that keeps them is taken, one that does not is refused with the difference
-named. Versions outside the tested ones are taken with a warning.
+`P2OTrainer` wraps methods that TRL does not promise to keep. Their signatures are checked when p2o's trainer is
+imported. A TRL that has them is accepted; one that lacks them is refused, and the message names the difference. An
+untested version that has them is accepted with a warning.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ METHODS: Mapping[str, Sequence[str]] = {
 
 
 def contract_problems(trainer: Any) -> list[str]:
-    """What a GRPOTrainer class lacks of the contract; empty if it keeps it."""
+    """What is missing or different in a GRPOTrainer class, one sentence each; empty if nothing is."""
     problems = []
     for name, wanted in METHODS.items():
         method = getattr(trainer, name, None)
@@ -49,7 +49,7 @@ def contract_problems(trainer: Any) -> list[str]:
             continue
         parameters = inspect.signature(method).parameters
         if any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
-            continue  # passes on what it is given
+            continue  # it passes its arguments on
         found = list(parameters)
         missing = [parameter for parameter in wanted if parameter not in found]
         if missing:
@@ -67,7 +67,7 @@ def check_trl(installed: str, trainer: Any) -> None:
         trainer: its GRPOTrainer class.
 
     Raises:
-        VersionError: it does not keep the contract.
+        VersionError: a method that p2o wraps is missing or different.
     """
     tested = f"TRL {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
     problems = contract_problems(trainer)
@@ -79,7 +79,7 @@ def check_trl(installed: str, trainer: Any) -> None:
     minor = Version(installed).release[:2]
     if not OLDEST <= minor <= NEWEST:
         warnings.warn(
-            f"p2o is tested with {tested}, and TRL {installed} is installed; all that p2o relies on is there",
+            f"p2o is tested with {tested}, and TRL {installed} is installed; it has all methods that p2o uses",
             stacklevel=2,
         )
 

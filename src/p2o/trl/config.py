@@ -14,33 +14,32 @@ from ..errors import ConfigError
 from .dead_rows import LOSS_TYPES
 
 OWN_FIGURES = ("bare_success", "reward", "completion_length", "no_room")
-"""Beginnings of the names of what an evaluation of ours measures; other names are TRL's."""
+"""Prefixes of the names of our own evaluation figures; other names are TRL's."""
 
 
 @dataclass
 class P2OConfig(LoopSettings, GRPOConfig):
-    """Everything of [`trl.GRPOConfig`] and of `p2o.core.settings.LoopSettings`, and below it what only TRL's trainer
-    needs. Defaults are the paper's.
+    """All settings of [`trl.GRPOConfig`] and of `p2o.core.settings.LoopSettings`; the settings below are for the TRL
+    trainer only. Defaults are the paper's.
 
     Raises:
         ConfigError: a value is out of range, or the batch sizes do not divide.
     """
 
     chat_template_path: str | None = None
-    """A tokenizer (folder or hub name) or a ``.jinja`` file whose chat template is taken, for a base model that has
-    none."""
+    """A tokenizer (folder or hub name) or a ``.jinja`` file with a chat template, for a base model that has none."""
 
     skip_dead_rows: bool = True
     """Leave rollouts without advantage out of the forward and backward pass (same loss, same gradient). TRL's figures
-    of the pass (``entropy``, ``clip_ratio/…``) are then of the other rollouts. Off by itself with KL, entropy terms,
-    auxiliary losses or dropout."""
+    of the pass (``entropy``, ``clip_ratio/…``) are then averages over the other rollouts. It is turned off
+    automatically with KL, entropy terms, auxiliary losses or dropout."""
 
     reward_timeout: float = 600.0
-    """Stop with an error when one call of a reward function takes this many seconds (0: never). Built-in checks have
-    deadlines of their own."""
+    """Stop with an error when one call of a reward function takes this many seconds (0: never). Built-in rewards have
+    their own deadlines."""
 
     evolve_temperature: float = 0.0
-    """Sampling temperature when candidates are scored (0: greedy, as in the paper)."""
+    """Sampling temperature of an evolution's rollouts (0: greedy, as in the paper)."""
 
     evolve_batch_size: int = 64
     """Sequences in one `generate` call of evolution and evaluation (transformers generation only)."""
@@ -49,12 +48,12 @@ class P2OConfig(LoopSettings, GRPOConfig):
     """Sampling temperature of evaluations (0: greedy). Evaluations never use templates."""
 
     eval_group_column: str | None = None
-    """Evaluations also report success by the values of this data column."""
+    """Evaluations also report success separately for each value of this data column."""
 
     eval_sampled: bool = False
     """Evaluate as TRL does too: groups of ``num_generations_eval`` rollouts at the training temperature, with
-    ``eval_loss``. On by itself when ``num_generations_eval`` is set, when ``metric_for_best_model`` is TRL's, and
-    with a plain GRPOConfig."""
+    ``eval_loss``. It is turned on automatically when ``num_generations_eval`` is set, when
+    ``metric_for_best_model`` is one of TRL's figures, and with a plain GRPOConfig."""
 
     max_cost: float | None = None
     """Stop when training has cost this many forward-equivalent tokens (see `p2o.core.cost`)."""
@@ -74,7 +73,9 @@ class P2OConfig(LoopSettings, GRPOConfig):
         asked = own.num_generations_eval
         self.eval_sampled = self.eval_sampled or asked is not None or best_is_trls(own.metric_for_best_model)
         if not self.eval_sampled:
-            own.num_generations_eval = 1  # TRL wants it to divide the evaluation's batch, which then plays no part
+            own.num_generations_eval = (
+                1  # TRL checks that it divides the evaluation's batch, although that batch is not used then
+            )
         super().__post_init__()
         own.num_generations_eval = asked
 
@@ -105,13 +106,13 @@ LEAST = (
 
 
 def best_is_trls(metric: str | None) -> bool:
-    """Whether the best checkpoint is chosen by a figure that TRL's evaluation gives, not ours."""
+    """Whether the best checkpoint is chosen by a figure of TRL's evaluation, not of ours."""
     name = (metric or "bare_success").removeprefix("eval_")
     return not any(name.startswith(own) or f"_{own}" in name for own in OWN_FIGURES)
 
 
 def p2o_config(args: GRPOConfig | None) -> P2OConfig:
-    """A configuration as P2OTrainer needs it: P²O's defaults are added to a plain GRPOConfig.
+    """A configuration for P2OTrainer. A plain GRPOConfig gets P²O's defaults; None gives the defaults of both.
 
     Who passes TRL's own configuration gets TRL's own evaluation too (``eval_sampled``).
     """

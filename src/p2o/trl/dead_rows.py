@@ -1,7 +1,7 @@
 """Rollouts without advantage cost nothing: they are left out of the forward and backward pass.
 
-A row whose advantages are all zero adds nothing to the policy loss, so the loss of the other rows, put back on the
-full batch's denominator, has the same value and the same gradient.
+A row whose advantages are all zero adds nothing to the policy loss. So the loss of the other rows, divided by the full
+batch's denominator, has the same value and the same gradient.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOSS_TYPES = ROW_MEAN + TOKEN_MEAN + FIXED
 
 
 def has_dropout(model: torch.nn.Module) -> bool:
-    """Whether the model draws dropout masks in training: a row's gradient then depends on the batch that it is in."""
+    """Whether the model has dropout. A row's gradient then depends on the other rows of its batch."""
     drops = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
     return drops or bool(getattr(getattr(model, "config", None), "attention_dropout", 0))
 
@@ -37,7 +37,7 @@ def live_rows(inputs: Inputs) -> list[int]:
 
 
 def rows_to_keep(live: list[int], total: int, at_least: int) -> list[int]:
-    """The live rows, filled up with dead ones to ``at_least`` rows (all ranks need equally many, and one)."""
+    """The live rows, filled up with dead ones to ``at_least`` rows (all ranks need the same number, at least one)."""
     dead = [n for n in range(total) if n not in set(live)]
     return sorted(live + dead[: max(0, at_least - len(live))])
 
@@ -59,15 +59,15 @@ def take_rows(inputs: Inputs, rows: list[int]) -> Inputs:
 
 
 def _rows_of(value: Any, rows: list[int]) -> Any:
-    """These rows of one field, by TRL's rule (``shuffle_sequence_dict``): lists, and tensors with a dimension, have
-    an entry for each row."""
+    """These rows of one field. Lists, and tensors with at least one dimension, have an entry for each row (TRL's
+    ``shuffle_sequence_dict`` has the same rule)."""
     if isinstance(value, torch.Tensor):
         return value[rows] if value.dim() > 0 else value
     return [value[n] for n in rows] if isinstance(value, list) else value
 
 
 def share_of_denominator(inputs: Inputs, kept: Inputs, loss_type: str) -> float:
-    """Factor that puts the kept rows' loss back on the full batch's denominator."""
+    """Factor by which the kept rows' loss is multiplied, so that it is divided by the full batch's denominator."""
     if loss_type in ROW_MEAN:
         return kept["completion_ids"].size(0) / inputs["completion_ids"].size(0)
     if loss_type in TOKEN_MEAN:

@@ -13,7 +13,7 @@ from ..core.diagnosis import flat_reason
 from ..core.evolve import EvolveProgress
 from ..core.summary import EpochSummary
 
-utils.Console = CleanConsole  # TRL's table of completions (log_completions) leaves by the same door
+utils.Console = CleanConsole  # TRL's table of completions (log_completions) is cleaned in the same way
 
 
 def print_epoch(summary: EpochSummary, held_out: float | None, cost: CostMeter, seconds: float) -> None:
@@ -21,8 +21,8 @@ def print_epoch(summary: EpochSummary, held_out: float | None, cost: CostMeter, 
 
     Args:
         held_out: success of the bare prompt on held-out data; None: not measured.
-        cost: of the run so far.
-        seconds: since training began.
+        cost: the run's cost so far.
+        seconds: time since training began.
     """
     rows = [
         ("bare held-out success", percent(held_out)),
@@ -55,7 +55,7 @@ def print_epoch(summary: EpochSummary, held_out: float | None, cost: CostMeter, 
 
 
 class EvolutionBar:
-    """Progress of an evolution against its budget, with the time left. Shown once its budget is known."""
+    """Progress of an evolution against its budget, with the time left. It is shown as soon as the budget is known."""
 
     def __init__(self, label: str, shown: bool = True) -> None:
         """``label`` stands in front of the bar; with ``shown`` False nothing is shown."""

@@ -1,7 +1,7 @@
 """Context distillation on a GRPOTrainer: rollouts drawn from T(x, z) are trained on x (see `p2o.core.distill`).
 
-Takes what TRL prepared for the loss, which stands on the bare prompt throughout, and changes only the advantages
-(one per token, "to support subclasses"), the old log-probs or, without distillation, the prompt.
+TRL prepares the batch for the loss on the bare prompt. Only these are changed in it: the advantages (TRL allows one for
+each token, "to support subclasses"), the old log-probs or, without distillation, the prompt.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ Output = dict[str, Any]
 """What TRL prepares for the loss: row-aligned tensors of this rank."""
 
 LogpsOf = Callable[[Output, list[int], list[torch.Tensor]], torch.Tensor]
-"""(output, R rows, R prompts' ids) → (R, T) log-probs of the rows' completions after these prompts, by the current
-weights, without gradient (collective where weights are sharded)."""
+"""(output, R rows, token ids of R prompts) → (R, T) log-probs of the rows' completions after these prompts, by the
+current weights, without gradient (collective if the weights are sharded)."""
 
 CorrectEngine = Callable[[Output, Sequence[Any], torch.Tensor], None]
-"""(output, engine log-probs of templated rows, (B, T) the trainer's on T(x, z)): puts in the engine's correction."""
+"""(output, engine log-probs of templated rows, (B, T) the trainer's log-probs on T(x, z)): writes the engine's
+correction into the output."""
 
 
 @dataclass(frozen=True)
 class Ratios:
-    """Log-probs of completions on both prompts, for the log."""
+    """Log-probs of completions on both prompts, for the metrics."""
 
     bare_logps_BT: torch.Tensor
     templated_logps_BT: torch.Tensor
@@ -51,11 +52,11 @@ def distill(
 
     Args:
         output: TRL's batch; changed in place.
-        correct_engine: None where no inference engine is corrected for.
-        pad_id: fills prompts on the left.
+        correct_engine: None if no inference engine needs a correction.
+        pad_id: the token id that pads prompts on the left.
 
     Returns:
-        The batch, and the ratios where token weights were made from them.
+        The batch, and the ratios; None if no token weights were made from them.
     """
     templated_B = torch.tensor([bool(t) for t in batch.templates], device=output["advantages"].device)
     if credit.drop_failed:
@@ -79,7 +80,7 @@ def distill(
         return output, None
     ratios = Ratios(bare_BT, templated_BT, templated_B[:, None] * output["completion_mask"])
     weights_BT = credit.weights(bare_BT, templated_BT, templated_B)
-    # A ratio that is no number must not pass for one outside the bounds: the step that trains it is skipped (`finite`).
+    # A ratio that is NaN must not count as one outside the bounds: the step that trains on it is skipped (`finite`).
     broken_BT = ratios.tokens_BT.bool() & log_ratio(bare_BT, templated_BT).isnan()
     output["advantages"] = output["advantages"][:, None] * weights_BT.masked_fill(broken_BT, math.nan)
     return output, ratios
@@ -90,10 +91,10 @@ def ratio_pass(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, T) log-probs on x and on T(x, z).
 
-    Rows that need none (bare, or without advantage) hold zeros, so their ratio is 1.
+    Rows that need no log-probs (bare, or without advantage) are zeros on both, so their ratio is 1.
 
     Args:
-        all_rows: every row needs its log-prob on x.
+        all_rows: compute the log-probs on x for every row.
     """
     completion_ids = output["completion_ids"]
     bare_BT = torch.zeros(completion_ids.shape, device=completion_ids.device)
@@ -121,7 +122,7 @@ def bare_ids(output: Output, row: int) -> torch.Tensor:
 
 
 def train_on_templated_prompts(output: Output, batch: Batch, logps_of: LogpsOf, pad_id: int) -> None:
-    """No distillation: the gradient is taken on T(x, z), from which the rollout was drawn."""
+    """No distillation: the gradient is computed on T(x, z), the prompt from which the rollout was generated."""
     device = output["prompt_ids"].device
     prompts = [
         torch.tensor(ids, device=device) if ids else bare_ids(output, n) for n, ids in enumerate(batch.templated_ids)

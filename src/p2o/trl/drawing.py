@@ -1,5 +1,5 @@
 """The model in training as a policy: rollouts for evolution and evaluation, replies for the *self* and *policy*
-reflectors. Collective: every process calls with the same arguments and gets all results.
+reflectors. Collective: every process makes the same calls with the same arguments and gets all results.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .rows import TrainingRows
 
 
 class DrawingTrainer(GRPOTrainer):
-    """GRPOTrainer with a policy to draw from between its steps."""
+    """GRPOTrainer whose model can be used as a policy between the steps."""
 
     rows: TrainingRows
     reading: RewardReading
@@ -43,12 +43,12 @@ class DrawingTrainer(GRPOTrainer):
 
     @property
     def generates_in_step(self) -> bool:
-        """Whether all ranks must call generation equally often (sharded weights, vLLM server)."""
+        """Whether all ranks must make the same number of generation calls (sharded weights, vLLM server)."""
         return bool(self.use_vllm or self.weights_are_sharded)
 
     @property
     def generates_alone(self) -> bool:
-        """Whether this rank generates by itself, with transformers' own loop."""
+        """Whether this rank generates alone, with transformers' own loop."""
         return not (self.generates_in_step or self.args.use_transformers_continuous_batching)
 
     @property
@@ -111,7 +111,7 @@ class DrawingTrainer(GRPOTrainer):
             )
 
     def _score(self, rows: Sequence[Row], completions: Sequence[Completion]) -> list[RowScore]:
-        """Scores this rank's rows by TRL's reward calls; their logs do not reach the training's."""
+        """Scores this rank's rows with TRL's reward calls. What they log is kept out of the training's log."""
         chat = not isinstance(rows[0]["prompt"], str)
         texts: list[Any] = [[{"role": "assistant", "content": c.text}] if chat else c.text for c in completions]
         prompts, ids = [row["prompt"] for row in rows], [list(c.ids) for c in completions]
@@ -134,17 +134,17 @@ class DrawingTrainer(GRPOTrainer):
     # --- reflection ----------------------------------------------------------------------------------------
 
     def bound_reflector(self, complete: Callable[[Sequence[Prompt]], Sequence[Completion]]) -> Reflector:
-        """The run's reflector; *self* and *policy* ask by ``complete``."""
+        """The run's reflector; *self* and *policy* write their replies with ``complete``."""
         if not isinstance(self.reflector, str):
             return self.reflector
         return policy_reflector(complete, chat=bool(self.chat_template or self._tokenizer.chat_template))
 
     @contextmanager
     def _reflecting_policy(self) -> Iterator[Policy]:
-        """Who reflects: the current weights ("policy"), or the frozen starting policy ("self").
+        """The policy that reflects: the current weights ("policy"), or the frozen starting policy ("self").
 
-        The starting policy costs no second copy with LoRA: the adapter is switched off. Under vLLM it is loaded all the
-        same, because the engine holds the adapter merged into its weights.
+        With LoRA the starting policy needs no second copy: the adapter is switched off. With LoRA and vLLM, the
+        replies come from transformers, because the engine holds the adapter merged into its weights.
         """
         if self.reflector == "policy":
             yield self.policy()
@@ -181,7 +181,7 @@ class DrawingTrainer(GRPOTrainer):
 
 @contextmanager
 def trackers_off(args: Any, in_training: bool) -> Iterator[None]:
-    """Outside training a tracker has no run, and TRL's profiler would log to trackio all the same."""
+    """Turns the trackers off outside training: there is no run then, and TRL's profiler would still log to trackio."""
     trackers = args.report_to
     args.report_to = trackers if in_training else []
     try:

@@ -20,12 +20,12 @@ from ..core.distill import engine_ratio
 from .batch import EngineLogps
 
 MIN_SEQUENCES = 256
-"""Sequences that a colocated engine runs at once, at least: vLLM's own default on most GPUs."""
+"""A colocated engine runs at least this many sequences at once: vLLM's own default on most GPUs."""
 
 
 class RoomyEngine(VLLMGeneration):
-    """TRL sizes a colocated engine for one training batch (``max_num_seqs``); an evolution sends more at once, and
-    would wait in a queue with a small batch per GPU."""
+    """A colocated engine for larger batches. TRL sets ``max_num_seqs`` to one training batch; an evolution sends more
+    sequences at once, and they would have to wait."""
 
     def __init__(self, *args: Any, max_num_seqs: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, max_num_seqs=max(max_num_seqs or 0, MIN_SEQUENCES), **kwargs)
@@ -33,7 +33,7 @@ class RoomyEngine(VLLMGeneration):
 
 @contextmanager
 def roomy_engine() -> Iterator[None]:
-    """A GRPOTrainer that is made inside makes a `RoomyEngine`."""
+    """A GRPOTrainer that is constructed inside this context gets a `RoomyEngine`."""
     before = grpo_trainer.VLLMGeneration
     grpo_trainer.VLLMGeneration = RoomyEngine
     try:
@@ -45,8 +45,8 @@ def roomy_engine() -> Iterator[None]:
 def hold_back(logps: list[EngineLogps], templates: Sequence[str]) -> tuple[list[EngineLogps], list[EngineLogps]]:
     """(for TRL, for us): the log-probs of bare rows and those of templated ones.
 
-    TRL compares with the trainer's log-probs on x. It sees None for templated rows, which gives them a correction of
-    exactly 1, and `EngineCorrection` puts in the right one.
+    TRL compares the engine's log-probs with the trainer's on x. For templated rows TRL gets None, so its correction for
+    them is exactly 1. `EngineCorrection` then writes the right one.
     """
     for_trl = [[None] * len(row) if template else row for row, template in zip(logps, templates, strict=True)]
     for_us = [row if template else [] for row, template in zip(logps, templates, strict=True)]
@@ -64,7 +64,7 @@ class EngineCorrection:
     def __call__(
         self, output: dict[str, Any], engine_logps: Sequence[EngineLogps], templated_BT: torch.Tensor
     ) -> torch.Tensor:
-        """Puts into TRL's batch the correction of rows drawn from T(x, z).
+        """Writes the correction of rows generated from T(x, z) into TRL's batch.
 
         Args:
             output: TRL's batch; its ``importance_sampling_ratio`` ((B, T) or (B, 1)) and ``sampling_per_token_logps``
@@ -73,7 +73,7 @@ class EngineCorrection:
             templated_BT: (B, T) the trainer's log π_old(y_t | T(x, z)).
 
         Returns:
-            (N,) |log π_trainer − log π_engine| of the tokens under templates.
+            (N,) |log π_trainer − log π_engine| of the tokens of templated rows.
         """
         live = [n for n, row in enumerate(engine_logps) if row and output["advantages"][n].any()]
         engine_BT = torch.full_like(templated_BT, math.nan)
@@ -85,15 +85,15 @@ class EngineCorrection:
         ratio[live] = engine_ratio(
             templated_BT[live], engine_BT[live], mask_BT[live], mode=self.mode, low=self.low, high=self.high
         ).to(ratio.dtype)
-        # TRL's off-policy mask compares the sampling log-probs with the current ones on x: the engine's, carried over
-        # to x.
+        # TRL's off-policy mask compares the sampling log-probs with the current ones on x, so the engine's are
+        # converted to x.
         mismatch_BT = templated_BT - engine_BT
         output["sampling_per_token_logps"][live] = (output["old_per_token_logps"] - mismatch_BT)[live].float()
         return mismatch_BT[mask_BT.bool() & ~mismatch_BT.isnan()].abs()
 
 
 def mismatch_metrics(differences: torch.Tensor, accelerator: Any) -> dict[str, float]:
-    """Mean and largest |log π_trainer − log π_engine| under templates, over the tokens of all ranks (collective)."""
+    """Mean and largest |log π_trainer − log π_engine| of templated rows, over the tokens of all ranks (collective)."""
     largest = differences.max() if differences.numel() else differences.new_zeros(())
     local = torch.stack([differences.sum(), differences.new_tensor(differences.numel()), largest])
     sums_R, counts_R, largest_R = accelerator.gather(local).view(-1, 3).T

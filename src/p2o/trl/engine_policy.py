@@ -13,7 +13,8 @@ from ..generation.settings import GenerationSettings, Prompt, prompt_ids
 
 @dataclass(frozen=True)
 class EnginePolicy:
-    """A `p2o.generation.policies.Policy`. All ranks call it equally often, with equally many prompts."""
+    """A `p2o.generation.policies.Policy`. All ranks must make the same number of calls, each with the same number of
+    prompts."""
 
     tokenizer: Any
     settings: GenerationSettings
@@ -28,12 +29,12 @@ class EnginePolicy:
     def complete(
         self, prompts: Sequence[Prompt], temperature: float, max_new_tokens: int | None = None
     ) -> list[Completion]:
-        """As `Policy.complete`; collective."""
+        """Like `Policy.complete`; collective."""
         length = max_new_tokens or self.settings.max_new_tokens
         ids = prompt_ids(self.tokenizer, prompts, self.settings)
         limit = self.room(length)
         order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
-        filler = ids[order[0]][:limit]  # stands for a prompt that does not fit: the ranks' calls must stay equal
+        filler = ids[order[0]][:limit]  # in place of a prompt that does not fit: the ranks' calls must stay equal
         size = len(order) if self.in_one_call else self.settings.batch_size
         drawn: dict[int, list[int]] = {}
         with isolated_rng(seed_of(self.settings.seed, prompts)), self._bar(len(order)) as bar:

@@ -11,7 +11,7 @@ from ..errors import ConfigError
 
 
 def datasets_of(eval_dataset: Any) -> dict[str, Any]:
-    """Name → data set, of what a trainer takes as ``eval_dataset``: none, one, or a dict."""
+    """Name → data set, from a trainer's ``eval_dataset``: None, one data set, or a dict."""
     if eval_dataset is None:
         return {}
     if isinstance(eval_dataset, Mapping):
@@ -41,7 +41,7 @@ def some_fit(rollouts: Sequence[Rollout], prefix: str, max_completion_length: in
 
 
 def evaluation_was_missed(args: Any, state: Any) -> bool:
-    """Whether a kill fell between the checkpoint of an epoch's last step and the evaluation of that epoch."""
+    """Whether the run was killed after the checkpoint of an epoch's last step and before that epoch's evaluation."""
     epoch = state.epoch or 0.0
     done = any("eval_bare_success" in row and row["step"] == state.global_step for row in state.log_history)
     between = state.global_step > 0 and abs(epoch - round(epoch)) < 1e-6

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 
 PATIENCE = 3
-"""This many steps in a row that are not finite stop the run."""
+"""The run stops after this many skipped steps in a row."""
 
 
 @dataclass
 class FiniteGuard:
     """Watches the loss and the gradient of every optimizer step.
 
-    A ratio that is not finite reaches the loss (see `distillation.distill`), and so ends up here too.
+    A ratio that is not finite makes the loss not finite (see `distillation.distill`), so its step is skipped too.
     """
 
     loss_is_finite: bool = True
@@ -27,11 +27,11 @@ class FiniteGuard:
         self.loss_is_finite &= bool(torch.isfinite(loss).all())
 
     def step_is_finite(self, norm: object, scaled: bool) -> bool:
-        """Whether this rank's step may be made.
+        """Whether this rank's loss and gradient are finite, so that the step may be taken.
 
         Args:
-            norm: the gradient's.
-            scaled: fp16's loss scaler looks for infinite gradients, skips them itself, and expects to find some.
+            norm: the norm of the gradient.
+            scaled: fp16's loss scaler is in use. It skips infinite gradients itself, and some are normal.
         """
         return self.loss_is_finite and (scaled or bool(torch.isfinite(torch.as_tensor(norm)).all()))
 
@@ -39,10 +39,10 @@ class FiniteGuard:
         """Counts a step.
 
         Args:
-            finite: whether it is finite on all ranks.
+            finite: whether loss and gradient are finite on all ranks.
 
         Returns:
-            Why the run must stop, if it must.
+            Why the run must stop; None if it may continue.
         """
         self.loss_is_finite = True
         self.in_a_row = 0 if finite else self.in_a_row + 1

@@ -28,7 +28,7 @@ def check_inputs(
         warn: whether this process warns.
 
     Raises:
-        ConfigError: nothing can be trained with them.
+        ConfigError: training is not possible with them.
     """
     if prompt_limit < 1:
         raise ConfigError(
@@ -46,7 +46,7 @@ def check_inputs(
         )
     if args.skip_dead_rows and has_dropout and warn:
         warnings.warn(
-            "the model has dropout, so rollouts without advantage are trained like the others; without it "
+            "the model has dropout, so rollouts without advantage are trained like the others; without dropout "
             "(lora_dropout: 0, and none in the model's config) they would cost nothing",
             stacklevel=4,
         )

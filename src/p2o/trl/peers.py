@@ -1,4 +1,4 @@
-"""What a process says when another one of its run has died."""
+"""The error of a process when another process of its run has died."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import P2OError
 from .checkpoint import latest_checkpoint
 
 GLOO_SAYS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
-"""Gloo raises plain runtime errors; NCCL's are of class DistError."""
+"""Gloo raises a plain RuntimeError; NCCL raises a DistError."""
 
 
 class PeerError(P2OError):
@@ -21,7 +21,7 @@ class PeerError(P2OError):
 
 @contextmanager
 def lost_peers_explained(run_dir: Path) -> Iterator[None]:
-    """Turns a collective that fails inside into one sentence that says where to look and how to continue."""
+    """Turns the failure of a collective into one sentence that says where to look and how to continue."""
     try:
         yield
     except RuntimeError as error:

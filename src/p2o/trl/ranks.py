@@ -1,4 +1,4 @@
-"""Work that rank 0 drives and all ranks do: the prompt step. And rollouts shared between the ranks."""
+"""Work that rank 0 drives and all ranks carry out (the prompt step), and rollouts shared between the ranks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Request = TypeVar("Request")
 
 @dataclass(frozen=True)
 class _End:
-    """Tells the serving ranks that the work is over, and how."""
+    """Tells the serving ranks that the work has ended, and whether it failed or was stopped."""
 
     how: str
 
@@ -30,7 +30,7 @@ class RankDriver(Generic[Request]):
 
     Args:
         accelerator: accelerate's.
-        carry_out: does a request; collective, and returns the same on every rank.
+        carry_out: carries out a request; collective, with the same result on every rank.
     """
 
     def __init__(self, accelerator: Any, carry_out: Callable[[Request], Any]) -> None:
@@ -42,7 +42,7 @@ class RankDriver(Generic[Request]):
 
         Raises:
             PeerError: on the other ranks, when the work failed on rank 0.
-            StoppedError: when it was stopped there.
+            StoppedError: on the other ranks, when rank 0 stopped the run.
         """
         if self.accelerator.num_processes == 1:
             return work(self.carry_out)
@@ -80,7 +80,7 @@ class RankDriver(Generic[Request]):
 
 
 def share(items: Sequence[T], accelerator: Any) -> list[int]:
-    """Indices of this rank's items; the last ones are repeats, so that all ranks have equally many."""
+    """Indices of this rank's items. All ranks get the same number; for that, the last indices may be repeats."""
     world, rank = accelerator.num_processes, accelerator.process_index
     size = -(-len(items) // world)
     return [(rank * size + n) % len(items) for n in range(size)]
@@ -93,7 +93,7 @@ def gather_shared(mine: Sequence[int], results: Sequence[T], total: int) -> list
 
 
 def gather_values(local: torch.Tensor, accelerator: Any) -> torch.Tensor:
-    """(N,) values of all ranks, of which each has its own number; NaN is left out (collective)."""
+    """(N,) the values of all ranks, without NaN (collective). Each rank may have a different number of values."""
     padded: torch.Tensor = accelerator.gather(accelerator.pad_across_processes(local, pad_index=math.nan))
     return padded[~padded.isnan()]
 
@@ -109,7 +109,7 @@ def global_cost(own: CostMeter) -> CostMeter:
 
 
 def agree_to_stop(request: StopRequest, accelerator: Any) -> None:
-    """Lets a request to stop that one process got hold for all (collective)."""
+    """If one process was asked to stop, asks all of them to stop (collective)."""
     if accelerator.num_processes > 1:
         for reason, exit_code in gather_object([(request.reason, request.exit_code)]):
             if reason is not None:

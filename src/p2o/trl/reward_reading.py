@@ -1,4 +1,4 @@
-"""What the rewards of one rollout say: solved or not, and the sum on which GRPO trains. Pure."""
+"""Reads the rewards of one rollout: whether it is solved, and the sum on which GRPO trains. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class RewardReading:
     """Reads the F rewards of a rollout, one of each reward function.
 
     Args:
-        success_index: the reward that says what *solved* means.
-        threshold: it is solved when that reward is at least this.
-        weights: (F,) of the sum.
+        success_index: index of the reward that says what *solved* means.
+        threshold: a rollout is solved when that reward is at least this.
+        weights: (F,) weights of the sum.
     """
 
     success_index: int
@@ -29,19 +29,19 @@ class RewardReading:
         return rewards_F[self.success_index]
 
     def is_solved(self, rewards_F: Sequence[float]) -> bool:
-        """Whether it reached the threshold (NaN has not)."""
+        """Whether that reward reached the threshold; NaN did not."""
         return is_solved(self.success(rewards_F), self.threshold)
 
     def total(self, rewards_F: Sequence[float]) -> float:
-        """TRL's weighted sum, NaN left out."""
+        """TRL's weighted sum, without the rewards that are NaN."""
         return sum(w * r for w, r in zip(self.weights, rewards_F, strict=True) if not math.isnan(r))
 
 
 def success_index(name: str | None, functions: Sequence[str]) -> int:
-    """The place of the reward function ``success_reward``; the first by default.
+    """The index of the reward function ``success_reward``; 0 (the first) by default.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no reward function has that name.
     """
     if name is None:
         return 0

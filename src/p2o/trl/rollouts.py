@@ -38,7 +38,7 @@ class Reflect:
 
 @dataclass(frozen=True)
 class RowScore:
-    """What a completion earned (`p2o.generation.prompt_step.Score`)."""
+    """The score of a completion (`p2o.generation.prompt_step.Score`)."""
 
     reward: float
     solved: bool
@@ -46,7 +46,7 @@ class RowScore:
 
 
 class SharedRollouts:
-    """Rolls out on all processes together: each takes a share, and all get all results (collective).
+    """Rolls out on all processes together: each does a share, and all get all results (collective).
 
     Args:
         accelerator: accelerate's.
@@ -84,11 +84,12 @@ def draw_templated(
     temperature: float,
     apart: bool,
 ) -> tuple[list[list[int]], list[list[float]]]:
-    """A training batch's completions by ``generate`` and the log-probs of their tokens as they were drawn (none where
-    the model's cache does not allow it).
+    """A training batch's completions by ``generate``, and the log-probs of their tokens, recorded as they were sampled
+    (empty if the model's cache does not allow it).
 
     Args:
-        apart: templated and bare rows go apart. On a CPU every padded position costs time, on a GPU every step.
+        apart: generate templated and bare rows in separate calls. That is faster on a CPU, where every padded position
+            costs time, and slower on a GPU, where every step does.
     """
     rows = range(len(prompt_ids))
     parts = [[n for n in rows if bool(templates[n]) is which] for which in (True, False)] if apart else [list(rows)]
@@ -106,7 +107,7 @@ def draw_templated(
 
 @contextmanager
 def starting_model(model: Any, source: str, device: Any, trust_remote_code: bool) -> Iterator[Any]:
-    """The frozen starting policy, loaded again from where the model came from, and dropped afterwards.
+    """The frozen starting policy: it is loaded again from the model's source, and freed afterwards.
 
     Raises:
         ConfigError: it cannot be loaded.
@@ -132,7 +133,7 @@ def starting_model(model: Any, source: str, device: Any, trust_remote_code: bool
 
 @contextmanager
 def engine_sampling(engine: Any, temperature: float, max_new_tokens: int) -> Iterator[None]:
-    """Other sampling settings than the training's, in TRL's vLLM."""
+    """Sets other sampling settings than the training's in TRL's vLLM engine, and restores them afterwards."""
     saved = engine.temperature, engine.max_completion_length
     engine.temperature, engine.max_completion_length = temperature, max_new_tokens
     try:
@@ -143,10 +144,10 @@ def engine_sampling(engine: Any, temperature: float, max_new_tokens: int) -> Ite
 
 @contextmanager
 def transformers_sampling(trainer_settings: Any, temperature: float, max_new_tokens: int) -> Iterator[None]:
-    """Other sampling settings than the training's, in TRL's generation with transformers.
+    """Sets other sampling settings than the training's in TRL's transformers generation, and restores them afterwards.
 
     Args:
-        trainer_settings: what has TRL's ``generation_config`` and ``generation_kwargs``.
+        trainer_settings: the object with TRL's ``generation_config`` and ``generation_kwargs``.
     """
     saved = trainer_settings.generation_config, trainer_settings.generation_kwargs
     changes = sampling_options(temperature, max_new_tokens)

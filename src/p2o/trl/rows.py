@@ -1,4 +1,4 @@
-"""The training rows as TRL gets them, each under a stable text id; and what P2OTrainer cannot take."""
+"""The training rows for TRL, each with a stable text id; and the arguments that P2OTrainer refuses."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class TrainingRows:
     """The training data."""
 
     dataset: Any
-    """TRL's, with a column ``sample_id`` of text."""
+    """The data set for TRL, with a text column ``sample_id``."""
     by_id: Mapping[str, Mapping[str, Any]]
     samples: Mapping[str, Sample]
     ids_are_ours: bool
-    """The user's data has no ``sample_id``: reward functions must not get the column."""
+    """The user's data has no column ``sample_id``, so reward functions must not get it."""
 
 
 def refuse_arguments(arguments: Mapping[str, Any]) -> None:
@@ -39,7 +39,7 @@ def refuse_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def training_rows(dataset: Any) -> TrainingRows:
-    """Gives every row an id: the column ``sample_id`` as text, else a hash; rows that repeat get ``id#2``, ``id#3``.
+    """Gives every row an id: the column ``sample_id`` as text, else a hash. Repeated rows get ``id#2``, ``id#3``.
 
     Raises:
         ConfigError: no data set, one of unknown length, or one with images.

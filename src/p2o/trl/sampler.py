@@ -15,12 +15,12 @@ Order = Callable[[Sequence[str], int], Sequence[str]]
 class EpochSampler(Sampler[int]):
     """TRL's RepeatSampler, whose shuffle of epoch e depends on e alone.
 
-    TRL draws each epoch's permutation from one running generator, so a resumed run would begin again with the
-    permutation of epoch 0. `set_epoch` draws (and throws away) the permutations of the epochs before, so the order
-    equals an undisturbed TRL run's.
+    TRL draws the permutations of all epochs from one random generator, so a resumed run would start again with the
+    permutation of epoch 0. `set_epoch` first draws the permutations of the earlier epochs and drops them. So the order
+    is that of a TRL run that was not interrupted.
 
     Args:
-        sampler: TRL's, over the rows of the training data.
+        sampler: TRL's sampler over the rows of the training data.
         ids: the id of each row.
         order: the method's hook.
     """
@@ -31,7 +31,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes the next iteration that of an epoch, counted from 0."""
+        """Sets the epoch (from 0) whose order the next iteration gives."""
         self.epoch = epoch
         if not self.sampler.shuffle:
             return

@@ -1,4 +1,4 @@
-"""Checkpoints of a trainer: the loop's state goes first, HF's next, and the manifest last."""
+"""Saves and loads checkpoints: the loop's state is written first, HF's next, and the manifest last."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .step import StepTrainer
 
 
 class SavingTrainer(StepTrainer):
-    """Saves and loads the state of `p2o.P2OTrainer`."""
+    """`StepTrainer` that saves and loads the state of `p2o.P2OTrainer`."""
 
     control: Any  # HF's TrainerControl
     run_dir: Path
     last_evaluation: dict[str, float]
 
     def prepare_saving(self) -> None:
-        """No checkpoint is saved yet, and none was resumed from."""
+        """Sets the initial state: no checkpoint is saved yet, and the run was not resumed."""
         self.saved_step = -1
         self.resumed_at: tuple[int, list[dict[str, torch.Tensor]] | None] = (0, None)
 
@@ -40,7 +40,7 @@ class SavingTrainer(StepTrainer):
         return bool(self.saved_step == self.state.global_step)
 
     def save_once(self) -> None:
-        """Saves a checkpoint of this step, unless there is one or none are wanted (collective)."""
+        """Saves a checkpoint of this step, unless there is one already or saving is off (collective)."""
         if self.args.save_strategy == "no" or self.checkpoint_is_saved():
             return
         self._save_checkpoint(self.model_wrapped, None)
@@ -53,7 +53,7 @@ class SavingTrainer(StepTrainer):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process and not self.args.save_only_model:
-                write_manifest(folder)  # last of all: with it a run can continue from the checkpoint
+                write_manifest(folder)  # last: a run can continue from the checkpoint only when it has this file
         self.saved_step = self.state.global_step
 
     def _save_state(self, folder: Path) -> None:
@@ -77,7 +77,7 @@ class SavingTrainer(StepTrainer):
         save_buffer(buffer_file(folder, self.accelerator.process_index), buffered)
 
     def load_state(self, checkpoint: Path) -> None:
-        """Takes our part of a checkpoint; HF takes its own.
+        """Loads our part of a checkpoint; HF loads its own.
 
         Raises:
             StateError: it is not whole, or was written by another number of processes or for other data.

@@ -22,38 +22,38 @@ if TYPE_CHECKING:
 MicroBatches = Sequence[Mapping[str, "torch.Tensor | None"]]
 
 TORCH_WRITES = ("PytorchStreamWriter", "inline_container", "iostream")
-"""Words in what torch.save says when it cannot write."""
+"""Words in torch.save's errors when it cannot write."""
 
 
 @dataclass
 class CheckpointState:
-    """The state of the joint loop and of TRL's generation, as it is in a checkpoint."""
+    """The state of the joint loop and of TRL's generation in a checkpoint."""
 
     loop: dict[str, Any]
     cost: dict[str, Any]
     data: dict[str, Any]
     """The fingerprint of the training data (`p2o.data.fingerprint`)."""
     micro_steps: int
-    """TRL's count of micro-steps, which it would begin again at 0."""
+    """TRL's count of micro-steps. TRL itself would start again at 0."""
     skipped_steps: int
     last_evaluation: dict[str, float]
 
     def save(self, checkpoint: Path) -> None:
-        """Writes it, before HF writes its part. A folder that an earlier run left here is no longer whole."""
+        """Writes the state, before HF writes its part. A manifest that an earlier run left in the folder is removed."""
         checkpoint.mkdir(parents=True, exist_ok=True)
         (checkpoint / MANIFEST).unlink(missing_ok=True)
         write_json(checkpoint / STATE_FILE, asdict(self))
 
     def check_data(self, checkpoint: Path, now: Mapping[str, Any]) -> None:
-        """Raises StateError if the training data is not what it was.
+        """Raises StateError if the training data has changed since the checkpoint.
 
         Args:
-            now: the fingerprint of the data at hand.
+            now: the fingerprint of the current data.
         """
         changed = data_difference(self.data, now)
         if changed:
             raise StateError(
-                f"{checkpoint} cannot be continued from: the training data is not what it was ({changed}); use the "
+                f"{checkpoint} cannot be continued from: the training data has changed ({changed}); use the "
                 "same data, or start a new run (--if_exists new)"
             )
 
@@ -72,21 +72,21 @@ class CheckpointState:
             raise StateError(f"{checkpoint / STATE_FILE} is of another version of p2o ({error})") from error
 
 
-# Tensors. The files have names of their own: vLLM takes every *.safetensors file of a folder for weights.
+# Tensors. The files do not end in .safetensors: vLLM reads every *.safetensors file of a folder as weights.
 
 
 def buffer_file(checkpoint: Path, rank: int) -> Path:
-    """The rollouts of one rank that the next steps still train on."""
+    """The file of one rank's rollouts that later steps still train on."""
     return checkpoint / f"p2o_rollouts_{rank}.buffer"
 
 
 def reference_file(checkpoint: Path) -> Path:
-    """The reference model of a run that moves it (``sync_ref_model``)."""
+    """The file of the reference model, for a run that updates it (``sync_ref_model``)."""
     return checkpoint / "p2o_reference.buffer"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Writes tensors; they are cloned, because the file may not share memory."""
+    """Writes tensors. They are cloned, because safetensors refuses tensors that share memory."""
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, str(path))
 
 
@@ -103,7 +103,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, to
 
 
 def save_buffer(path: Path, micro_batches: MicroBatches | None) -> None:
-    """Writes the rollouts that the next steps still train on (TRL would draw new ones after a resume)."""
+    """Writes the rollouts that later steps still train on (TRL would draw new ones after a resume)."""
     rows = [(n, name, value) for n, batch in enumerate(micro_batches or []) for name, value in batch.items()]
     save_tensors(path, {f"{n}/{name}": value for n, name, value in rows if value is not None})
 
@@ -112,7 +112,7 @@ def load_buffer(path: Path, device: torch.device | str) -> list[dict[str, torch.
     """The inverse of `save_buffer`; None when nothing was buffered.
 
     Raises:
-        StateError: this rank has none.
+        StateError: there is no file for this rank.
     """
     if not path.exists():
         raise StateError(
@@ -131,7 +131,7 @@ def failing_writes_explained(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError, StateError) as error:
-        # torch.save says RuntimeError for everything; other runtime errors are not about the disk.
+        # torch.save raises RuntimeError for every failure; other runtime errors have nothing to do with the disk.
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in TORCH_WRITES):
             raise
         good = latest_checkpoint(checkpoint.parent)

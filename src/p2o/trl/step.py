@@ -39,7 +39,7 @@ from .rollouts import draw_templated
 
 
 class StepTrainer(DrawingTrainer):
-    """The step of `p2o.P2OTrainer`; `trainer` holds what happens around it."""
+    """The training step of `p2o.P2OTrainer`; what happens between steps is in `trainer`."""
 
     loop: JointLoop
     cost: CostMeter
@@ -47,7 +47,7 @@ class StepTrainer(DrawingTrainer):
     stop: StopRequest
 
     def prepare_steps(self) -> None:
-        """What a step needs and TRL's constructor has made. Checks that the settings and the data fit together.
+        """Prepares what a step needs, after TRL's constructor. Checks that the settings and the data fit together.
 
         Raises:
             ConfigError: they do not.
@@ -123,7 +123,7 @@ class StepTrainer(DrawingTrainer):
         return generates_plainly(self.policy_model, self.generation_config)
 
     def _put_templates(self, batch: Batch, prompt_ids: list[list[int]]) -> list[list[int]]:
-        """The prompts to draw from: T(x, z) in templated slots."""
+        """The prompts to generate from: T(x, z) in templated slots."""
         first = self.accelerator.process_index * len(batch.rows)
         slots = [
             self.loop.template(row["sample_id"], (first + n) % self.num_generations) for n, row in enumerate(batch.rows)
@@ -204,7 +204,7 @@ class StepTrainer(DrawingTrainer):
     def _logps_of(self, output: Output, rows: list[int], prompt_ids: list[torch.Tensor]) -> torch.Tensor:
         """(R, T) log-probs of the rows' completions after these prompts, by the current weights, without gradient."""
         padded_rows, width = rows, output["completion_ids"].size(1)
-        if self.weights_are_sharded:  # all ranks must run equally many forwards
+        if self.weights_are_sharded:  # all ranks must run the same number of forward passes
             spare = max(gather_object([len(rows)])) - len(rows)
             prompt_ids = prompt_ids + [bare_ids(output, 0)] * spare
             padded_rows = rows + [0] * spare
@@ -239,7 +239,7 @@ class StepTrainer(DrawingTrainer):
 
     @property
     def skips_dead_rows(self) -> bool:
-        """Off by itself where a row without advantage has a gradient or changes another row's."""
+        """Whether rows without advantage are left out. Not when such a row has a gradient or changes another row's."""
         return bool(
             self.args.skip_dead_rows
             and self.loss_type in LOSS_TYPES
@@ -253,7 +253,7 @@ class StepTrainer(DrawingTrainer):
     def _without_dead_rows(self, inputs: Output) -> Output:
         total = inputs["completion_ids"].size(0)
         live = live_rows(inputs)
-        # A rank without live rows still joins the collectives, with one row; and all ranks with equally many.
+        # A rank without live rows joins the collectives with one row, and all ranks need the same number of rows.
         count = max(1, len(live))
         if self.accelerator.num_processes > 1:
             count = max(gather_object([count]))
@@ -267,7 +267,7 @@ class StepTrainer(DrawingTrainer):
         with self.cost.timed("train") as train:
             loss: torch.Tensor = super().training_step(*args, **kwargs)
         self.finite.see_loss(loss)
-        # TRL generates inside the step; that time is counted where it belongs.
+        # TRL generates inside the step; that time is counted as rollout time, not as training time.
         train.seconds -= self.cost["rollout"].seconds + self.cost["ratio"].seconds - before
         return loss
 
@@ -282,7 +282,9 @@ class StepTrainer(DrawingTrainer):
         reason = self.finite.decide(finite)
         if self.finite.skipped:
             self._metrics["train"]["p2o/skipped_steps"] = [float(self.finite.skipped)]
-        if not finite and not scaled:  # the optimizer leaves parameters without a gradient alone, weight decay included
+        if (
+            not finite and not scaled
+        ):  # the optimizer does not change parameters without a gradient, not even by weight decay
             self.model.zero_grad(set_to_none=True)
         if reason:
             self.stop.make(reason)

@@ -1,8 +1,9 @@
 """P2OTrainer: TRL's GRPOTrainer with a method's four hooks (`p2o.core.methods`).
 
-Only wraps ``super()`` (docs/decisions.md): rollouts are drawn under the method's templates, everything that TRL
-computes stays on the bare prompt x, and the method's credit enters through per-token advantages. One concern a file:
-`drawing` (the model as a policy) ◄ `step` (a training step) ◄ `saving` (checkpoints) ◄ here (epochs, evaluation).
+It only wraps ``super()`` (docs/decisions.md). Rollouts are generated under the method's templates, everything that TRL
+computes stays on the bare prompt x, and the method's credit is applied through per-token advantages. There is one
+class a file, each derived from the one before: `drawing` (the model as a policy), `step` (a training step), `saving`
+(checkpoints), and here epochs and evaluation.
 """
 
 from __future__ import annotations
@@ -124,15 +125,15 @@ class P2OTrainer(SavingTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if "sample_id" not in self._signature_columns:  # remove_unused_columns would take the rows' identity
+        if "sample_id" not in self._signature_columns:  # remove_unused_columns would remove the rows' ids
             self._signature_columns = [*self._signature_columns, "sample_id"]
 
     # --- between epochs (the hooks of LoopCallback) ----------------------------------------------------------
 
     def begin_training(self) -> None:
-        """Takes up the micro-steps of the run that is resumed, and an evaluation that it missed."""
+        """Of a resumed run: restores the count of micro-steps, and makes an evaluation that it missed."""
         self.started = time.perf_counter()
-        # TRL counts micro-steps from 0 also when it resumes, and would generate at the wrong ones.
+        # TRL counts micro-steps from 0 when it resumes too, and would generate at the wrong ones.
         self._step, self._buffered_inputs = self.resumed_at
         self.model.train()  # a resumed run may log before its first step
         if evaluation_was_missed(self.args, self.state):
@@ -147,7 +148,7 @@ class P2OTrainer(SavingTrainer):
         if self.accelerator.is_main_process:
             self.record.write()
         if self.loop.rolls_out_next():
-            self.save_once()  # steps that are repeated after a kill must not cost the evolution with them
+            self.save_once()  # a run that is killed later need not repeat these steps, nor the evolution
         was_training = self.model.training
         self.model.eval()
         try:
@@ -184,7 +185,7 @@ class P2OTrainer(SavingTrainer):
             raise self.stop.error(self.state.global_step, latest_checkpoint(self.run_dir))
 
     def budget_is_spent(self) -> bool:
-        """Whether ``max_cost`` or ``max_rollouts`` is reached; also lets a request to stop hold for all ranks."""
+        """Whether ``max_cost`` or ``max_rollouts`` is reached. If one rank was asked to stop, all ranks stop."""
         agree_to_stop(self.stop, self.accelerator)
         limits = self.args.max_cost, self.args.max_rollouts
         return limits != (None, None) and global_cost(self.cost).reaches(*limits)
@@ -194,16 +195,16 @@ class P2OTrainer(SavingTrainer):
         return global_cost(self.cost)
 
     def end_training(self) -> None:
-        """Writes what the last epoch's files lack."""
+        """Writes the last epoch's rollouts, and the run's metrics."""
         if self.accelerator.is_main_process:
             self.record.write()
-            if not self.stop:  # else the epoch continues when the run is resumed
+            if not self.stop:  # otherwise the epoch continues when the run is resumed
                 write_json(self.loop.run_dir / "metrics.json", {"log": self.state.log_history})
 
     def _tell(self, summary: EpochSummary) -> None:
         """Logs an epoch, and shows it."""
         cost = global_cost(self.cost)
-        # HF's own log: TRL's would drain its averages of the running steps into this row.
+        # HF's log, not TRL's: TRL's would write the averages of the running steps into this row, and reset them.
         Trainer.log(self, epoch_metrics(summary) | cost_metrics(cost))
         if self.accelerator.is_main_process:
             write_json(self.loop.run_dir / "cost.json", cost.state_dict())
@@ -212,9 +213,9 @@ class P2OTrainer(SavingTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "train_runtime" in logs and self.loop.ledger.tallies and not self.stop:
-            # HF's summary of the run stays the last row: the last epoch's goes before it.
+            # the last epoch is logged before HF's summary of the run, so that the summary stays the last row.
             self._tell(self.loop.close(write=self.accelerator.is_main_process))
-        if self.model.training:  # what it has cost so far, next to whatever is logged
+        if self.model.training:  # the cost so far is added to every row
             logs.update(cost_metrics(global_cost(self.cost)))
         super().log(logs, start_time)
 
@@ -240,7 +241,7 @@ class P2OTrainer(SavingTrainer):
             parts = [self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{n}") for n, part in dataset.items()]
             return {name: figure for part in parts for name, figure in part.items()}
         if not self.is_in_train:
-            self._last_loaded_step = -1  # the engine may hold others: the best weights are loaded at the last step
+            self._last_loaded_step = -1  # the engine may hold old weights: the best ones are loaded at the end
         was_training = self.model.training
         self.model.eval()
         sampled = self.sampled_evaluation(dataset, ignore_keys, metric_key_prefix) if self.args.eval_sampled else {}
@@ -261,7 +262,7 @@ class P2OTrainer(SavingTrainer):
     # --- state ---------------------------------------------------------------------------------------------
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """As in TRL; ``True`` takes the newest whole checkpoint of the run directory."""
+        """Like TRL's; ``True`` resumes from the newest whole checkpoint of the run directory."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint, left = choose_checkpoint(self.run_dir)
             for sentence in left:
