@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # P²O on stock verl 0.9 with the paper's settings: Qwen3-4B, 5,000 DeepMath samples, one node of eight GPUs.
 #
-#   pip install 'p2o-rl[verl]' vllm==0.24.0                see docs/verl.md
+#   pip install '.[verl]' vllm==0.24.0                     in the checkout; see docs/verl.md
 #   p2o data deepmath --size 5000                          writes data/deepmath-7/
 #   vllm serve Qwen/Qwen3-4B --port 8100 --default-chat-template-kwargs '{"enable_thinking": false}'
 #                                                          the reflector ("self" of the paper), on a GPU of its own
 #   examples/verl/deepmath_qwen3_4b.sh [more overrides]
 #
-# The first block is a verl user's own command, the second is P²O. Not run by us: there was no such machine.
+# The first block is a verl user's own command, the second is P²O. Thinking is off everywhere, as in the reference.
+# This script has not been run: there was no such machine.
 set -euo pipefail
 model=${MODEL:-Qwen/Qwen3-4B}
 data=${DATA:-data/deepmath-7}

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from p2o import P2OConfig
-from p2o.errors import ConfigError
-from p2o.verl.settings import VerlSettings, settings_of
+from p2o.errors import ConfigError, P2OError
+from p2o.verl.settings import VerlSettings, check_command, settings_of
+from p2o.verl.training_data import read_samples, sample_of
 
 
 def verl_config(p2o: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
@@ -75,12 +76,97 @@ def test_wrong_settings_are_said(p2o: dict[str, Any], says: str) -> None:
         ("actor_rollout_ref__actor__policy_loss__loss_mode", "geo_mean"),
         ("reward__reward_model__enable", True),
         ("actor_rollout_ref__rollout__n", 1),
+        ("actor_rollout_ref__rollout__agent__default_agent_loop", "tool_agent"),
+        ("actor_rollout_ref__rollout__agent__agent_loop_manager_class", "mine.Manager"),
+        ("skip__rollout_tq__enable", True),
     ],
 )
 def test_settings_of_verl_that_cannot_be_combined_are_said(key: str, value: Any) -> None:
     name = key.replace("__", ".").removesuffix(".enable" if "reward_model" in key else "")
     with pytest.raises(ConfigError, match=name):
         settings_of(verl_config(**{key: value}))
+
+
+@pytest.mark.parametrize("agent_loop", ["single_turn_agent", "p2o", None])
+def test_verls_own_agent_loop_is_replaced(agent_loop: str | None) -> None:
+    settings_of(verl_config(actor_rollout_ref__rollout__agent__default_agent_loop=agent_loop))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "trainer__gepa__enabled", "gepa__auto", "trainer__v1__p2o__tau", "trainer__p2o__tau", "P2O__tau", "p20__tau",
+        "p2o_tau", "tau", "trainer__tau", "algorithm__evolve_budget", "trainer__v1__reflector",
+        "actor_rollout_ref__p2o__tau",
+    ],
+)  # fmt: skip
+def test_settings_that_nothing_would_read_are_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=r"is read by nothing.*\+p2o\."):
+        settings_of(verl_config(**{key: 1}))
+
+
+@pytest.mark.parametrize("key", ["distillation__enabled", "data__seed", "trainer__project_name", "data__tau"])
+def test_names_that_verl_or_a_user_may_read_are_let_through(key: str) -> None:
+    settings_of(verl_config(**{key: "p2o"}))
+
+
+def test_a_value_in_place_of_the_group_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"\+p2o.NAME=VALUE"):
+        settings_of({**verl_config(), "p2o": True})
+
+
+@pytest.mark.parametrize("change", [{"trainer__v1__trainer_mode": "sync"}, {"trainer__use_v1": False}])
+def test_a_group_that_another_trainer_would_not_read_is_refused(change: dict[str, Any]) -> None:
+    chosen = {"trainer__v1__trainer_mode": "p2o"}
+    check_command(verl_config({"tau": 1}, **chosen))
+    with pytest.raises(ConfigError, match=r"trainer\.v1\.trainer_mode=p2o"):
+        check_command(verl_config({"tau": 1}, **(chosen | change)))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"method": "p20"}, "did you mean p2o"),
+        ({"method": "no_such_file.py:Mine"}, "no_such_file"),
+        ({"reflector": "opnai"}, "opnai"),
+        ({"reflector": "openai"}, "reflector_model"),
+        ({"reflector": "openai", "reflector_model": "m", "reflector_api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY"),
+        ({"reflector": "no_such_module:write"}, "no_such_module"),
+    ],
+)
+def test_a_method_or_reflector_that_cannot_be_loaded_is_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(P2OError, match=says):
+        check_command(verl_config(given, trainer__v1__trainer_mode="p2o"))
+
+
+def row(*messages: tuple[str, Any], **columns: Any) -> dict[str, Any]:
+    return {"raw_prompt": [{"role": role, "content": content} for role, content in messages], **columns}
+
+
+def test_rows_become_samples_by_prompt_and_answer() -> None:
+    gold = {"ground_truth": 5}
+    rows = [
+        row(("user", "2+3?"), reward_model=gold, uid="a"),
+        row(("user", "2+4?"), reward_model=gold),
+        row(("user", "2+3?"), reward_model=gold, uid="b"),
+        row(("user", "2+3?"), reward_model={"ground_truth": "6"}),
+    ]
+    found = read_samples(rows)
+    assert [n for n, _ in found.values()] == [0, 1, 3], "a row that repeats is its sample's first row"
+    assert [sample.answer for _, sample in found.values()] == ["5", "5", "6"]
+    assert all(sample_of(rows[n]).id == i for i, (n, _) in found.items())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        row(("user", [{"type": "image", "image": object()}])), row(("system", "Be brief.")), row(("user", "  ")),
+        {"raw_prompt": "2+3?"}, {"prompt": "2+3?"}, row(("user", "2+3?"), agent_name="tool_agent"),
+    ],
+)  # fmt: skip
+def test_rows_that_take_no_template_are_refused_with_their_number(bad: dict[str, Any]) -> None:
+    with pytest.raises(P2OError, match=r"row 2 of data\.train_files"):
+        read_samples([row(("user", "2+3?")), bad])
 
 
 def test_the_settings_need_no_verl() -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import PHRASES, metrics, run, start
+from tiny_run import HERE, PHRASES, metrics, run, start
 from transformers import AutoTokenizer
+from user_methods import HINT
 
 from p2o.generation.models import resolve_model
 
@@ -116,17 +117,14 @@ def test_every_rollout_is_counted(whole: Path) -> None:
 
 
 def test_without_templates_a_step_is_stock_verls(whole: Path, tmp_path: Path) -> None:
-    stock = run(tmp_path, ["trainer.v1.trainer_mode=sync", f"trainer.total_training_steps={STEPS}"])
+    stock = run(tmp_path, [f"trainer.total_training_steps={STEPS}"], added=[])
     for own, theirs in zip(metrics(whole), stock, strict=False):
         assert own["actor/grad_norm"] == pytest.approx(theirs["actor/grad_norm"], rel=1e-4)
         assert own["actor/pg_loss"] == pytest.approx(theirs["actor/pg_loss"], abs=1e-6)
     assert stock[STEPS - 1]["actor/grad_norm"] > 0
 
 
-EVERY_ROW_TEMPLATED = [
-    "p2o.withdrawal=solved", "++p2o.tau=7", "++p2o.pool=proposals", "++p2o.evolve_max_iterations=1",
-    f"trainer.total_training_steps={STEPS + 1}",
-]  # fmt: skip
+EVERY_ROW_TEMPLATED = [f"+p2o.method={HERE}/user_methods.py:Always", "trainer.total_training_steps=1"]
 KEEP_ALL = ["++p2o.ratio_low=1e-25", "++p2o.ratio_high=1e25"]
 WAYS = {
     "drop all": ["++p2o.drop_failed_template_rollout=True", "++p2o.success_threshold=2"],
@@ -141,13 +139,12 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-def trained(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a run that goes on after the first epoch for one step, in which all rows are templated (by whatever
-    the reflector wrote) and are trained in the named way."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a run of one step in which all rows are templated, and are trained in the named way."""
 
     @cache
     def run_step(way: str) -> Path:
-        out = go_on_from(whole, STEPS, tmp_path_factory.mktemp(way.replace(" ", "-")))
+        out = tmp_path_factory.mktemp(way.replace(" ", "-"))
         run(out, [*EVERY_ROW_TEMPLATED, *WAYS[way]])
         return out
 
@@ -172,7 +169,7 @@ def test_a_mask_that_keeps_all_is_no_mask(trained: Callable[[str], Path]) -> Non
     kept, none = (metrics(trained(name))[-1] for name in ("keep all", "no mask"))
     assert kept["actor/grad_norm"] > 0
     assert kept["actor/grad_norm"] == pytest.approx(none["actor/grad_norm"], rel=1e-5)
-    assert distance(weights(trained("keep all"), STEPS + 1), weights(trained("no mask"), STEPS + 1)) < 1e-5
+    assert distance(weights(trained("keep all"), 1), weights(trained("no mask"), 1)) < 1e-5
 
 
 def test_verls_own_correction_compares_templated_rollouts_where_they_were_drawn(trained: Callable[[str], Path]) -> None:
@@ -190,8 +187,10 @@ def test_the_other_ways_to_train_templated_rollouts(trained: Callable[[str], Pat
     # Old log-probs on x: PPO's ratio is 1 in the first update. On T(x, z): it is not.
     assert abs(kept["actor/ppo_kl"]) < 1e-5
     assert importance["actor/ppo_kl"] > 1e-3
-    stored = [row["input"] for row in rollouts(trained("none"), STEPS + 1)]
-    assert all(any(phrase in prompt for phrase in PHRASES) for prompt in stored), "no distillation: trained on T(x, z)"
+    # Whatever the mode, trainer and engine are compared on one prompt.
+    assert all(step["training/rollout_probs_diff_max"] < 1e-4 for step in (soft, importance, none, kept))
+    stored = [row["input"] for row in rollouts(trained("none"), 1)]
+    assert all(HINT in prompt for prompt in stored), "no distillation: trained on T(x, z)"
     assert abs(none["actor/ppo_kl"]) < 1e-5
 
 
@@ -217,7 +216,45 @@ def test_killed_inside_an_evolution_and_resumed(whole: Path, tmp_path: Path) -> 
     assert distance(weights(tmp_path, 2 * STEPS), weights(whole, 2 * STEPS)) < 1e-4
 
 
+def test_a_users_method_orders_the_samples_and_scaffolds_them(tmp_path: Path) -> None:
+    changes = [f"+p2o.method={HERE}/user_methods.py:Hints", f"trainer.total_training_steps={2 * STEPS}"]
+    run(tmp_path, changes)
+    steps = metrics(tmp_path)
+    assert [step["p2o/templated"] for step in steps] == [0, 0, 1, 1], "the second epoch draws hinted samples alone"
+    assert steps[STEPS]["p2o/templated_success"] > 0.5
+    assert steps[STEPS]["actor/grad_norm"] > 0
+    for step in range(1, 2 * STEPS + 1):
+        assert not any(HINT in row["input"] for row in rollouts(tmp_path, step)), "trained on the bare prompt"
+    drawn = [prompts_of(tmp_path, step) for step in range(1, 2 * STEPS + 1)]
+    assert len(set(drawn[0] + drawn[1])) == 16
+    resumed = go_on_from(tmp_path, STEPS + 1, tmp_path / "resumed")
+    run(resumed, changes)
+    assert prompts_of(resumed, 2 * STEPS) == drawn[-1], "a run that is resumed within an epoch keeps its order"
+
+
+def prompts_of(out: Path, step: int) -> list[str]:
+    """The prompts of a batch, sorted; each stands there once for a sample."""
+    return sorted(row["input"] for row in rollouts(out, step))[::6]
+
+
 def test_a_plug_in_that_is_not_loaded_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
     assert start(tmp_path).wait() != 0
     assert "Unknown trainer 'p2o'" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("trainer.v1.trainer_mode=sync", "set trainer.v1.trainer_mode=p2o"),
+        ("p2o.reflector=openai", "needs reflector_model"),
+        ("+trainer.gepa.enabled=True", "trainer.gepa is read by nothing"),
+        ("actor_rollout_ref.rollout.agent.default_agent_loop=tool_agent", "a single-turn agent loop of its own"),
+    ],
+)
+def test_a_setting_that_is_refused_ends_the_command_with_one_sentence(tmp_path: Path, change: str, says: str) -> None:
+    assert start(tmp_path, [change]).wait() == 2
+    log = (tmp_path / "log.txt").read_text()
+    assert says in log
+    assert log.strip().splitlines()[-1].startswith("p2o: ")
+    assert "Traceback" not in log

@@ -22,7 +22,7 @@ COMPLETIONS = ["w:r 7+5+0=12 4+8+1=13; 132", "299", "w:l 2+3=5; 5", "623"]
 def test_trl_and_verl_give_the_same_gradient(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, loss_type="dapo", epsilon=0.2, skip_dead_rows=False)
     tokenizer, model = trainer.processing_class, trainer.model
-    rows = list(trainer.train_rows.values())
+    rows = list(trainer.rows.by_id.values())
     bare, templated = (
         trainer._tokenize_prompts([apply_to_prompt(z, r["prompt"]) for r in rows])[0] for z in ("", ALL_FOUR)
     )

@@ -49,7 +49,7 @@ def write_data(out: Path) -> None:
 
 
 def overrides(out: Path) -> list[str]:
-    """A user's verl configuration for this task, and below it P²O's part."""
+    """A user's verl configuration for this task."""
     from p2o.generation.models import resolve_model
 
     return [
@@ -93,17 +93,22 @@ def overrides(out: Path) -> list[str]:
         "+ray_kwargs.ray_init.num_gpus=1",
         "ray_kwargs.ray_init.num_cpus=32",
         "+ray_kwargs.ray_init.include_dashboard=False",
-        "trainer.v1.trainer_mode=p2o",
-        "+p2o.hard_min_count=4",
-        "+p2o.withdrawal=graduated",
-        "+p2o.warm_start=True",
-        "+p2o.fill_proposals=True",
-        "+p2o.evolve_budget=150",
-        "+p2o.reflector_max_phrases=5",
-        "+p2o.evolve_parents=8",
-        "+p2o.reflector=phrases",
-        f"+p2o.reflector_phrases={json.dumps(PHRASES)}",
     ]
+
+
+P2O = [
+    "trainer.v1.trainer_mode=p2o",
+    "+p2o.hard_min_count=4",
+    "+p2o.withdrawal=graduated",
+    "+p2o.warm_start=True",
+    "+p2o.fill_proposals=True",
+    "+p2o.evolve_budget=150",
+    "+p2o.reflector_max_phrases=5",
+    "+p2o.evolve_parents=8",
+    "+p2o.reflector=phrases",
+    f"+p2o.reflector_phrases={json.dumps(PHRASES)}",
+]
+"""What a user adds for P²O."""
 
 
 def environment(out: Path) -> dict[str, str]:
@@ -122,23 +127,19 @@ def environment(out: Path) -> dict[str, str]:
     }
 
 
-def command(out: Path, more: list[str]) -> list[str]:
-    return [sys.executable, "-m", "verl.trainer.main_ppo", *overrides(out), *more]
-
-
-def start(out: Path, more: list[str] | None = None) -> subprocess.Popen[bytes]:
-    """Starts a run in a process group of its own; its output goes to ``OUT/log.txt``."""
+def start(out: Path, more: list[str] | None = None, added: list[str] = P2O) -> subprocess.Popen[bytes]:
+    """Starts a run in a process group of its own; its output goes to ``OUT/log.txt``. Without what is ``added`` it is
+    stock verl's."""
     if not (out / "train.parquet").exists():
         write_data(out)
     with (out / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            command(out, more or []), stdout=log, stderr=log, cwd=out, env=environment(out), start_new_session=True
-        )
+        command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides(out), *added, *(more or [])]
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=out, env=environment(out), start_new_session=True)
 
 
-def run(out: Path, more: list[str] | None = None) -> list[dict[str, Any]]:
+def run(out: Path, more: list[str] | None = None, added: list[str] = P2O) -> list[dict[str, Any]]:
     """A whole run; its metrics, one entry for each step."""
-    if start(out, more).wait():
+    if start(out, more, added).wait():
         raise RuntimeError(f"verl failed; see {out}/log.txt: {(out / 'log.txt').read_text()[-3000:]}")
     return metrics(out)
 

@@ -1,4 +1,4 @@
-"""Rollouts: generated from T(x, z), handed back under the bare prompt x."""
+"""Rollouts: generated from T(x, z), handed back under the prompt on which they are trained (the bare prompt x)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from . import NAME
 
 TEMPLATES = "p2o_templates"
 """Column of a batch: for each sample its K templates, one for each rollout slot ("" is bare)."""
+
+STORED_PROMPT = "p2o_stored_prompt"
+"""Column of a batch: under which prompt templated rollouts are handed back, ``bare`` or ``templated``."""
 
 SAMPLE_ID = "p2o_sample"
 """Column of a batch: the samples' stable ids."""
@@ -38,10 +41,6 @@ class P2OAgentLoop(SingleTurnAgentLoop):  # type: ignore[misc]
             return output
         output = await super().run(sampling_params, priority, **{**kwargs, "raw_prompt": templated})
         output.extra_fields |= {TEMPLATE: template, PROMPT_IDS: output.prompt_ids}
-        if self.trains_on_bare_prompt:
+        if kwargs.get(STORED_PROMPT) == "bare":
             output.prompt_ids = await self.ct_build_initial_tokens(messages)
         return output
-
-    @property
-    def trains_on_bare_prompt(self) -> bool:
-        return bool((self.config.get("p2o") or {}).get("distillation") != "none")

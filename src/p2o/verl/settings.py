@@ -1,4 +1,4 @@
-"""The ``p2o`` group of a verl configuration, and what of verl it can be combined with. Does not import verl."""
+"""The ``p2o`` group of a verl configuration. Does not import verl."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any, get_type_hints
 
 from ..base.coerce import coerce
 from ..base.spelling import nearest
+from ..core.methods import load_method
 from ..core.settings import LoopSettings
 from ..errors import ConfigError
+from ..reflectors.building import build_reflector
 from ..reflectors.settings import ReflectorSettings
+from . import NAME
+from .compatibility import check_misplaced, check_verl, value_at
 
 
 @dataclass(kw_only=True)
@@ -22,10 +26,12 @@ class VerlSettings(ReflectorSettings, LoopSettings):
     """verl's ``actor_rollout_ref.rollout.n``; not to be given."""
 
     seed: int = 42
+    """Of the evolutions and assignments, and of the order of samples where the method has one. (The shuffle of verl's
+    own order follows from ``data.seed``.)"""
 
     success_reward: str | None = None
-    """Key of the dictionary that the reward function returns ("acc", for instance) by which *solved* is judged; the
-    score itself by default."""
+    """Key of the dictionary that the reward function returns ("acc", for instance) that says what *solved* means;
+    the score itself by default."""
 
     reflector: str = "policy"
     """Who writes templates: ``policy`` (the weights in training), ``openai`` (an endpoint), ``phrases``, or
@@ -41,61 +47,42 @@ class VerlSettings(ReflectorSettings, LoopSettings):
             )
 
 
+def check_command(config: Mapping[str, Any]) -> None:
+    """Checks the configuration of a whole verl command (plain mappings), which has a ``p2o`` group or asks for P²O.
+
+    Raises:
+        ConfigError: see `settings_of`; or another trainer would run, which does not read the group ``p2o``; or the
+            method or the reflector cannot be loaded.
+        ReflectorError: the environment variable with the reflector's key is not set.
+    """
+    mode = value_at(config, "trainer.v1.trainer_mode", "sync")
+    if mode != NAME:
+        raise ConfigError(
+            f"p2o settings are given, but trainer.v1.trainer_mode is {mode}, which does not read them; set "
+            f"trainer.v1.trainer_mode={NAME}"
+        )
+    if not value_at(config, "trainer.use_v1", True):
+        raise ConfigError(f"trainer.use_v1=False cannot run trainer.v1.trainer_mode={NAME}; leave trainer.use_v1 out")
+    settings = settings_of(config)
+    load_method(settings.method)
+    build_reflector(settings)
+
+
 def settings_of(config: Mapping[str, Any]) -> VerlSettings:
-    """Reads the ``p2o`` group of a resolved verl configuration (plain mappings), and checks what it is combined with.
+    """The ``p2o`` group of a resolved verl configuration (plain mappings); checks what it is combined with.
 
     Raises:
         ConfigError: an unknown name, a bad value, or a setting of verl with which P²O would not be what it says.
     """
-    check_verl(config)
     hints = get_type_hints(VerlSettings)
     known = [f.name for f in fields(VerlSettings) if f.name != "num_generations"]
-    given = dict(config.get("p2o") or {})
+    check_verl(config)
+    check_misplaced(config, known)
+    given = config.get("p2o") or {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"p2o is {given!r}; give P²O's settings as +p2o.NAME=VALUE")
     for name in given:
         if name not in known:
-            raise ConfigError(f"there is no setting p2o.{name}{nearest(name, known)}; see docs/verl.md")
+            raise ConfigError(f"there is no setting p2o.{name}{nearest(str(name), known)}; see docs/verl.md")
     values = {name: coerce(f"p2o.{name}", value, hints[name]) for name, value in given.items()}
-    return VerlSettings(num_generations=_at(config, "actor_rollout_ref.rollout.n", 1), **values)
-
-
-REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-    ("algorithm.rollout_correction.bypass_mode", (False, None), "the ratio needs the trainer's own log-probs"),
-    ("algorithm.filter_groups.enable", (False, None), "groups without spread are the ones to be mined"),
-    ("trainer.v1.sampler.sync_refill_failed_groups", (False, None), "epochs would overlap"),
-    ("actor_rollout_ref.rollout.enable_rollout_routing_replay", (False, None), "routes were taken on other prompts"),
-    ("actor_rollout_ref.rollout.multi_turn.enable", (False, None), "rollouts are single-turn"),
-    ("algorithm.adv_estimator", ("grpo",), "P²O is defined on GRPO's group advantages"),
-)
-"""Settings of verl, the values that P²O works with, and why the others do not."""
-
-LOSSES_WITHOUT_TOKEN_WEIGHTS = ("geo_mean", "bypass_mode")
-"""Policy losses of verl that do not multiply each token's loss by its weight."""
-
-
-def check_verl(config: Mapping[str, Any]) -> None:
-    """Raise ConfigError for settings of verl with which P²O would not be what it says."""
-    for key, allowed, why in REFUSED:
-        value = _at(config, key, allowed[0])
-        if value not in allowed:
-            raise ConfigError(f"{key}={value} cannot be combined with P²O ({why}); set it to {allowed[0]}")
-    loss = _at(config, "actor_rollout_ref.actor.policy_loss.loss_mode", "vanilla")
-    if loss in LOSSES_WITHOUT_TOKEN_WEIGHTS:
-        raise ConfigError(
-            f"actor_rollout_ref.actor.policy_loss.loss_mode={loss} has no weight per token, which the ratio mask "
-            "needs; set it to vanilla"
-        )
-    model = _at(config, "reward.reward_model", {}) or {}
-    if model.get("enable") and not model.get("enable_resource_pool"):
-        raise ConfigError(
-            "a reward model on the training GPUs cannot score templates between epochs; set "
-            "reward.reward_model.enable_resource_pool=True, or use a reward function"
-        )
-
-
-def _at(config: Mapping[str, Any], key: str, default: Any) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or value.get(part) is None:
-            return default
-        value = value[part]
-    return value
+    return VerlSettings(num_generations=value_at(config, "actor_rollout_ref.rollout.n", 1), **values)

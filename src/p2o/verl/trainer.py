@@ -1,39 +1,50 @@
 """P2OTrainer on verl: stock verl's synchronous PPO trainer with the joint loop around it.
 
-Only wraps ``super()``: rollouts of hard samples are generated from T(x, z) (`agent_loop`), everything that verl
-computes stays on the bare prompt x, and the ratio mask enters as verl's weight of each token's loss.
+Only wraps ``super()``: rollouts of samples that a method helps are generated from T(x, z) (`agent_loop`), everything
+that verl computes is computed on the bare prompt x, and the method's token weights enter as verl's weight of each
+token's loss (`distillation`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from omegaconf import OmegaConf, open_dict
+from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 
-from ..base.files import read_json, write_json
 from ..base.terminal import tell
 from ..core.cost import CostMeter
-from ..core.hard import is_solved
+from ..core.evolve import Reflector
 from ..core.loop import JointLoop
+from ..core.methods import Method
 from ..core.methods.p2o import set_aside
 from ..core.metrics import Group, cost_metrics, epoch_metrics, group_metrics
-from ..core.samples import Sample
+from ..core.ratio_log import ratio_metrics
+from ..core.samples import RolloutFn
 from ..core.states import has_spread
-from ..errors import ConfigError, DataError
+from ..data.fingerprint import fingerprint
+from ..errors import ConfigError
+from ..generation.prompt_step import policy_reflector, run_prompt_step
+from ..reflectors.building import build_reflector
+from ..reflectors.control_tokens import ControlGuard
 from . import NAME
-from .agent_loop import OVERFLOW, SAMPLE_ID, TEMPLATES
-from .batch import Row, column, read_rows, sample_of
-from .between import prompt_step
-from .ratio import onto_bare_prompt, weigh
+from .agent_loop import SAMPLE_ID, STORED_PROMPT, TEMPLATES
+from .batch import BatchRollout, by_group, column, read_rollouts
+from .distillation import distill, engine_metrics, templated_log_probs, write_weights
+from .sampler import OrderedSampler
+from .scored_rollouts import PARTITION, ScoredRollouts
+from .served_policy import ServedPolicy
 from .settings import settings_of
-
-STATE_FILE = "p2o_state.json"
-"""In verl's checkpoint folders."""
+from .state import RunState, claim
+from .training_data import check_size, read_samples, sample_of
 
 
 @register_trainer(NAME)
@@ -42,14 +53,20 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
 
     Raises:
         ConfigError: the combination of settings cannot work.
+        ReflectorError: the reflector has no key.
     """
+
+    train_dataloader: Any
 
     def __init__(self, config: Any) -> None:
         self.settings = settings_of(OmegaConf.to_container(config, resolve=True))
+        # Built now, so that a missing model or key, or a misspelt name, costs no epoch.
+        self.chosen_reflector = build_reflector(self.settings)
         with open_dict(config):
             config.trainer.v1.trainer_mode = "sync"  # verl asks for it by name in many places
             config.actor_rollout_ref.rollout.agent.default_agent_loop = NAME
         self.run_dir = Path(config.trainer.default_local_dir).absolute()
+        self.claim = claim(self.run_dir)
         self.cost = CostMeter()
         self.epoch_figures: dict[str, float] = {}
         self.saved_step = -1
@@ -59,27 +76,33 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
-        samples: dict[str, Sample] = {}
-        self.row_of: dict[str, int] = {}
-        for n in range(len(self.train_dataset)):
-            row = self.train_dataset[n]
-            if row.get("agent_name", NAME) != NAME:
-                raise ConfigError(
-                    f"row {n + 1} of data.train_files has agent_name {row['agent_name']!r}, which would roll out "
-                    f"without templates; drop the column, or set it to {NAME!r}"
-                )
-            sample = sample_of(row)
-            if not sample.question.strip() or any(not isinstance(m["content"], str) for m in sample.messages):
-                raise DataError(
-                    f"row {n + 1} of data.train_files is not a chat of texts with a question of the user; P²O on verl "
-                    "takes no images, and needs a user message for the template to stand in"
-                )
-            self.row_of.setdefault(sample.id, n)
-            samples.setdefault(sample.id, sample)
-        if not samples:
-            raise DataError("data.train_files holds no samples")
+        rows = [self.train_dataset[n] for n in range(len(self.train_dataset))]
+        check_size(len(rows), self.config.data.train_batch_size)
+        found = read_samples(rows)
+        self.data = fingerprint([sample_of(row) for row in rows])
+        self.row_of = {sample_id: row for sample_id, (row, _) in found.items()}
+        samples = {sample_id: sample for sample_id, (_, sample) in found.items()}
         self.loop = JointLoop(
             self.settings, samples, self.run_dir / "p2o", self.settings.num_generations, self.settings.seed
+        )
+        if type(self.loop.method).order is not Method.order:
+            self._order_by_method([sample_of(row).id for row in rows])
+
+    def _order_by_method(self, row_ids: Sequence[str]) -> None:
+        sampler = OrderedSampler(
+            row_ids,
+            self.loop.method.order,
+            epoch=lambda: self.loop.next_epoch - 1,
+            seed=self.settings.seed if self.config.data.shuffle else None,
+        )
+        verls = self.train_dataloader
+        self.train_dataloader = StatefulDataLoader(
+            dataset=verls.dataset,
+            batch_size=verls.batch_size,
+            num_workers=verls.num_workers,
+            drop_last=verls.drop_last,
+            collate_fn=verls.collate_fn,
+            sampler=sampler,
         )
 
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
@@ -90,60 +113,66 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         slots = range(self.settings.num_generations)
         batch[SAMPLE_ID] = column(ids)
         batch[TEMPLATES] = column([[self.loop.template(i, slot) for slot in slots] for i in ids])
+        tu.assign_non_tensor_data(batch, STORED_PROMPT, self.loop.method.credit.trained_on)
         return batch
-
-    def is_solved(self, reward: float, extra: Mapping[str, Any]) -> bool:
-        """Whether a rollout reached the threshold, by its score or by the named entry of its reward's dictionary."""
-        return is_solved(self.success_of(reward, extra), self.settings.success_threshold)
-
-    def success_of(self, reward: float, extra: Mapping[str, Any]) -> float:
-        """The reward that says what *solved* means."""
-        name, info = self.settings.success_reward, extra.get("reward_extra_info") or {}
-        if name is None:
-            return reward
-        if name not in info:
-            raise ConfigError(
-                f"p2o.success_reward is {name!r}, but the reward function returned {', '.join(info) or 'a number'}; "
-                "name a key of the dictionary that it returns"
-            )
-        return float(info[name])
 
     # --- one step ------------------------------------------------------------------------------------------
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
-        rows = read_rows(batch, bool(self.config.actor_rollout_ref.rollout.calculate_log_probs))
-        self._record([row for row in rows if not row.is_padding], metrics)
-        templated = [row for row in rows if row.template]
-        if templated and self.settings.distillation != "none":
+        has_engine_logps = bool(self.config.actor_rollout_ref.rollout.calculate_log_probs)
+        settings = self.settings
+        rollouts = read_rollouts(batch, has_engine_logps, settings.success_reward, settings.success_threshold)
+        metrics.update(self._record_groups(rollouts))
+        self._count_rollouts(rollouts)
+        if not any(rollout.template for rollout in rollouts):
+            batch = super()._compute_advantage(batch, metrics)
+        else:
+            correction = self.config.algorithm.rollout_correction
+            corrects = has_engine_logps and bool(correction.rollout_is or correction.rollout_rs)
             with marked_timer("p2o_ratio", self.timing_raw):
-                batch = onto_bare_prompt(self, batch, rows, metrics)
-        batch = super()._compute_advantage(batch, metrics)
-        if templated:
-            batch = weigh(self, batch, rows)
+                distilled = distill(batch, rollouts, self.loop.method.credit, self._templated_log_probs, corrects)
+            metrics.update(ratio_metrics(distilled.log_ratios_N, settings.ratio_low, settings.ratio_high))
+            if has_engine_logps:
+                metrics.update(engine_metrics(distilled.batch))
+            batch = super()._compute_advantage(distilled.batch, metrics)
+            batch = write_weights(batch, distilled.weights, has_engine_logps and bool(correction.rollout_is))
         metrics.update(cost_metrics(self.cost) | self.epoch_figures)
         self.epoch_figures = {}
         return batch
 
-    def _record(self, rows: Sequence[Row], metrics: dict[str, Any]) -> None:
-        """Writes the batch's groups into the ledger, and counts what they cost."""
-        by_uid: dict[str, list[Row]] = {}
-        for row in rows:
-            by_uid.setdefault(row.uid, []).append(row)
+    def _templated_log_probs(self, rollouts: Sequence[BatchRollout]) -> list[torch.Tensor]:
+        """(T,) log π_old(y_t | T(x, z)) of each templated rollout, counted as cost."""
+        rollout = self.config.actor_rollout_ref.rollout
+        workers = self.actor_rollout_wg
+        ranks = max(workers._dispatch_info["actor"]) + 1
+        rows = 1 if rollout.log_prob_use_dynamic_bsz else int(rollout.log_prob_micro_batch_size_per_gpu)
+        with self.cost.timed("ratio") as cost:
+            logps = templated_log_probs(rollouts, workers.compute_log_prob, ranks * rows, rollout.temperature)
+        cost.add(scored_tokens=sum(r.read_tokens + len(r.responses_T) for r in rollouts))
+        return logps
+
+    def _record_groups(self, rollouts: Sequence[BatchRollout]) -> dict[str, float]:
+        """Writes the batch's groups into the ledger; their figures."""
         groups = []
-        for group in by_uid.values():
-            templated = [bool(row.template) for row in group]
-            totals = [row.reward for row in group]
-            rewards = [self.success_of(row.reward, row.extra) for row in group]
-            self.loop.record(group[0].sample_id, rewards, templated, totals)
-            solved = [self.is_solved(row.reward, row.extra) for row in group]
-            groups.append(Group(group[0].sample_id, templated, solved, has_spread(totals)))
-        metrics.update(group_metrics(groups, self.loop.needed, self.settings.tau))
-        metrics["p2o/context_overflow"] = sum(OVERFLOW in row.extra for row in rows) / max(1, len(rows))
-        read = sum(len(r.templated_ids) if r.template else r.prompt_tokens for r in rows)
-        generated = sum(len(r.responses_T) for r in rows)
-        stored = sum(r.prompt_tokens for r in rows) + generated
+        for group in by_group(rollouts):
+            sample_id, templated = group[0].sample_id, [bool(r.template) for r in group]
+            totals = [r.reward for r in group]
+            self.loop.record(sample_id, [r.success for r in group], templated, totals)
+            groups.append(Group(sample_id, templated, [r.solved for r in group], has_spread(totals)))
+        drawn = [r for r in rollouts if not r.is_padding]
+        overflow = sum(r.did_not_fit for r in drawn) / max(1, len(drawn))
+        return group_metrics(groups, self.loop.needed, self.settings.tau) | {"p2o/context_overflow": overflow}
+
+    def _count_rollouts(self, rollouts: Sequence[BatchRollout]) -> None:
+        """Counts what a batch costs: drawing it, old log-probs, and the update."""
+        drawn = [r for r in rollouts if not r.is_padding]
+        generated = sum(len(r.responses_T) for r in drawn)
+        stored = sum(r.prompt_tokens for r in drawn) + generated
         self.cost["rollout"].add(
-            rollouts=len(rows), prompt_tokens=read, generated_tokens=generated, scored_tokens=stored
+            rollouts=len(drawn),
+            prompt_tokens=sum(r.read_tokens for r in drawn),
+            generated_tokens=generated,
+            scored_tokens=stored,
         )
         self.cost["train"].add(trained_tokens=stored * int(self.config.actor_rollout_ref.actor.ppo_epochs))
 
@@ -153,8 +182,8 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         workers = agent_loop_manager.agent_loop_workers
         if not all(ray.get([worker.__ray_call__.remote(_has_agent_loop) for worker in workers])):
             raise ConfigError(
-                f"a rollout worker of verl does not know the agent loop {NAME!r}; install p2o-rl[verl] on every node, "
-                "and leave VERL_USE_EXTERNAL_PLUGINS at 'auto' or put 'p2o' into it"
+                f"a rollout worker of verl does not know the agent loop {NAME!r}; install this package with its extra "
+                "verl on every node, and leave VERL_USE_EXTERNAL_PLUGINS at 'auto' or put 'p2o' into it"
             )
         super().fit(agent_loop_manager)
 
@@ -166,10 +195,48 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
                 self.prompt_step()
 
     def prompt_step(self) -> None:
-        summary = prompt_step(self)
+        """Closes the epoch and prepares the next one, with the newest weights."""
+        chosen = self.chosen_reflector
+        summary = run_prompt_step(
+            self.loop,
+            self._scored_rollouts(),
+            self._policy_reflector() if isinstance(chosen, str) else chosen,
+            self.cost,
+            control=ControlGuard(self.tokenizer),
+            on_policy=isinstance(chosen, str),
+        )
         self.epoch_figures = epoch_metrics(summary)
         for note in summary.notes:
             tell(note)
+
+    def _scored_rollouts(self) -> RolloutFn:
+        return ScoredRollouts(
+            data_row=lambda sample: self.train_dataset[self.row_of[sample.id]],
+            generate=self.agent_loop_manager.generate_sequences,
+            wait_for=self._wait_for_rollouts,
+            step=self.global_steps,
+            decode=partial(self.tokenizer.decode, skip_special_tokens=True),
+            success_reward=self.settings.success_reward,
+            success_threshold=self.settings.success_threshold,
+        )
+
+    def _wait_for_rollouts(self, count: int) -> Any:
+        done, _ = self.replay_buffer.sample(global_steps=self.global_steps, partition_id=PARTITION, batch_size=count)
+        return done
+
+    def _policy_reflector(self) -> Reflector:
+        rollout, settings = self.config.actor_rollout_ref.rollout, self.settings
+        policy = ServedPolicy(
+            client=self.get_llm_client(),
+            tokenizer=self.tokenizer,
+            chat_template_kwargs=dict(self.config.data.get("apply_chat_template_kwargs") or {}),
+            context_tokens=rollout.prompt_length + rollout.response_length,
+        )
+        return policy_reflector(
+            partial(
+                policy.complete, temperature=settings.reflect_temperature, max_new_tokens=settings.reflect_max_tokens
+            )
+        )
 
     def on_step_end(self) -> None:
         if self.global_steps >= self.total_training_steps:
@@ -190,26 +257,27 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
 
     def _save_checkpoint(self) -> None:
         # Ours first: verl marks a checkpoint as the newest when all of it is written.
-        write_json(self._folder() / STATE_FILE, {"loop": self.loop.state_dict(), "cost": self.cost.state_dict()})
+        RunState(self.loop.state_dict(), self.cost.state_dict(), self.data).save(self._folder())
         super()._save_checkpoint()
         self.saved_step = self.global_steps
 
     def _load_checkpoint(self) -> None:
         super()._load_checkpoint()
         if not self.global_steps:
-            if self.loop.run_dir.exists():  # of a run that is not gone on with: its evolutions are of other weights
+            if self.loop.run_dir.exists():  # of an earlier run that is not resumed: its evolutions are of other weights
                 set_aside(self.loop.run_dir)
             return
         resumed_from = self._folder()
         if self.config.trainer.resume_mode == "resume_path":
             resumed_from = Path(self.config.trainer.resume_from_path).absolute()
-        state = read_json(resumed_from / STATE_FILE)
-        self.loop.load_state_dict(state["loop"])
-        self.cost.load_state_dict(state["cost"])
+        state = RunState.load(resumed_from, self.data)
+        self.loop.load_state_dict(state.loop)
+        self.cost.load_state_dict(state.cost)
         self.loop.forget_later_epochs()
 
 
 def _has_agent_loop(worker: Any) -> bool:
+    """Run in a rollout worker."""
     from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
 
     return NAME in _agent_loop_registry
