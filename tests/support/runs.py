@@ -10,7 +10,7 @@ from pathlib import Path
 from p2o.base.files import write_json
 from p2o.core.cost import CostMeter
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
-from p2o.core.rollout_log import EpochRecord, RecordedRollout
+from p2o.core.rollout_log import LoggedRollout, RolloutLog
 from p2o.core.summary import EpochSummary
 
 EVIL = (
@@ -63,15 +63,15 @@ def _write_epoch(own: Path, epoch: int, text: str) -> None:
     pool = [] if epoch else [{"text": template(text), "weight": 0.5, "solves": ["learns"]}]
     content = {"summary": asdict(summary), "tallies": tallies, "pool": pool, "assignment": {}}
     write_json(own / f"epoch-{epoch:03d}.json", content)
-    record = EpochRecord(own)
-    record.begin(epoch)
+    log = RolloutLog(own)
+    log.begin(epoch)
     for i in HARD_SAMPLES:
         own = template(text) if epoch else ""
         rewards = [0.0, math.nan, *[0.0] * 4]
-        rollouts = [RecordedRollout(own, f"{text} {n}", reward, False) for n, reward in enumerate(rewards)]
-        record.add_group(i, f"What is {i}? {text}", f"7 {text}", rollouts)
-    record.add_ratios(epoch, [1, *[0] * 20, 5, 9, *[0] * 14, 1])
-    record.write()
+        rollouts = [LoggedRollout(own, f"{text} {n}", reward, False) for n, reward in enumerate(rewards)]
+        log.add_group(i, f"What is {i}? {text}", f"7 {text}", rollouts)
+    log.add_ratios(epoch, [1, *[0] * 20, 5, 9, *[0] * 14, 1])
+    log.write()
 
 
 def _evolution(text: str) -> Evolution:

@@ -14,7 +14,7 @@ from p2o.analysis.report.story import headline, story
 from p2o.analysis.report.tree import layout
 from p2o.base.files import read_json, write_json
 from p2o.core.evolve.result import Candidate
-from p2o.core.rollout_log import LOG10_EDGES, EpochRecord, RecordedRollout, count_ratios
+from p2o.core.rollout_log import LOG10_EDGES, LoggedRollout, RolloutLog, count_ratios
 from p2o.errors import StateError
 from p2o.runs.run_directory import read_run
 from runs import EVIL, make_run
@@ -141,33 +141,33 @@ def test_page_holds_as_many_rollouts_as_fit(tmp_path):
     assert small["rows"] == whole["rows"]
 
 
-def record_group(record, sample_id, completion="c", template=""):
-    record.add_group(sample_id, "question", "1", [RecordedRollout(template, completion, 0.0, False)] * 2)
+def log_group(log, sample_id, completion="c", template=""):
+    log.add_group(sample_id, "question", "1", [LoggedRollout(template, completion, 0.0, False)] * 2)
 
 
-def test_record_is_bounded_and_keeps_the_same_samples(tmp_path):
-    one, two = EpochRecord(tmp_path, max_samples=5), EpochRecord(tmp_path, max_samples=5)
+def test_the_rollout_log_is_bounded_and_keeps_the_same_samples(tmp_path):
+    one, two = RolloutLog(tmp_path, max_samples=5), RolloutLog(tmp_path, max_samples=5)
     for i in range(20):
-        record_group(one, f"s{i}")
+        log_group(one, f"s{i}")
     for i in reversed(range(20)):
-        record_group(two, f"s{i}", "another")
+        log_group(two, f"s{i}", "another")
     assert len(one.samples) == 5
     assert one.samples.keys() == two.samples.keys()
 
 
 def test_replayed_steps_overwrite_what_they_recorded(tmp_path):
-    record = EpochRecord(tmp_path)
-    record.begin(3)
-    record_group(record, "a", "first", template="t")
-    record.add_ratios(7, [1, 2])
-    record.write()
-    again = EpochRecord(tmp_path)
+    log = RolloutLog(tmp_path)
+    log.begin(3)
+    log_group(log, "a", "first", template="t")
+    log.add_ratios(7, [1, 2])
+    log.write()
+    again = RolloutLog(tmp_path)
     again.resume(3)
-    record_group(again, "a", "second", template="t")
-    record_group(again, "b", "x" * 5000)
+    log_group(again, "a", "second", template="t")
+    log_group(again, "b", "x" * 5000)
     again.add_ratios(7, [3, 4])
     again.write()
-    run = EpochRecord(tmp_path)
+    run = RolloutLog(tmp_path)
     run.resume(3)
     assert run.samples["a"]["rollouts"] == [[0, "second", 0.0, False]] * 2
     assert run.ratio_counts == {"7": [3, 4]}

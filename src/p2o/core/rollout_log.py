@@ -27,7 +27,7 @@ and above the last edge too."""
 
 
 @dataclass(frozen=True)
-class RecordedRollout:
+class LoggedRollout:
     """One rollout in the file of its epoch."""
 
     template: str
@@ -36,7 +36,7 @@ class RecordedRollout:
     solved: bool
 
 
-class EpochRecord:
+class RolloutLog:
     """The running epoch's rollouts of samples that are hard or were hard before, and its ratios.
 
     Args:
@@ -69,7 +69,7 @@ class EpochRecord:
         """The running epoch's file."""
         return self.folder / f"rollouts-{self.epoch:03d}.json"
 
-    def add_group(self, sample_id: str, prompt: str, answer: str | None, rollouts: Sequence[RecordedRollout]) -> None:
+    def add_group(self, sample_id: str, prompt: str, answer: str | None, rollouts: Sequence[LoggedRollout]) -> None:
         """Keeps one group. ``prompt`` is the bare prompt."""
         self.samples[sample_id] = {
             "prompt": shorten(prompt, MAX_CHARS),

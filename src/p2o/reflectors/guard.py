@@ -18,12 +18,12 @@ def guard_control_tokens(reflector: Reflector, control: ControlGuard) -> Reflect
 
     def guarded(jobs: Sequence[ReflectionJob]) -> list[Reply]:
         replies = reflector([replace(job, prompt=control.neutralise(valid_text(job.prompt))) for job in jobs])
-        return [_judged(reply, control) for reply in checked(replies, len(jobs))]
+        return [_refuse_control(reply, control) for reply in checked(replies, len(jobs))]
 
     return guarded
 
 
-def _judged(reply: Reply, control: ControlGuard) -> Reply:
+def _refuse_control(reply: Reply, control: ControlGuard) -> Reply:
     """The reply, or why its template cannot be used."""
     if reply.text is None:
         return reply

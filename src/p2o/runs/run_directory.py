@@ -35,7 +35,7 @@ class Epoch:
     assignment: dict[str, list[str]]
     """Sample id → the templates of its rollouts in the next epoch."""
     record: dict[str, Any] = field(default_factory=dict)
-    """`p2o.core.rollout_log.EpochRecord`'s file; empty if the run kept none."""
+    """`p2o.core.rollout_log.RolloutLog`'s file; empty if the run kept none."""
 
 
 @dataclass(frozen=True)

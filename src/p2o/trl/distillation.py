@@ -39,7 +39,7 @@ class Ratios:
     tokens_BT: torch.Tensor
     """1 on the completion tokens of templated rows."""
 
-    def log_ratios(self) -> torch.Tensor:
+    def of_templated_tokens(self) -> torch.Tensor:
         """(N,) log π_old(y_t | x) − log π_old(y_t | T(x, z)) of the tokens whose ratio was computed."""
         known = self.tokens_BT.bool() & (self.templated_logps_BT != 0)
         return log_ratio(self.bare_logps_BT, self.templated_logps_BT)[known]

@@ -60,7 +60,7 @@ class SavingTrainer(StepTrainer):
         """Writes our part of a checkpoint (collective)."""
         cost = global_cost(self.cost).state_dict()
         if self.accelerator.is_main_process:
-            self.record.write()
+            self.rollout_log.write()
             CheckpointState(
                 loop=self.loop.state_dict(),
                 cost=cost,

@@ -23,7 +23,7 @@ from ..core.cost import CostMeter
 from ..core.loop import JointLoop
 from ..core.metrics import group_metrics
 from ..core.ratio_log import ratio_metrics
-from ..core.rollout_log import MAX_CHARS, EpochRecord, RecordedRollout, count_ratios
+from ..core.rollout_log import MAX_CHARS, LoggedRollout, RolloutLog, count_ratios
 from ..generation.efficient import generates_plainly
 from ..rewards import text_of
 from .batch import Batch, RolloutFacts, groups_of
@@ -43,7 +43,7 @@ class StepTrainer(DrawingTrainer):
 
     loop: JointLoop
     cost: CostMeter
-    record: EpochRecord
+    rollout_log: RolloutLog
     stop: StopRequest
 
     def prepare_steps(self) -> None:
@@ -164,8 +164,8 @@ class StepTrainer(DrawingTrainer):
             self.loop.record(group.sample_id, [r.reward for r in own], group.templated, [r.total for r in own])
             if self.accelerator.is_main_process and (group.sample_id in self.loop.needed or not any(group.solved)):
                 sample = self.loop.samples[group.sample_id]
-                recorded = [RecordedRollout(r.template, r.completion, r.total, r.solved) for r in own]
-                self.record.add_group(sample.id, sample.question, sample.answer, recorded)
+                recorded = [LoggedRollout(r.template, r.completion, r.total, r.solved) for r in own]
+                self.rollout_log.add_group(sample.id, sample.question, sample.answer, recorded)
         figures = group_metrics([group for group, _ in groups], self.loop.needed, self.args.tau)
         self._append_metrics(figures)
 
@@ -186,9 +186,9 @@ class StepTrainer(DrawingTrainer):
             self._tokenizer.pad_token_id,
         )
         if ratios is not None:
-            log_ratios = gather_values(ratios.log_ratios(), self.accelerator)
+            log_ratios = gather_values(ratios.of_templated_tokens(), self.accelerator)
             if log_ratios.numel():
-                self.record.add_ratios(self._step, count_ratios(log_ratios))
+                self.rollout_log.add_ratios(self._step, count_ratios(log_ratios))
             self._append_metrics(ratio_metrics(log_ratios, self.args.ratio_low, self.args.ratio_high))
         return output
 

@@ -28,7 +28,7 @@ from ..core.cost import CostMeter
 from ..core.evolve import Reflector
 from ..core.loop import JointLoop
 from ..core.metrics import cost_metrics, epoch_metrics, evaluation_metrics
-from ..core.rollout_log import EpochRecord
+from ..core.rollout_log import RolloutLog
 from ..core.summary import EpochSummary
 from ..data import check_prompts
 from ..errors import ConfigError
@@ -102,7 +102,7 @@ class P2OTrainer(SavingTrainer):
         self.run_dir = Path(args.output_dir)
         self.cost = CostMeter()
         self.loop = JointLoop(args, self.rows.samples, self.run_dir / "p2o", args.num_generations, args.seed)
-        self.record = EpochRecord(self.run_dir / "p2o")
+        self.rollout_log = RolloutLog(self.run_dir / "p2o")
         self.last_evaluation: dict[str, float] = {}
         self.last_solved: dict[str, bool] = {}
         self.stop = StopRequest()
@@ -146,7 +146,7 @@ class P2OTrainer(SavingTrainer):
         if epoch < self.loop.next_epoch:
             return
         if self.accelerator.is_main_process:
-            self.record.write()
+            self.rollout_log.write()
         if self.loop.rolls_out_next():
             self.save_once()  # a run that is killed later need not repeat these steps, nor the evolution
         was_training = self.model.training
@@ -159,7 +159,7 @@ class P2OTrainer(SavingTrainer):
         broadcast_object_list(shared)
         summary, state = shared[0]
         self.loop.load_state_dict(state)
-        self.record.begin(epoch)
+        self.rollout_log.begin(epoch)
         self._tell(summary)
 
     def _prompt_step(self, send: Any) -> EpochSummary:
@@ -197,7 +197,7 @@ class P2OTrainer(SavingTrainer):
     def end_training(self) -> None:
         """Writes the last epoch's rollouts, and the run's metrics."""
         if self.accelerator.is_main_process:
-            self.record.write()
+            self.rollout_log.write()
             if not self.stop:  # otherwise the epoch continues when the run is resumed
                 write_json(self.loop.run_dir / "metrics.json", {"log": self.state.log_history})
 
@@ -272,7 +272,7 @@ class P2OTrainer(SavingTrainer):
         if self.accelerator.is_main_process:
             self.loop.forget_later_epochs()
             if resume_from_checkpoint:
-                self.record.resume(self.loop.next_epoch - 1)
+                self.rollout_log.resume(self.loop.next_epoch - 1)
         eval_on_start = self.args.eval_on_start
         self.args.eval_on_start = eval_on_start and not resume_from_checkpoint
         try:

@@ -204,7 +204,7 @@ class Pipeline:
 
     def _propose(self, iteration: Iteration, place: int, reply: Reply) -> Candidate:
         """The candidate in a reply. One that is worth a rollout becomes a child of the iteration."""
-        template, fate, reason = self._judge(iteration, reply)
+        template, fate, reason = self._read(iteration, reply)
         task = iteration.tasks[place]
         candidate = self._add_candidate(iteration, template, task.parent.id, fate, reason)
         candidate.minibatch = [s.id for s in task.minibatch]
@@ -213,7 +213,7 @@ class Pipeline:
             iteration.children[place] = candidate
         return candidate
 
-    def _judge(self, iteration: Iteration, reply: Reply) -> tuple[str, Fate, str]:
+    def _read(self, iteration: Iteration, reply: Reply) -> tuple[str, Fate, str]:
         """(template, fate, reason) of a reply; the fate is "" when the template is worth a rollout."""
         if reply.error is not None or reply.text is None:
             return "", "no_reply", f"{reply.error}: {reply.reason}" if reply.reason else reply.error or "no text"
