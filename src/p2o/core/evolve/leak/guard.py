@@ -1,0 +1,81 @@
+"""The leak guard: a template that carries answers or copies of samples teaches nothing but cheating.
+
+Two levels. A candidate is *refused* (`LeakGuard.refuse`) when it holds what belongs to particular samples beyond
+chance: a copied text, a table of answers, a rare answer. And whatever a template's fate, it is never scored on, nor
+assigned to, a sample whose answer it holds (`leaks_answer`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...samples import Sample
+from .answers import read_answer
+from .chance import Evidence
+from .copies import Copies
+from .latex import plain
+from .numbers import Number, read
+from .tables import holds_table, keys
+from .tokens import Form, split, tokens
+
+
+@dataclass(frozen=True)
+class LeakConfig:
+    """What makes a template a leak."""
+
+    chance: float = 6.7e-3
+    """Refused when an honest template would hold its run of answers with no more than this chance."""
+    copy_share: float = 0.35
+    """Refused when so large a part of one text's own words stands in the template …"""
+    copy_least: float = 8.0
+    """… and they tell at least so much (log of the odds: a word 1.5, a digit 2.3, "the" or "of" 0.5), …"""
+    copy_enough: float = 20.0
+    """… or so much, whatever the share."""
+
+
+_TEXT_CHARS = 8000
+_TABLE = "holds a table of answers"
+_MOST_NAMED = 2
+
+
+def _texts(sample: Sample) -> Iterator[Form]:
+    """All that is the sample's own: its messages (but the system's), columns of text, an answer that is no number."""
+    yield from (tokens(str(m["content"])[:_TEXT_CHARS]) for m in sample.messages if m["role"] != "system")
+    yield from (tokens(v[:_TEXT_CHARS]) for v in sample.columns.values() if isinstance(v, str))
+    if sample.answer and not read_answer(sample.answer).value:
+        yield tokens(sample.answer[:_TEXT_CHARS])
+
+
+class LeakGuard:
+    """Judges templates against the whole hard set. Building it reads every sample once."""
+
+    def __init__(self, samples: Sequence[Sample], config: LeakConfig | None = None) -> None:
+        self.config = config or LeakConfig()
+        answers = [read_answer(a) for s in samples if (a := (s.answer or "").strip())]
+        self.evidence = Evidence(
+            {v: a.value[0] for a in answers for v in a.values} | {v: v for a in answers for v in a.value}
+        )
+        self.keys = frozenset(k for a in answers for k in keys(a))
+        self.copies = Copies([[*_texts(s)] for s in samples])
+
+    def refuse(self, template: str) -> str | None:
+        """Why a template is a leak; None when it is none."""
+        text = plain(template)
+        score, held = self.evidence.best_run(read(text))
+        if score >= -math.log(self.config.chance):
+            return _holding(text, held)
+        if self.copies.holds_copy(split(text), self.config.copy_least, self.config.copy_share, self.config.copy_enough):
+            return "copies a sample's text"
+        return _TABLE if holds_table(text, self.keys) else None
+
+
+def _holding(text: str, held: Mapping[str, Number]) -> str:
+    """The reason that names the answers which a text holds."""
+    if len(held) > _MOST_NAMED:
+        return _TABLE
+    words = [text[n.start : n.end] for n in held.values() if text[n.start].isalpha()]
+    if words:
+        return f"holds a gold answer in words: {words[0]!r}"
+    return f"holds the gold answer{'s' if len(held) > 1 else ''} {', '.join(map(repr, held))}"
