@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from statistics import median_low
 from typing import NamedTuple
@@ -26,7 +26,8 @@ _COMMON = 16  # threes of tokens in more texts than this lead to none of them
 _LOOKED_AT = 12  # texts that a template is compared with, those with most threes in common
 _ONE_WORDING = 8  # texts with the same threes of tokens: a form that is filled in
 _SLOT = 3.0  # the most that a word tells there
-_LEAST_IN_SLOTS = 4.5
+_LEAST_IN_SLOTS = 4.0
+_SHARE_OF_SLOTS = 0.4
 _WORDS, _WORDS_IN_SLOTS = 4, 6  # a copy has so many different tokens; fewer are a few numbers in a row
 _SHARED_BY = 3  # threes of tokens in so many texts are the data set's own wording
 
@@ -75,25 +76,25 @@ class Copies:
         samples: the texts of each sample, as tokens.
     """
 
-    def __init__(self, samples: Sequence[Sequence[Form]]) -> None:
-        self.texts = [text for texts in samples for text in texts if len(text) > 2]
-        self.first: dict[int, int] = {}  # three tokens → the first text that has them
+    def __init__(self, samples: Iterable[Iterable[Form]]) -> None:
+        self.samples = [[text for text in dict.fromkeys(texts) if len(text) > 2] for texts in samples]
+        self.first: dict[int, int] = {}  # three tokens → the first sample that has them
         self.others: dict[int, list[int]] = {}  # … and the others
-        for number, text in enumerate(self.texts):
-            for three in set(_threes(text)):
-                if self.first.setdefault(three, number) != number:
-                    self.others.setdefault(three, []).append(number)
         self.tokens: Counter[str] = Counter()  # in how many samples
         self.pairs: Counter[tuple[str, str]] = Counter()
-        for texts in samples:
+        self.skeletons: Counter[int] = Counter()
+        for number, texts in enumerate(self.samples):
+            for three in {three for text in texts for three in _threes(text)}:
+                if self.first.setdefault(three, number) != number:
+                    self.others.setdefault(three, []).append(number)
             self.tokens.update({t for text in texts for t in text})
             self.pairs.update({p for text in texts for p in pairwise(text)})
-        self.skeletons = Counter(map(_skeleton, self.texts))
-        self.read: dict[int, Reading] = {}
+            self.skeletons.update(set(map(_skeleton, texts)))
+        self.read: dict[Form, Reading] = {}
 
-    def _reading(self, number: int) -> Reading:
-        if number not in self.read:
-            text = self.texts[number]
+    def _reading(self, text: Form) -> Reading:
+        """What a sample's text tells, worked out when it is first needed."""
+        if text not in self.read:
             threes = [1 + len(self.others.get(t, ())) for t in _threes(text)]
             alike = max(median_low(threes), self.skeletons[_skeleton(text)])
             wording = max(_SHARED_BY, alike / 4)
@@ -101,8 +102,8 @@ class Copies:
             for i, token in enumerate(text):
                 if max(threes[max(0, i - 2) : i + 1]) < wording:
                     tells[token] = max(self._surprise(text[i - 1] if i else "", token, alike), tells.get(token, 0.0))
-            self.read[number] = Reading(tells, math.log(alike), alike >= _ONE_WORDING)
-        return self.read[number]
+            self.read[text] = Reading(tells, math.log(alike), alike >= _ONE_WORDING)
+        return self.read[text]
 
     def _surprise(self, before: str, token: str, alike: int) -> float:
         """How much a token tells after another one: less when it often follows in other samples."""
@@ -113,7 +114,7 @@ class Copies:
         return min(max(weight, _SLOT) if alike >= _ONE_WORDING else weight, math.log(seen / followed))
 
     def _nearest(self, text: Form) -> list[int]:
-        """The texts with most threes of tokens in common, rare ones counting more."""
+        """The samples with most threes of tokens in common, rare ones counting more."""
         common: Counter[int] = Counter()
         for three in set(_threes(text)):
             if three in self.first:
@@ -129,40 +130,46 @@ class Copies:
         Pairs of tokens that one sample's text has too add what their tokens tell, each token once; foreign tokens
         between them cost a little when they are more than one in four. It is a copy when the largest sum over tokens
         in a row, less the log of how many texts are worded alike, is ``enough``, or at least ``least`` and this
-        ``share`` of all that the text tells; or when nothing is missing and its tokens tell ``least`` in any text.
+        ``share`` of all that the text tells; or when no number and nothing of its own is missing and its tokens would
+        tell ``least`` in any text.
         """
-        for number in self._nearest(text):
-            reading = self._reading(number)
-            most = sum(reading.tells.values())
-            if not most:
-                continue
-            score, tokens = self._best_run(text, number, reading.tells)
-            if reading.tells.keys() <= tokens and sum(_weight[t] for t in tokens) >= least:
-                return True
-            least_here, words = (_LEAST_IN_SLOTS, _WORDS_IN_SLOTS) if reading.slots else (least, _WORDS)
-            if len(tokens) >= words and score - reading.alike >= min(enough, max(least_here, share * most)):
-                return True
-        return False
+        own = (copied for number in self._nearest(text) for copied in self.samples[number])
+        return any(self._is_copy(text, copied, least, share, enough) for copied in own)
 
-    def _best_run(self, text: Form, number: int, tells: Mapping[str, float]) -> tuple[float, set[str]]:
-        """The largest sum over tokens in a row, and all of the sample's tokens in that row."""
-        pairs = set(pairwise(self.texts[number]))
-        best = score = 0.0
-        found: set[str] = set()
-        held: set[str] = set()
-        end = in_a_row = 0
-        for i, pair in enumerate(pairwise(text)):
-            if pair not in pairs:
-                continue
-            if i > end:
-                score -= _GAP * max(0, i - end - in_a_row // _FREE)
-                in_a_row = 0
-                if score <= 0:
-                    score, held = 0.0, set()
-            in_a_row += i + 2 - max(i, end)
-            score += sum(tells.get(t, 0.0) for t in {*pair} - held)
-            held.update(pair)
-            end = i + 2
-            if score >= best:
-                best, found = score, set(held)
-        return best, found
+    def _is_copy(self, text: Form, copied: Form, least: float, share: float, enough: float) -> bool:
+        reading = self._reading(copied)
+        most = sum(reading.tells.values())
+        if not most:
+            return False
+        score, tokens = _best_run(text, copied, reading.tells)
+        its_own = {*reading.tells, *filter(str.isdecimal, copied)}
+        if its_own <= tokens and sum(_weight[t] for t in tokens) >= least:
+            return True
+        if reading.slots:
+            enough_told = score >= _SHARE_OF_SLOTS * most and score - reading.alike >= _LEAST_IN_SLOTS
+            return enough_told and len(tokens) >= _WORDS_IN_SLOTS
+        return score - reading.alike >= min(enough, max(least, share * most)) and len(tokens) >= _WORDS
+
+
+def _best_run(text: Form, copied: Form, tells: Mapping[str, float]) -> tuple[float, set[str]]:
+    """The largest sum over a text's tokens in a row, and all of the copied text's tokens in that row."""
+    pairs = set(pairwise(copied))
+    best = score = 0.0
+    found: set[str] = set()
+    held: set[str] = set()
+    end = in_a_row = 0
+    for i, pair in enumerate(pairwise(text)):
+        if pair not in pairs:
+            continue
+        if i > end:
+            score -= _GAP * max(0, i - end - in_a_row // _FREE)
+            in_a_row = 0
+            if score <= 0:
+                score, held = 0.0, set()
+        in_a_row += i + 2 - max(i, end)
+        score += sum(tells.get(t, 0.0) for t in {*pair} - held)
+        held.update(pair)
+        end = i + 2
+        if score >= best:
+            best, found = score, set(held)
+    return best, found

@@ -58,7 +58,7 @@ class LeakGuard:
             {v: a.value[0] for a in answers for v in a.values} | {v: v for a in answers for v in a.value}
         )
         self.keys = frozenset(k for a in answers for k in keys(a))
-        self.copies = Copies([[*_texts(s)] for s in samples])
+        self.copies = Copies(map(_texts, samples))
 
     def refuse(self, template: str) -> str | None:
         """Why a template is a leak; None when it is none."""

@@ -18,7 +18,7 @@ _THEN = r"\s*(?:[:=)]|\.(?=\s)|-+>|=>|→)\s*"
 _CELL = re.compile(rf"[;\n|]|,\s|\band\b|\bor\b|\s(?={_TASK}\s*(?:[:)]|\.\s|-+>|=>|→))")
 _ROW = re.compile(rf"(?:.*:\s+)?\(?(?:{_TASK}{_THEN}|[A-Za-z#_]{{1,10}}\d{{1,6}},)(\S.*)")
 _NAMED = re.compile(r"(?:.*:\s+)?(?:\(?[a-z]\)\s+|[A-Za-z][A-Za-z' -]{0,30}?\s*(?::\s|-+>|=>|→|=(?!=))\s*)(\S.*)", re.I)
-_LEAD = re.compile(r".*:\s+")
+_LEAD = re.compile(r".*(?::|\b(?:are|is))\s+")
 _BLANKS_BETWEEN = re.compile(r"(?:(?:[A-Z]|\d+)\s+)+(?:[A-Z]|\d+)")
 _BEFORE_NUMBER = re.compile(r"[\s(\[=]*(-?)\s*")
 _SAYS_ANSWERS = re.compile(r"\b(?:answers?|solutions?|results?|keys?)\b", re.I)
@@ -79,11 +79,16 @@ def _in_order(values: list[str]) -> bool:
 
 
 def _is_table(items: list[Item], least: float) -> bool:
-    """Whether enough items, and most of them, are answers, in no order; a number counts once."""
-    held = [item for item in items if item.is_answer]
-    numbers = {i.key for i in held if i.is_number}
-    count = sum(_USUAL if ordinary(n) else 1 for n in numbers) + sum(not i.is_number for i in held)
-    return count >= least and len(held) >= _SHARE * len(items) and not _in_order([i.key for i in held])
+    """Whether enough items, and most of them, are answers, in no order."""
+    held = [item.key for item in items if item.is_answer]
+    count = sum(_USUAL if ordinary(key) else 1 for key in held)
+    return count >= least and len(held) >= _SHARE * len(items) and not _in_order(held)
+
+
+def _different(items: list[Item]) -> list[Item]:
+    """Each number once; letters and words as often as they are."""
+    numbers = {item.key: item for item in reversed(items) if item.is_number}
+    return [item for item in items if not item.is_number or numbers[item.key] is item]
 
 
 def _bare_items(cell: str, answers: AbstractSet[str]) -> list[Item]:
@@ -129,5 +134,5 @@ def holds_table(text: str, answers: AbstractSet[str]) -> bool:
     return (
         _is_table(rows, _ROWS)
         or _is_table(named, _NAMED_ROWS)
-        or any(_is_table(items, least) for items, least in lists)
+        or any(_is_table(_different(items), least) for items, least in lists)
     )
