@@ -47,6 +47,9 @@ def sample(answer: str | None, question: str = "A riddle?", **columns: object) -
         ("Pick (B).", "B", True),
         ("Pick B.", "(B)", True),
         ("Pick B.", "\\text{(B)}", True),
+        ("Pick B.", "(B) 12", True),
+        ("It is 12.", "(B) 12", False),
+        ("It is (B) 12.", "(B) 12", True),
         ("Be bold.", "B", False),
         ("A good plan.", "A", False),
         ("Pick A.", "A", True),
@@ -108,6 +111,13 @@ def test_answers_of_whatever_length(template: str, answer: str | None, leaks: bo
 def test_a_number_is_found_in_every_form(answer: str, forms: list[str]) -> None:
     for form in forms:
         assert leaks_answer(f"It is {form}, they say.", sample(answer)), form
+
+
+def test_every_right_answer_counts() -> None:
+    several = sample("Paris", right_answers=["Paris", "City of Light", "0.5"])
+    for template in ("It is Paris.", "The city of light.", "It is 50 %."):
+        assert leaks_answer(template, several)
+    assert not leaks_answer("It is Rome.", several)
 
 
 @given(st.integers(0, 10**6), st.text(alphabet="ab .,\n"), st.text(alphabet="ab .,\n"))

@@ -23,7 +23,7 @@ class Answer(NamedTuple):
     forms: frozenset[str]
     """The tokens of what is no number, with blanks around each: all of it, its final part (#### or boxed)."""
     letters: frozenset[str]
-    """The single letter that it is."""
+    """The single letter that it is, or begins with ("(B) 12")."""
 
 
 class Template(NamedTuple):
@@ -52,8 +52,10 @@ _MOST_WORDS = 4  # beside a number that is the answer
 _MOST_NUMBER_WORDS = 12
 _MINUS = re.compile(r"(?:-|\b(?:minus|negative)\b)\s*\(?\s*$", re.I)
 _PUT_TOGETHER = re.compile(r"\d{1,3}(?: \d{3})+|\d{1,3}(?:\.\d{3}){2,}|\d[\d.]*,\d+")
+_OPTION = re.compile(r"\s*\(?([A-H])[).:]\s+\S")  # "(B) 12"
 _LETTERS = re.compile(
-    r"(?<!\w)\(?[A-Z]\)?(?:(?:\s*[,/;|]\s*|\s+)(?:(?:or|and)\s+)?\(?[A-Z]\)?(?!\w)){2,}|(?<!\w)\(?A\)?\s?(?:-|to)\s?\(?[C-Z]\b\)?"
+    r"(?<!\w)\(?[A-Z]\)?(?:(?:\s*[,/;|]\s*|\s+)(?:(?:or|and)\s+)?\(?[A-Z]\)?(?!\w)){2,}"
+    r"|(?<!\w)\(?A\)?\s?(?:-|to)\s?\(?[C-Z]\b\)?"
 )
 _BOTH = re.compile(
     r"\b(?:(yes)|(no)|(true)|false)\W{0,2}(?:\s*[/,]\s*|\s+or\s+)\W?(?(1)no|(?(2)yes|(?(3)false|true)))\b", re.I
@@ -104,6 +106,8 @@ def read_answer(answer: str) -> Answer:
     forms: set[str] = set()
     letters: set[str] = set()
     for part in map(plain, parts):
+        if option := _OPTION.match(part):
+            letters.add(option[1])
         if letter := single_letter(part):
             letters.add(letter)
         elif values := whole(part):
@@ -134,21 +138,22 @@ def read_template(template: str) -> Template:
 
 
 def leaks_answer(template: str, sample: Sample) -> bool:
-    """Whether a template holds the sample's gold answer, of whatever length, as a number or tokens of its own.
+    """Whether a template holds a gold answer of the sample, of whatever length, as a number or tokens of its own.
 
     Numbers are found in every usual form: "4 217", "4_2_1_7", "50 %" for 1/2, "\\frac12" for 0.5, and in words from
     13 on. "12" is in "use 12." and in "= 12/5", not in "120". A one-letter answer must stand in its own case; the
     words "A" and "I" before a word are none, nor is a list of all choices ("A, B, C or D", "yes or no").
     """
-    gold = (sample.answer or "").strip()
-    if not gold or not template:
-        return False
+    return bool(template) and any(_gives_away(template, gold) for a in sample.answers if (gold := a.strip()))
+
+
+def _gives_away(template: str, gold: str) -> bool:
     answer, held_by = read_answer(gold), read_template(template)
     if not answer.values.isdisjoint(held_by.values) or any(f in held_by.tokens for f in answer.forms):
         return True
-    if answer.letters:
-        return any(_holds_letter(held_by.text, letter) for letter in answer.letters)
-    return not (answer.values or answer.forms) and gold in template.split()  # signs only
+    if any(_holds_letter(held_by.text, letter) for letter in answer.letters):
+        return True
+    return not (answer.values or answer.forms or answer.letters) and gold in template.split()  # signs only
 
 
 def _holds_letter(text: str, letter: str) -> bool:

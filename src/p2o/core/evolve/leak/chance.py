@@ -81,13 +81,12 @@ class Evidence:
     same of "no answer" when it is none; the second probability is the share of answers among numbers of its shape.
     Over all runs of n numbers, an honest template reaches a sum of s with a chance of at most n · exp(−s) (Wald; as in
     searches for similar sequences). Numbers that anybody writes count neither way.
+
+    Args:
+        answers: each value by which an answer may be given → the answer's own (0.333 → 1/3).
     """
 
     def __init__(self, answers: Mapping[str, str]) -> None:
-        """
-        Args:
-            answers: each value by which an answer may be given → the answer's own (0.333 → 1/3).
-        """
         self.answers = answers
         self.known = Counter(shape(v)[0] for v in answers)
 

@@ -27,7 +27,7 @@ _LOOKED_AT = 12  # texts that a template is compared with, those with most three
 _ONE_WORDING = 8  # texts with the same threes of tokens: a form that is filled in
 _SLOT = 3.0  # the most that a word tells there
 _LEAST_IN_SLOTS = 4.0
-_SHARE_OF_SLOTS = 0.4
+_SHARE_OF_SLOTS = 0.6
 _WORDS, _WORDS_IN_SLOTS = 4, 6  # a copy has so many different tokens; fewer are a few numbers in a row
 _SHARED_BY = 3  # threes of tokens in so many texts are the data set's own wording
 

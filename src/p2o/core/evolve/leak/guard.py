@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...samples import Sample
+from ...samples import Sample, content_text
 from .answers import read_answer
 from .chance import Evidence
 from .copies import Copies
@@ -25,7 +25,7 @@ from .tokens import Form, split, tokens
 class LeakConfig:
     """What makes a template a leak."""
 
-    chance: float = 6.7e-3
+    chance: float = 0.01
     """Refused when an honest template would hold its run of answers with no more than this chance."""
     copy_share: float = 0.35
     """Refused when so large a part of one text's own words stands in the template …"""
@@ -41,11 +41,14 @@ _MOST_NAMED = 2
 
 
 def _texts(sample: Sample) -> Iterator[Form]:
-    """All that is the sample's own: its messages (but the system's), columns of text, an answer that is no number."""
-    yield from (tokens(str(m["content"])[:_TEXT_CHARS]) for m in sample.messages if m["role"] != "system")
+    """All that is the sample's own: its messages (but the system's), columns of text, answers that are no numbers."""
+    yield from (tokens(content_text(m["content"])[:_TEXT_CHARS]) for m in sample.messages if m["role"] != "system")
     yield from (tokens(v[:_TEXT_CHARS]) for v in sample.columns.values() if isinstance(v, str))
-    if sample.answer and not read_answer(sample.answer).value:
-        yield tokens(sample.answer[:_TEXT_CHARS])
+    yield from (tokens(a[:_TEXT_CHARS]) for a in _answers(sample) if not read_answer(a).value)
+
+
+def _answers(sample: Sample) -> list[str]:
+    return [answer for a in sample.answers if (answer := a.strip())]
 
 
 class LeakGuard:
@@ -53,7 +56,7 @@ class LeakGuard:
 
     def __init__(self, samples: Sequence[Sample], config: LeakConfig | None = None) -> None:
         self.config = config or LeakConfig()
-        answers = [read_answer(a) for s in samples if (a := (s.answer or "").strip())]
+        answers = [read_answer(a) for s in samples for a in _answers(s)]
         self.evidence = Evidence(
             {v: a.value[0] for a in answers for v in a.values} | {v: v for a in answers for v in a.value}
         )
