@@ -261,6 +261,13 @@ def test_short_answers_refuse_only_as_a_table() -> None:
     assert LeakGuard([sample("27")], LeakConfig(chance=0.2)).refuse("Say 27.") is not None
 
 
+def test_a_name_with_a_number_is_nobody_elses() -> None:
+    guard = LeakGuard([sample("room-12"), sample("step-3"), sample("x2")])
+    assert guard.refuse("Recall that the key is in Room-12.") == "holds the gold answer 'room-12'"
+    for template in ("Take room-1, then room-120.", "After step-3 comes x2.", "The room has 12 chairs."):
+        assert guard.refuse(template) is None
+
+
 def test_chance_depends_on_how_dense_the_answers_lie() -> None:
     template = "With 2713 and 5842 we have 8555; with 616 and 902 that makes 1518."
     assert LeakGuard([sample("2713"), sample("8555")]).refuse(template) is not None

@@ -1,13 +1,14 @@
-"""The leak guard: a template that carries answers or copies of samples teaches nothing but cheating.
+"""The leak guard: a template that holds answers or copies of samples teaches the policy to cheat.
 
-Two levels. A candidate is *refused* (`LeakGuard.refuse`) when it holds what belongs to particular samples beyond
-chance: a copied text, a table of answers, a rare answer. And whatever a template's fate, it is never scored on, nor
-assigned to, a sample whose answer it holds (`leaks_answer`).
+There are two levels. First, a candidate is *refused* (`LeakGuard.refuse`) when it holds what belongs to particular
+samples beyond chance: a copied text, a table of answers, a rare answer. Second, a template that is kept is never scored
+on a sample whose answer it holds, and never assigned to it (`leaks_answer`).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,8 @@ class LeakConfig:
 _TEXT_CHARS = 8000
 _TABLE = "holds a table of answers"
 _MOST_NAMED = 2
+_CODE = re.compile(r"(?<![\w-])(?!step|part|case|rule|task|log|sin|cos|tan)[A-Za-z]{3,}[-_]?\d+(?![\w-])", re.I)
+"""A name with a number in it ("room-12"): nobody writes somebody else's by chance."""
 
 
 def _texts(sample: Sample) -> Iterator[Form]:
@@ -51,6 +54,10 @@ def _answers(sample: Sample) -> list[str]:
     return [answer for a in sample.answers if (answer := a.strip())]
 
 
+def _codes(text: str) -> list[str]:
+    return [code.lower() for code in _CODE.findall(text)]
+
+
 class LeakGuard:
     """Judges templates against the whole hard set. Building it reads every sample once."""
 
@@ -61,6 +68,7 @@ class LeakGuard:
             {v: a.value[0] for a in answers for v in a.values} | {v: v for a in answers for v in a.value}
         )
         self.keys = frozenset(k for a in answers for k in keys(a))
+        self.codes = {code for s in samples for a in _answers(s) for code in _codes(plain(a)) if len(a) == len(code)}
         self.copies = Copies(map(_texts, samples))
 
     def refuse(self, template: str) -> str | None:
@@ -69,6 +77,8 @@ class LeakGuard:
         score, held = self.evidence.best_run(read(text))
         if score >= -math.log(self.config.chance):
             return _holding(text, held)
+        if codes := self.codes.intersection(_codes(text)):
+            return f"holds the gold answer {min(codes)!r}"
         if self.copies.holds_copy(split(text), self.config.copy_least, self.config.copy_share, self.config.copy_enough):
             return "copies a sample's text"
         return _TABLE if holds_table(text, self.keys) else None
