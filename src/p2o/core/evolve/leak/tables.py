@@ -44,6 +44,7 @@ class Item(NamedTuple):
 
     @property
     def is_number(self) -> bool:
+        """Whether it is a number; else a letter or words."""
         return self.key.lstrip("-")[:1].isdigit()
 
 
