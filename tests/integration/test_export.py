@@ -140,4 +140,7 @@ def test_a_template_cannot_leave_its_block() -> None:
     assert block.endswith("\n`````")
     page = pool_page([PoolTemplate(hostile, 0.5, frozenset({"a"}))], 2, "x", "after epoch 1")
     assert block in page
+    unscored = pool_page([PoolTemplate("t", 1.0, frozenset(), scored=False)], 2, "x", "after epoch 1")
+    assert "solves 0" not in unscored
+    assert "1.000" not in unscored
     assert "No template solved" in pool_page([PoolTemplate("", 0.5, frozenset({"a"}))], 2, "x", "after epoch 1")

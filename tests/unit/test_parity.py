@@ -363,3 +363,4 @@ def test_with_proposals_as_the_pool_what_solved_nothing_is_assigned_too(tmp_path
     assert [(t["text"], t["weight"]) for t in loop.method.pool()] == [("Think.", 1.0)]
     assert loop.assignment == {s.id: ["Think."] * K for s in samples(12)}
     assert summary.accepted == 0
+    assert (summary.best_template, summary.best_dev_score, summary.covered) == ("", None, None)  # nothing was scored

@@ -269,10 +269,22 @@ def test_what_was_not_measured_is_no_zero(tmp_path):
     assert [reward for _, _, reward, _ in rollouts["0"]][:2] == [0.0, None]  # NaN: not scorable
 
 
+def test_prompts_without_room_are_said(tmp_path):
+    run = make_run(tmp_path)
+    log = [{"epoch": 1.0, "eval_bare_success": 0.5, "eval_no_room": 0.25}]
+    write_json(run / "p2o" / "metrics.json", {"log": log})
+    assert "25.0 % of the eval prompts leave no room" in write_report([run]).read_text(encoding="utf-8")
+    write_json(run / "p2o" / "result.json", {"before": {}, "after": {"test_bare_success": 0.5, "test_no_room": 0.5}})
+    assert "50.0 % of the test prompts leave no room" in write_report([run]).read_text(encoding="utf-8")
+
+
 def test_an_unselected_pool_has_no_scores(tmp_path):
     run = make_run(tmp_path)
-    config = run / "config.yaml"
-    config.write_text(config.read_text() + "pool: proposals\n")
+    file = run / "p2o" / "epoch-000.json"
+    epoch = read_json(file)
+    epoch["pool"] = [{"text": "a proposal", "weight": 1.0, "solves": [], "scored": False}]
+    write_json(file, epoch)
     page = write_report([run]).read_text(encoding="utf-8")
     assert "a proposal, not scored" in page
-    assert "solves 1 of" not in page
+    assert "solves 0 of" not in page
+    assert "100.0 %" not in page

@@ -118,7 +118,8 @@ def test_pool_holds_the_cover_with_mean_dev_scores():
         PoolTemplate("A", 0.625, frozenset({"p", "q"})),
         PoolTemplate("B", 0.5, frozenset({"p", "r"})),
     ]
-    assert pool_from_json(pool_to_json(pool)) == pool
+    unscored = PoolTemplate("C", 1.0, frozenset(), scored=False)
+    assert pool_from_json(pool_to_json([*pool, unscored])) == [*pool, unscored]
 
 
 POOL = [PoolTemplate("A", 0.6, frozenset({"p"})), PoolTemplate("B", 0.2, frozenset({"p", "q"}))]

@@ -154,7 +154,7 @@ class TemplateEffect:
 def template_effect(
     bare: Mapping[str, float], templated: Mapping[str, float], ids: Collection[str] | None = None
 ) -> TemplateEffect | None:
-    """Compares two evaluations sample by sample; None without samples.
+    """Compares two evaluations sample by sample; None without a common sample.
 
     On the samples that needed a template this is the *hint reliance*: what the policy can do only with the hint. On
     the samples that have since been learned (graduated) it is the *context-induced change*: below 0, the template

@@ -76,6 +76,6 @@ def _print_pool(pool: Sequence[PoolTemplate], dev_size: int, path: Path) -> None
     if not any(t.text for t in pool):
         console.print("no template solved any hard sample")
     for template in pool:
-        console.print(f"[{percent(template.weight)}, solves {len(template.solves)} of {dev_size}] "
-                      f"{template.text or '(bare)'}")  # fmt: skip
+        score = f"{percent(template.weight)}, solves {len(template.solves)} of {dev_size}"
+        console.print(f"[{score if template.scored else 'not scored'}] {template.text or '(bare)'}")
     console.print(f"the pool is in {path}")

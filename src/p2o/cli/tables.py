@@ -60,4 +60,7 @@ def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:
             label = change.label if change else key.replace(KEY, "").replace("_", " ")
             before, points = (percent(change.before), change.points) if change else ("–", "–")
             table.add_row(label, before, percent(value), points)
+        elif key.endswith("_no_room"):
+            part = key.removesuffix("_no_room").replace("_", " ")
+            table.add_row(f"{part}: no room, not counted", percent(result["before"].get(key)), percent(value), "")
     return table

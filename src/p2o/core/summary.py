@@ -49,8 +49,8 @@ class EpochSummary:
     pool: int = 0
     best_template: str = ""
     best_dev_score: float | None = None
-    covered: int = 0
-    """Dev samples that the pool solves."""
+    covered: int | None = None
+    """Dev samples that the pool solves; None without a pool that was scored."""
     dev_size: int = 0
     evolve_cost: dict[str, Any] = field(default_factory=dict)
     """What the evolution spent (see `p2o.core.evolve.EvolveCost`); empty without one."""

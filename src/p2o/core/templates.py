@@ -87,13 +87,15 @@ def greedy_cover(scores_CV: Sequence[Sequence[float]], threshold: float = 1.0) -
 
 @dataclass(frozen=True)
 class PoolTemplate:
-    """A template that is kept."""
+    """A template kept by the cover, or a proposal taken as it is (``pool: proposals``)."""
 
     text: str
     weight: float
-    """Mean score on the dev part."""
+    """Mean score on the dev part; in what proportion an unscored one is drawn."""
     solves: frozenset[str]
     """Ids of the dev samples it solved."""
+    scored: bool = True
+    """False: it was not rolled out on the dev part, so ``weight`` and ``solves`` say nothing of it."""
 
 
 def make_pool(
@@ -162,9 +164,11 @@ def assign(
 
 def pool_to_json(pool: Sequence[PoolTemplate]) -> list[dict[str, Any]]:
     """A pool as JSON."""
-    return [{"text": t.text, "weight": t.weight, "solves": sorted(t.solves)} for t in pool]
+    return [{"text": t.text, "weight": t.weight, "solves": sorted(t.solves), "scored": t.scored} for t in pool]
 
 
 def pool_from_json(rows: Sequence[Mapping[str, Any]]) -> list[PoolTemplate]:
     """The inverse of `pool_to_json`."""
-    return [PoolTemplate(r["text"], float(r["weight"]), frozenset(r["solves"])) for r in rows]
+    return [
+        PoolTemplate(r["text"], float(r["weight"]), frozenset(r["solves"]), bool(r.get("scored", True))) for r in rows
+    ]

@@ -98,8 +98,10 @@ def model_card(facts: CardFacts) -> str:
     templates = [t for t in facts.pool if t.text]
     if templates:
         best = max(templates, key=lambda t: t.weight)
-        parts.append(f"### The best of {len(templates)} templates of the last pool\n\n"
-                     f"It solved {percent(best.weight)} of the hard dev samples.\n\n{fenced(best.text)}")  # fmt: skip
+        which, solved = ("The best", f"Its mean reward on the hard dev samples was {best.weight:.3f}.")
+        if not best.scored:
+            which, solved = "The first", "The templates were taken unscored."
+        parts.append(f"### {which} of {len(templates)} templates of the last pool\n\n{solved}\n\n{fenced(best.text)}")
     parts.append("## Cost\n\n" + _cost(facts))
     parts.append("## Credits\n\nP²O is by Lu, Zhang et al., GEPA by Agrawal et al., GRPO by Shao et al.; the trainer "
                  "is [TRL](https://github.com/huggingface/trl).\n\n" + REFERENCES)  # fmt: skip
@@ -194,13 +196,21 @@ def pool_page(pool: Sequence[PoolTemplate], dev_size: int, name: str, when: str)
     if not templates:
         parts.append("No template solved any hard sample.")
     else:
-        parts.append(
+        kept = (
             f"What the evolution {when} kept: a few templates that together solve whatever any of its candidates "
-            f"solved of {dev_size} hard dev samples. A template is put before the user's text, a blank "
-            "line between them. Models wrote these texts."
+            f"solved of {dev_size} hard dev samples."
+            if all(t.scored for t in templates)
+            else f"What the reflector proposed {when}, unscored."
+        )
+        parts.append(
+            f"{kept} A template is put before the user's text, a blank line between them. Models wrote these texts."
         )
     for number, template in enumerate(templates, 1):
-        solved = f"solves {len(template.solves)} of {dev_size} dev samples, mean reward {template.weight:.3f}"
+        solved = (
+            f"solves {len(template.solves)} of {dev_size} dev samples, mean reward {template.weight:.3f}"
+            if template.scored
+            else "not scored"
+        )
         parts.append(f"## {number}. {solved}\n\n{fenced(template.text)}")
     if any(not t.text for t in pool):
         parts.append("The bare prompt is in the pool too: it solves some samples that no template solves.")

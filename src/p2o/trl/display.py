@@ -38,10 +38,10 @@ def print_epoch(summary: EpochSummary, held_out: float | None, cost: CostMeter, 
         both = f"bare {percent(summary.paired_bare_success)}, templated {percent(summary.paired_templated_success)}"
         rows.append(("same samples, both ways", both))
     if summary.evolved:
-        rows.append(
-            ("evolution", f"{summary.candidates} candidates, pool {summary.pool}, "
-                          f"solves {summary.covered} of {summary.dev_size} dev samples")
-        )  # fmt: skip
+        solves = f"solves {summary.covered} of {summary.dev_size} dev samples"
+        if summary.covered is None:
+            solves = "not scored"
+        rows.append(("evolution", f"{summary.candidates} candidates, pool {summary.pool}, {solves}"))
     if summary.best_template:
         rows.append((f"best template ({percent(summary.best_dev_score)})", summary.best_template))
     rows.append(("templated next epoch", f"{summary.templated_next} samples"))

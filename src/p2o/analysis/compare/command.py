@@ -1,4 +1,4 @@
-"""``p2o compare``."""
+"""``p2o compare``: makes the runs of a comparison and writes what they came to."""
 
 from __future__ import annotations
 

@@ -12,14 +12,18 @@ from .summary import ArmSummary
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of several curves of (x, y) points, as far as all of them reach; linear between points."""
+    """(xs, ys) of the mean of several curves of (x, y) points, up to where the shortest ends; linear between points."""
     end = min(curve[-1][0] for curve in curves)
     xs = np.unique([x for curve in curves for x, _ in curve if x <= end] + [end])
     return xs, np.mean([np.interp(xs, [x for x, _ in curve], [y for _, y in curve]) for curve in curves], axis=0)
 
 
 def draw(arms: Sequence[ArmSummary], ylabel: str, paths: Sequence[Path]) -> None:
-    """Every seed as a thin line, the mean as a thick one. Arms without a curve are horizontal marks at their cost."""
+    """Draws every seed as a thin line, the mean as a thick one. An arm without a curve is one mark at its cost.
+
+    Args:
+        paths: files to write; the suffix says which format.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -34,7 +38,7 @@ def draw(arms: Sequence[ArmSummary], ylabel: str, paths: Sequence[Path]) -> None
         axes.set_ylim(-3, 103)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(ylabel)
-    panels[1].set_xscale("log")  # a dead rollout may be a hundred times cheaper than a long one
+    panels[1].set_xscale("log")  # a short rollout may be a hundred times cheaper than a long one
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=min(5, len(arms)))
     figure.set_layout_engine("constrained")

@@ -26,7 +26,7 @@ Command = list[str]
 
 @dataclass(frozen=True)
 class ComparisonRun:
-    """One run to be made."""
+    """One run of a comparison: an arm with a seed."""
 
     arm: Arm
     seed: int
@@ -117,7 +117,7 @@ class Launcher:
 
 def _alone(run: ComparisonRun) -> AbstractContextManager[TextIO]:
     """The run's lock, which its process inherits: it may outlive a comparison that was killed."""
-    taken = f"{run.label} is still being made in {run.folder} by an earlier comparison; wait for it, or stop it"
+    taken = f"{run.label} of an earlier comparison is still running in {run.folder}; wait for it, or stop it"
     return locked(run.folder.parent / f"{run.folder.name}.lock", taken)
 
 

@@ -115,7 +115,7 @@ def _view(run: Run, n: int) -> dict[str, Any]:
         "name": run.name,
         "headline": headline(run, rows),
         "story": story(run, rows),
-        "flat": [line for e in run.epochs if (line := _flat(e))],
+        "notes": [*_no_room(run), *(line for e in run.epochs if (line := _flat(e)))],
         "curves": [c for c in curves if c[1]],
         "states": charts.states(states.counts(rows, len(run.epochs)), f"{prefix}-states") if rows else "",
         "evolutions": [_evolution(run, epoch) for epoch in run.evolutions],
@@ -125,6 +125,18 @@ def _view(run: Run, n: int) -> dict[str, Any]:
         "cost": {k: v for k, v in run.cost.items() if isinstance(v, Mapping)},
         "config": run.config,
     }
+
+
+def _no_room(run: Run) -> list[str]:
+    """Which held-out prompts are in no figure, because they leave no room for a completion."""
+    last = next((row for row in reversed(run.log) if "eval_no_room" in row), {})
+    figures: dict[str, Any] = run.result.get("after") or last
+    return [
+        f"{percent(share)} of the {key.removesuffix('_no_room').replace('_', ' ')} prompts leave no room for a "
+        "completion in the context. They are counted in no figure."
+        for key, share in figures.items()
+        if key.endswith("_no_room")
+    ]
 
 
 def _flat(epoch: Epoch) -> str | None:
@@ -142,8 +154,8 @@ def _config(run: Run) -> dict[str, Any]:
 
 def _evolution(run: Run, epoch: int) -> dict[str, Any]:
     evolution = run.evolutions[epoch]
-    pool = next((e.pool for e in run.epochs if e.number == epoch), None)  # None: the run has not got to it
-    scored = _config(run).get("pool") != "proposals"
+    pool = next((e.pool for e in run.epochs if e.number == epoch), None)  # None: not written yet
+    scored = all(t.get("scored", True) for t in pool or [])
     solved = [set(t["solves"]) for t in pool or []]
     return {
         "epoch": epoch,

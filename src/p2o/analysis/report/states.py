@@ -36,6 +36,6 @@ def in_need(rows: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
 
 
 def by_story(rows: Mapping[str, Sequence[str]]) -> list[str]:
-    """Ids in an order that puts like stories together: by the last state (best first), then the one before …"""
+    """Ids sorted by the last state (best first), then by the one before it, and so on: like stories come together."""
     rank: dict[str, int] = {ABSENT: -1, **{s: n for n, s in enumerate(STATES)}}
     return sorted(rows, key=lambda i: ([-rank[s] for s in reversed(rows[i])], i))

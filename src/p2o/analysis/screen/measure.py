@@ -201,7 +201,7 @@ def failure_rate(evolution: Evolution) -> float | None:
 def _held_out(
     fixed: FixedPolicy, held: Sequence[Sample], templates: Mapping[str, Sequence[str]]
 ) -> tuple[TemplateEffect | None, Masked | None, tuple[float, float] | None]:
-    """(prompted minus bare, what passes the mask, mean tokens of a templated prompt and completion).
+    """(templated minus bare, what passes the mask, mean tokens of a templated prompt and completion).
 
     The bare side is drawn anew: the first draw is what made these samples hard, so it is biased towards failure.
     Templated prompts that leave no room for a completion are not counted; None where nothing is left.

@@ -99,7 +99,7 @@ class P2O(Method):
 
     def _pool_of(self, evolution: Evolution) -> list[PoolTemplate]:
         if self.settings.pool == "proposals":
-            return [PoolTemplate(text, 1.0, frozenset()) for text in evolution.proposals]
+            return [PoolTemplate(text, 1.0, frozenset(), scored=False) for text in evolution.proposals]
         return make_pool(evolution.templates, evolution.scores_CV, evolution.solved_CV, evolution.dev_ids)
 
     def _assign(self, hard: Sequence[str], rng: random.Random) -> dict[str, list[str]]:
@@ -133,13 +133,14 @@ def note_evolution(summary: EpochSummary, evolution: Evolution, pool: Sequence[P
         bool(text) and any(row) for text, row in zip(evolution.templates, evolution.solved_CV, strict=True)
     )
     summary.pool, summary.dev_size = len(pool), len(evolution.dev_ids)
-    summary.covered = len(frozenset().union(*(t.solves for t in pool)))
+    if all(t.scored for t in pool):
+        summary.covered = len(frozenset().union(*(t.solves for t in pool)))
     summary.evolve_cost = asdict(evolution.cost)
     summary.notes += evolution.warnings
     best = max((t for t in pool if t.text), key=lambda t: t.weight, default=None)
     if best is None:
         summary.notes.append("no template solved any hard sample: the next epoch runs without templates")
-    else:
+    elif best.scored:
         summary.best_template, summary.best_dev_score = best.text, best.weight
 
 
