@@ -129,8 +129,8 @@ def _view(run: Run, n: int) -> dict[str, Any]:
 
 def _no_room(run: Run) -> list[str]:
     """Which held-out prompts are in no figure, because they leave no room for a completion."""
-    last = next((row for row in reversed(run.log) if "eval_no_room" in row), {})
-    figures: dict[str, Any] = run.result.get("after") or last
+    last: dict[str, Any] = next((row for row in reversed(run.log) if "eval_no_room" in row), {})
+    figures = run.result.get("after") or last
     return [
         f"{percent(share)} of the {key.removesuffix('_no_room').replace('_', ' ')} prompts leave no room for a "
         "completion in the context. They are counted in no figure."
