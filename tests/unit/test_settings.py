@@ -86,8 +86,8 @@ def test_what_is_wrong_on_the_command_line_is_said_of_it(words: list[str], said:
     ("text", "said"),
     [
         ("taau: 1", "unknown key 'taau' in FILE (did you mean tau"),
-        ("tau: 1\ntau: 2", "FILE is not valid YAML: the key 'tau' stands in it twice"),
-        ("ood: {a: x, a: y}", "the key 'a' stands in it twice"),
+        ("tau: 1\ntau: 2", "FILE is not valid YAML: the key 'tau' occurs in it twice"),
+        ("ood: {a: x, a: y}", "the key 'a' occurs in it twice"),
         ("tau: one", "tau is 'one' in FILE; it must be a whole number"),
         ("system_prompt: false", "system_prompt is 'false' in FILE; it must be text or null; put it in quotes"),
         ("prompt_prefix: null", "it must be text"),

@@ -35,7 +35,7 @@ def load_function(
     place, _, name = spec.rpartition(":")
     try:
         module = load_module(place)
-    except (Exception, SystemExit) as e:  # whatever a user's module raises while it is imported
+    except (Exception, SystemExit) as e:  # a user's module may raise anything while it is imported
         raise error(
             f"{key}: {spec!r} cannot be loaded: {what_it_raised(e)}; write module:{kind} or file.py:{kind}"
         ) from e

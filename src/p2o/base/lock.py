@@ -1,4 +1,4 @@
-"""A lock that one process has on a file. It is free again when the process ends, however that happens."""
+"""A lock that one process holds on a file. It is released when the process ends, also when it is killed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def locked(path: Path, taken: str) -> Iterator[TextIO]:
-    """Inside, this process has the lock. A process that inherits the file keeps it.
+    """Inside this context this process holds the lock. A child process that inherits the file keeps it.
 
     Args:
-        path: the lock's file, made where there is none.
-        taken: what to say when another process has it; that process is named behind it.
+        path: the lock's file; it is created if it does not exist.
+        taken: the message when another process holds the lock; the name of that process is added to it.
 
     Raises:
         ConfigError: another process has the lock.

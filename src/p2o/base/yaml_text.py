@@ -60,7 +60,7 @@ def _refuse_repeated_keys(node: yaml.Node | None) -> None:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = next((key for n, key in enumerate(keys) if key in keys[:n]), None)
         if twice is not None:
-            raise ValueError(f"the key {twice!r} stands in it twice")
+            raise ValueError(f"the key {twice!r} occurs in it twice")
         for _, value in node.value:
             _refuse_repeated_keys(value)
     if isinstance(node, yaml.SequenceNode):

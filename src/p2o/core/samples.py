@@ -64,7 +64,7 @@ class Rollout:
     solved: bool
     """Whether the named reward reached the success threshold."""
     feedback: str = ""
-    """What a reflector is told about this completion."""
+    """The text about this completion that a reflector reads."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     fits: bool = True

@@ -58,7 +58,7 @@ class EvolutionBar:
     """Progress of an evolution against its budget, with the time left. It is shown as soon as the budget is known."""
 
     def __init__(self, label: str, shown: bool = True) -> None:
-        """``label`` stands in front of the bar; with ``shown`` False nothing is shown."""
+        """``label`` is shown before the bar; with ``shown`` False nothing is shown."""
         self.label = label
         self.shown = shown
         self.bar: Any = None

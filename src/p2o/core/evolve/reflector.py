@@ -32,7 +32,7 @@ class ReflectionJob:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: a text (the template stands in its last ``` fence), or an error."""
+    """The answer to a job: a text (the template is in its last ``` fence), or an error."""
 
     text: str | None
     error: str | None = None

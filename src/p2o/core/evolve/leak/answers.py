@@ -1,4 +1,4 @@
-"""What a gold answer is, in all forms in which a template may give it away; and whether a template does."""
+"""Reads gold answers in all their forms, and finds them in templates."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def read_answer(answer: str) -> Answer:
 
 
 def _without_choices(text: str) -> str:
-    """Without "A, B, C or D", "A to D", "yes or no": who names every choice gives none away."""
+    """Without "A, B, C or D", "A to D", "yes or no": a list of every choice gives no answer away."""
 
     def strip(m: re.Match[str]) -> str:
         letters = re.findall(r"\b[A-Z]\b", m[0])
@@ -138,11 +138,11 @@ def read_template(template: str) -> Template:
 
 
 def leaks_answer(template: str, sample: Sample) -> bool:
-    """Whether a template holds a gold answer of the sample, of whatever length, as a number or tokens of its own.
+    """Whether a template holds a gold answer of the sample (of any length) as a number or as separate tokens.
 
     Numbers are found in every usual form: "4 217", "4_2_1_7", "50 %" for 1/2, "\\frac12" for 0.5, and in words from
-    13 on. "12" is in "use 12." and in "= 12/5", not in "120". A one-letter answer must stand in its own case; the
-    words "A" and "I" before a word are none, nor is a list of all choices ("A, B, C or D", "yes or no").
+    13 on. "12" is in "use 12." and in "= 12/5", not in "120". A one-letter answer must have the same case. The words
+    "A" and "I" before another word do not count, nor does a list of all choices ("A, B, C or D", "yes or no").
     """
     return bool(template) and any(_gives_away(template, gold) for a in sample.answers if (gold := a.strip()))
 

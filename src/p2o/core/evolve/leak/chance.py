@@ -1,4 +1,5 @@
-"""How likely an honest template holds an answer by chance, given how dense the answers lie among such numbers."""
+"""The probability that an honest template holds an answer by chance: it depends on the share of answers among such
+numbers."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ _USUAL = frozenset(_usual())
 
 
 def ordinary(value: str) -> bool:
-    """Whether anybody may write this number, so that it says nothing."""
+    """Whether the number is so common that it is no evidence."""
     value = value.removeprefix("-")
     return value in _USUAL or (value.isdecimal() and (int(value) <= _SMALL or int(value) in _YEARS))
 

@@ -70,7 +70,7 @@ class Reading(NamedTuple):
 
 
 class Copies:
-    """All texts of a hard set, and how its wording usually goes on. Building it reads every text once.
+    """All texts of a hard set, and which tokens usually follow others in them. Building it reads every text once.
 
     Args:
         samples: the texts of each sample, as tokens.
@@ -127,11 +127,11 @@ class Copies:
     def holds_copy(self, text: Form, least: float, share: float, enough: float) -> bool:
         """Whether a text holds a copy.
 
-        Pairs of tokens that one sample's text has too add what their tokens tell, each token once; foreign tokens
-        between them cost a little when they are more than one in four. It is a copy when the largest sum over tokens
-        in a row, less the log of how many texts are worded alike, is ``enough``, or at least ``least`` and this
-        ``share`` of all that the text tells; or when no number and nothing of its own is missing and its tokens would
-        tell ``least`` in any text.
+        Pairs of tokens that also occur in one sample's text add the weights of their tokens, each token once. Other
+        tokens between them cost a little when they are more than one in four. Take the largest sum over tokens in a
+        row, minus the log of the number of texts with the same wording. It is a copy when this sum is ``enough``; or
+        when it is at least ``least`` and this ``share`` of the text's total weight; or when no number and none of the
+        text's own words is missing, and its tokens would weigh ``least`` in any text.
         """
         own = (copied for number in self._nearest(text) for copied in self.samples[number])
         return any(self._is_copy(text, copied, least, share, enough) for copied in own)

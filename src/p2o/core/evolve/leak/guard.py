@@ -27,24 +27,24 @@ class LeakConfig:
     """What makes a template a leak."""
 
     chance: float = 0.01
-    """Refused when an honest template would hold its run of answers with no more than this chance."""
+    """A template is refused when the probability that an honest one holds the same run of answers is at most this."""
     copy_share: float = 0.35
-    """Refused when so large a part of one text's own words stands in the template …"""
+    """A template is refused when it holds at least this share of one text's own words …"""
     copy_least: float = 8.0
-    """… and they tell at least so much (log of the odds: a word 1.5, a digit 2.3, "the" or "of" 0.5), …"""
+    """… and their weight is at least this (log of the odds: a word 1.5, a digit 2.3, "the" or "of" 0.5), …"""
     copy_enough: float = 20.0
-    """… or so much, whatever the share."""
+    """… or their weight is at least this, at any share."""
 
 
 _TEXT_CHARS = 8000
 _TABLE = "holds a table of answers"
 _MOST_NAMED = 2
 _CODE = re.compile(r"(?<![\w-])(?!step|part|case|rule|task|log|sin|cos|tan)[A-Za-z]{3,}[-_]?\d+(?![\w-])", re.I)
-"""A name with a number in it ("room-12"): nobody writes somebody else's by chance."""
+"""A name with a number in it ("room-12"): nobody writes the same name by chance."""
 
 
 def _texts(sample: Sample) -> Iterator[Form]:
-    """All that is the sample's own: its messages (but the system's), columns of text, answers that are no numbers."""
+    """The texts of a sample: messages (without the system message), text columns, answers that are not numbers."""
     yield from (tokens(content_text(m["content"])[:_TEXT_CHARS]) for m in sample.messages if m["role"] != "system")
     yield from (tokens(v[:_TEXT_CHARS]) for v in sample.columns.values() if isinstance(v, str))
     yield from (tokens(a[:_TEXT_CHARS]) for a in _answers(sample) if not read_answer(a).value)
@@ -59,7 +59,7 @@ def _codes(text: str) -> list[str]:
 
 
 class LeakGuard:
-    """Judges templates against the whole hard set. Building it reads every sample once."""
+    """Checks templates against the whole hard set. Building it reads every sample once."""
 
     def __init__(self, samples: Sequence[Sample], config: LeakConfig | None = None) -> None:
         self.config = config or LeakConfig()
@@ -72,7 +72,7 @@ class LeakGuard:
         self.copies = Copies(map(_texts, samples))
 
     def refuse(self, template: str) -> str | None:
-        """Why a template is a leak; None when it is none."""
+        """Why a template is refused as a leak; None when it is not refused."""
         text = plain(template)
         score, held = self.evidence.best_run(read(text))
         if score >= -math.log(self.config.chance):
