@@ -18,8 +18,8 @@ from packaging.version import Version
 
 from ..errors import VersionError
 
-OLDEST, NEWEST = (1, 14), (1, 16)
-"""The minor versions of TRL that are tested."""
+OLDEST, NEWEST = (1, 14, 2), (1, 16)
+"""The oldest version, and the newest minor version, of TRL that are tested."""
 
 METHODS: Mapping[str, Sequence[str]] = {
     "__init__": ("self", "model", "reward_funcs", "args", "train_dataset", "eval_dataset", "processing_class"),
@@ -69,15 +69,16 @@ def check_trl(installed: str, trainer: Any) -> None:
     Raises:
         VersionError: a method that p2o wraps is missing or different.
     """
-    tested = f"TRL {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
+    oldest = ".".join(map(str, OLDEST))
+    tested = f"TRL {oldest} to {NEWEST[0]}.{NEWEST[1]}"
     problems = contract_problems(trainer)
     if problems:
         raise VersionError(
             f"p2o cannot wrap TRL {installed} ({'; '.join(problems)}); it works with {tested}: run "
-            f"pip install 'trl>={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}'"
+            f"pip install 'trl>={oldest},<{NEWEST[0]}.{NEWEST[1] + 1}'"
         )
-    minor = Version(installed).release[:2]
-    if not OLDEST <= minor <= NEWEST:
+    release = Version(installed).release
+    if release < OLDEST or release[:2] > NEWEST:
         warnings.warn(
             f"p2o is tested with {tested}, and TRL {installed} is installed; it has all methods that p2o uses",
             stacklevel=2,
