@@ -138,7 +138,10 @@ def test_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["train", "r.yaml", "--output_dir", "file/run"], "cannot write to file/run: Not a directory"),
         (["train", "r.yaml", "--output_dir", "fresh", "--resume"], "nothing to resume in fresh"),
-        (["eval", "./nomodel", "r.yaml", "--test", "good.jsonl"], "cannot load a model from './nomodel'"),
+        (
+            ["eval", "./nomodel", "r.yaml", "--test", "good.jsonl"],
+            "cannot load the model './nomodel': there is no such folder",
+        ),
         (["eval", "builtin:sandbox", "r.yaml"], "names no test data"),
         (["eval", "builtin:sandbox", "r.yaml", "--test", "good.jsonl", "--pool", "none.json"], "none.json"),
     ]:

@@ -12,6 +12,7 @@ import yaml
 
 from p2o.cli.main import main
 from p2o.errors import ConfigError
+from p2o.runs.machine import check_machine
 from p2o.runs.memory import memory, model_shape
 from p2o.runs.plan import Plan, make_plan, plan_lines
 from p2o.runs.reading import shipped_recipes
@@ -138,7 +139,7 @@ def test_what_cannot_work_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not pay for the bare prompt on 48"):
         plan("quickstart", "--evolve_budget", "40")
     with pytest.raises(ConfigError, match="made for 8 processes, and 1 is running"):
-        load_recipe("paper/deepscaler_5k_self", ["--use_cpu", "true"]).check_machine()
+        check_machine(load_recipe("paper/deepscaler_5k_self", ["--use_cpu", "true"]))
     for name, base in (("a", "b.yaml"), ("b", "a.yaml")):
         (tmp_path / f"{name}.yaml").write_text(f"base: {base}\ntrain: builtin:sandbox/train\n")
     with pytest.raises(ConfigError, match="built on itself"):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..base.terminal import progress_bar
@@ -36,6 +36,8 @@ class ModelSource:
     chat_template_path: str | None = None
     bf16: bool = False
     """Mixed precision, as in training."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of ``from_pretrained`` (``model_init_kwargs``, quantization)."""
 
 
 class LocalPolicy:
@@ -141,11 +143,16 @@ def load_policy(source: ModelSource, settings: GenerationSettings, label: str = 
 
     folder = resolve_model(source.name)
     shared = {"revision": source.revision or "main", "trust_remote_code": source.trust_remote_code}
-    options = {"attn_implementation": source.attn_implementation} if source.attn_implementation else {}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options: dict[str, Any] = {"dtype": source.dtype, **shared, **source.more}
+    if source.attn_implementation:
+        options["attn_implementation"] = source.attn_implementation
+    if "quantization_config" in options:
+        options["device_map"] = {"": device}  # such a model is loaded where it stays
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", truncation_side="left", **shared)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=source.dtype, **shared, **options)
-    except (OSError, ValueError, ImportError) as error:
+        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except (OSError, ValueError, TypeError, ImportError) as error:
         raise ConfigError(
             f"cannot load a model from {source.name!r} ({str(error).splitlines()[0]}); give a checkpoint folder, or a "
             "hub name within reach"
@@ -160,7 +167,7 @@ def load_policy(source: ModelSource, settings: GenerationSettings, label: str = 
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     mixed = source.bf16 and device == "cuda"
     autocast = (lambda: torch.autocast(device, torch.bfloat16)) if mixed else nullcontext
-    return LocalPolicy(model.to(device).eval(), tokenizer, settings, label, autocast)
+    model = model if "device_map" in options else model.to(device)
+    return LocalPolicy(model.eval(), tokenizer, settings, label, autocast)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import TYPE_CHECKING, Any
 
 from ..base.terminal import console
+from ..base.text import one_line
 from ..core.samples import Sample
 from ..data import DataColumns, content_id, load_samples, to_dataset
 from ..errors import ConfigError, DataError
 from ..generation.models import resolve_model
 from ..reflectors.building import build_reflector
 from ..rewards import RewardSet, resolve_reward
+from .checks import check_adapter
+from .machine import check_machine
 from .recipe import Recipe
 
 if TYPE_CHECKING:
+    from trl import ModelConfig
+
     from ..trl.trainer import P2OTrainer
 
 
@@ -92,41 +98,64 @@ def rewards_of(recipe: Recipe) -> RewardSet:
     )
 
 
+def model_options(recipe: Recipe) -> dict[str, Any]:
+    """What `from_pretrained` takes for the recipe's model, beside its name."""
+    model, training = recipe.model, recipe.training
+    options = {
+        "revision": model.model_revision,
+        "dtype": model.dtype,
+        "attn_implementation": model.attn_implementation,
+        "trust_remote_code": training.trust_remote_code,
+        "quantization_config": quantization_of(model),
+    }
+    return {k: v for k, v in options.items() if v is not None} | dict(training.model_init_kwargs or {})
+
+
+def quantization_of(model: ModelConfig) -> Any:
+    """transformers' configuration of a base model of 4 or 8 bits; None for a whole one."""
+    from trl import get_quantization_config
+
+    return get_quantization_config(model)
+
+
 def trainer_of(recipe: Recipe) -> P2OTrainer:
-    """The trainer of a recipe, with its data, rewards, reflector and model."""
+    """The trainer of a recipe, with its data, rewards, reflector and model.
+
+    Raises:
+        ConfigError: it cannot be made on this machine, or its settings do not fit together.
+        DataError, RewardError, ReflectorError: its data, rewards or reflector cannot be used.
+    """
     from trl import get_peft_config
 
     from ..trl.trainer import P2OTrainer
 
-    recipe.check_machine()
-    model, training = recipe.model, recipe.training
-    if not model.model_name_or_path:
+    name = recipe.model.model_name_or_path
+    if not name:
         raise ConfigError(f"the recipe {recipe.name} names no model; set 'model_name_or_path'")
-    train = samples_of(recipe, "train")
+    check_adapter(recipe.model)
+    check_machine(recipe)
+    train, evaluation = samples_of(recipe, "train"), samples_of(recipe, "eval") if recipe.task.eval else None
     rewards = rewards_of(recipe)
-    rewards.check_gold(train)
-    init: dict[str, Any] = dict(training.model_init_kwargs or {})
-    init.setdefault("revision", model.model_revision)
-    init.setdefault("dtype", model.dtype)
-    if model.attn_implementation:
-        init.setdefault("attn_implementation", model.attn_implementation)
-    training = copy.copy(training)
-    training.model_init_kwargs = init
-    source = resolve_model(model.model_name_or_path)
+    rewards.check_gold([*train, *(evaluation or [])])
+    training = copy.copy(recipe.training)
+    training.model_init_kwargs = model_options(recipe)
+    if training.hub_token:  # transformers would write it into every checkpoint, in training_args.bin
+        os.environ["HF_TOKEN"], training.hub_token = training.hub_token, None
+    reflector = build_reflector(recipe.task)
     try:
         return P2OTrainer(
-            model=source,
+            model=resolve_model(name),
             reward_funcs=rewards.trl_functions(),
             args=training,
             train_dataset=to_dataset(train),
-            eval_dataset=to_dataset(samples_of(recipe, "eval")) if recipe.task.eval else None,
-            peft_config=get_peft_config(model),
-            reflector=build_reflector(recipe.task),
+            eval_dataset=to_dataset(evaluation) if evaluation else None,
+            peft_config=get_peft_config(recipe.model),
+            reflector=reflector,
         )
-    except (ValueError, ImportError) as error:  # TRL and transformers say so when settings do not fit together
-        raise ConfigError(f"the recipe {recipe.name} cannot be run: {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError, ImportError) as error:  # TRL and transformers: settings do not fit together
+        raise ConfigError(f"the recipe {recipe.name} cannot be run: {one_line(str(error), 400)}") from error
     except OSError as error:
         raise ConfigError(
-            f"cannot load the model {model.model_name_or_path!r}: give a folder with a checkpoint, or a hub name that "
-            f"this machine can reach ({str(error).splitlines()[0]})"
+            f"cannot load the model {name!r}: give a folder with a checkpoint, or a hub name that this machine can "
+            f"reach ({one_line(str(error))})"
         ) from error

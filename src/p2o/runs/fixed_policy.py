@@ -28,6 +28,8 @@ from ..generation.settings import GenerationSettings
 from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
 from ..rewards import RewardSet
+from .building import quantization_of
+from .machine import check_model_folder, missing_packages
 from .recipe import Recipe
 
 
@@ -106,12 +108,17 @@ def fixed_policy(recipe: Recipe, model: str, rewards: RewardSet) -> FixedPolicy:
     if task.policy_base_url:
         served = EndpointPolicy(model, task.policy_base_url, settings, timeout=task.policy_timeout)
         return FixedPolicy(recipe, served, rewards)
+    for sentence in missing_packages(recipe):
+        raise ConfigError(sentence)
+    check_model_folder(model)
     return FixedPolicy(recipe, load_policy(model_source(recipe, model), settings), rewards)
 
 
 def model_source(recipe: Recipe, model: str) -> ModelSource:
     """Where a model comes from, by a recipe's keys; its revision holds for the recipe's own model alone."""
     own: Any = recipe.model
+    more = dict(recipe.training.model_init_kwargs or {})
+    quantization = quantization_of(own)
     return ModelSource(
         name=model,
         revision=own.model_revision if model == own.model_name_or_path else None,
@@ -120,4 +127,5 @@ def model_source(recipe: Recipe, model: str) -> ModelSource:
         attn_implementation=own.attn_implementation,
         chat_template_path=recipe.training.chat_template_path,
         bf16=bool(recipe.training.bf16),
+        more=more if quantization is None else {**more, "quantization_config": quantization},
     )

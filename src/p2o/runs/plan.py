@@ -6,7 +6,6 @@ it may be), prompts left out.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from ..core.hard import dev_part_size
 from ..core.methods import evolves_templates
 from ..errors import ConfigError, DataError, ReflectorError
 from .estimate import RunCounts, count_run, evolution_count, evolution_rollouts
+from .machine import gpu_is_here, missing_packages
 from .memory import memory, model_shape
 
 if TYPE_CHECKING:
@@ -150,7 +150,6 @@ def _machine_notes(recipe: Recipe) -> list[str]:
     """Checks what can be checked here; what this machine lacks becomes a note."""
     from ..reflectors.building import build_reflector
     from .building import rewards_of
-    from .recipe import gpu_is_here
 
     notes = []
     rewards_of(recipe)
@@ -161,8 +160,7 @@ def _machine_notes(recipe: Recipe) -> list[str]:
         notes.append(str(error))
     if not recipe.training.use_cpu and not gpu_is_here():
         notes.append("no GPU here: the settings were checked without one")
-    if recipe.training.use_vllm and importlib.util.find_spec("vllm") is None:
-        notes.append("vLLM is not installed here: pip install 'p2o-rl[vllm]'")
+    notes += missing_packages(recipe)
     if not recipe.model.model_name_or_path:
         raise ConfigError(f"the recipe {recipe.name} names no model; set 'model_name_or_path'")
     shape = model_shape(str(recipe.model.model_name_or_path))

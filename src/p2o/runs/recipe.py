@@ -15,8 +15,11 @@ import yaml
 from ..base.coerce import coerce, union_options
 from ..base.secrets import HIDDEN, is_secret, without_secrets
 from ..base.spelling import nearest
-from ..errors import ConfigError
+from ..base.text import one_line
+from ..errors import ConfigError, P2OError
 from ..reflectors.settings import ReflectorSettings
+from .checks import check_effects, check_ranges
+from .machine import gpu_is_here
 from .paths import JSON_FILES, as_seen_from, from_folder, with_absolute_paths
 from .reading import ON_COMMAND_LINE, Given, parse_words, read_recipe
 
@@ -102,22 +105,6 @@ class Recipe:
     task: RecipeConfig
     training: P2OConfig
     model: ModelConfig
-
-    def check_machine(self) -> None:
-        """Raises ConfigError if the recipe is for a GPU and there is none, or for another number of processes."""
-        if not self.training.use_cpu and not gpu_is_here():
-            raise ConfigError(
-                f"the recipe {self.name} is for a GPU, and there is none on this machine; add --use_cpu true --bf16 "
-                "false (and --use_vllm false) to train on the CPU, or --dry-run to see its plan"
-            )
-
-        wanted, running = self.task.processes, self.training.world_size
-        if wanted is not None and wanted != running:
-            raise ConfigError(
-                f"the recipe {self.name} is made for {wanted} processes, and {running} "
-                f"{'is' if running == 1 else 'are'} running; start as many, or set --processes {running} and "
-                "steps_per_generation and gradient_accumulation_steps so that a batch stays what it was"
-            )
 
     def to_yaml(self, folder: Path = Path()) -> str:
         """The resolved recipe: all settings of the task and of P²O, and what differs from TRL's defaults. Without
@@ -209,11 +196,16 @@ def load_recipe(name: str, words: Sequence[str] = (), options: Sequence[str] = (
                 into[key] = from_folder(key, _coerced(key, one, own[key]), one.folder)
     task = RecipeConfig(**values[0])
     _check_task(task, known, name)
+    check_ranges([values[1], values[2], vars(task)])
     values[1].setdefault("output_dir", f"runs/{stem}")
     try:
-        return Recipe(stem, task, _training(P2OConfig, values[1]), ModelConfig(**values[2]))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
+        recipe = Recipe(stem, task, _training(P2OConfig, values[1]), ModelConfig(**values[2]))
+    except P2OError:
+        raise
+    except Exception as error:  # whatever TRL, transformers and accelerate make of a value
+        raise ConfigError(f"{name}: {one_line(f'{type(error).__name__}: {error}', 400)}") from error
+    check_effects(recipe.training, given)
+    return recipe
 
 
 def _hints(part: Any) -> dict[str, Any]:
@@ -260,16 +252,9 @@ def _check_task(task: RecipeConfig, known: Sequence[str], where: str) -> None:
 
 def _training(config: type[P2OConfig], values: dict[str, Any]) -> P2OConfig:
     """TRL refuses to construct the settings of a GPU run without a GPU. A recipe can be read, checked and planned
-    anywhere, so that refusal waits for `Recipe.check_machine`, when a trainer is made."""
+    anywhere, so that refusal waits for `p2o.runs.machine.check_machine`, when a trainer is made."""
     if values.get("use_cpu") or gpu_is_here():
         return config(**values)
     training = config(**{**values, "use_cpu": True})
     training.use_cpu = False
     return training
-
-
-def gpu_is_here() -> bool:
-    """Whether torch finds an accelerator."""
-    import torch
-
-    return torch.accelerator.is_available()
