@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.core.hard import HardLedger, Tally, split_hard, standings
+from p2o.core.hard import HardLedger, Tally, needs_of, split_hard
 from p2o.core.summary import summarize
 
 
@@ -48,18 +48,18 @@ def test_lengths_must_agree():
     ("rewards", "templated", "solved", "graduated"),
     [
         ([0, 0, 0], [0, 0, 0], "hard", "hard"),
-        ([1, 1, 0], [0, 0, 0], "fine", "fine"),
-        ([1, 1, 0], [1, 1, 0], "fine", "kept"),  # solved under templates only
+        ([1, 1, 0], [0, 0, 0], "bare", "bare"),
+        ([1, 1, 0], [1, 1, 0], "bare", "kept"),  # solved under templates only
         ([1, 0, 0], [1, 1, 0], "hard", "hard"),  # templates do not work
-        ([1, 1, 1], [1, 1, 0], "fine", "graduated"),  # solved bare too
-        ([0, 0, 1], [1, 1, 0], "hard", "graduated"),
+        ([1, 1, 1], [1, 1, 0], "bare", "bare"),  # solved bare too
+        ([0, 0, 1], [1, 1, 0], "hard", "bare"),
     ],
 )
 def test_withdrawal_rules(rewards, templated, solved, graduated):
     ledger = HardLedger()
     ledger.record("a", rewards, [bool(t) for t in templated])
-    assert standings(ledger.tallies, "solved", 1) == {"a": solved}
-    assert standings(ledger.tallies, "graduated", 1) == {"a": graduated}
+    assert needs_of(ledger.tallies, "solved", 1) == {"a": solved}
+    assert needs_of(ledger.tallies, "graduated", 1) == {"a": graduated}
 
 
 @given(

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from p2o.core.distill import ratio_mask
 from p2o.core.evolve import Evolution, EvolveConfig, ReflectionJob, Reply, budget, evolve, leaks_answer, pipeline
 from p2o.core.evolve.selection import draw_parents, front_weights
-from p2o.core.hard import HardLedger, split_hard, standings
+from p2o.core.hard import HardLedger, needs_of, split_hard
 from p2o.core.loop import JointLoop
 from p2o.core.methods import PromptTools
 from p2o.core.samples import Rollout, Sample
@@ -63,10 +63,10 @@ def test_ours_partial_credit_is_not_success() -> None:
 def test_a_sample_solved_under_templates_is_hard_no_more() -> None:
     ledger = HardLedger()
     ledger.record("x", [1, 1, 0, 0, 0, 0], [True] * K)
-    assert standings(ledger.tallies, "solved", TAU - 1) == {"x": "fine"}
+    assert needs_of(ledger.tallies, "solved", TAU - 1) == {"x": "bare"}
     # Ours, off by default: `graduated` keeps the templates until a bare rollout is solved (the paper's rule lets
     # samples oscillate).
-    assert standings(ledger.tallies, "graduated", TAU - 1) == {"x": "kept"}
+    assert needs_of(ledger.tallies, "graduated", TAU - 1) == {"x": "kept"}
 
 
 # --- Prompt step: split, budget, Pareto front, parents ---------------------------------------------------------------

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .states import has_spread
+from .states import Need, has_spread
 
 Withdrawal = Literal["solved", "graduated"]
-Standing = Literal["fine", "hard", "kept", "graduated"]
 
 ROUNDING = 1e-6
 
@@ -53,8 +52,8 @@ class Tally:
             self.bare += 1
             self.bare_solved += solved
 
-    def standing(self, withdrawal: Withdrawal, max_successes: int) -> Standing:
-        """What the sample needs next.
+    def need(self, withdrawal: Withdrawal, max_successes: int) -> Need:
+        """What the sample needs in the next epoch.
 
         ``solved`` is the paper's rule: only the number of successes counts, under a template or not.
         ``graduated`` withdraws a template only when a *bare* rollout was solved: a sample whose templates
@@ -62,9 +61,9 @@ class Tally:
         """
         if withdrawal == "graduated" and self.templated:
             if self.bare_solved:
-                return "graduated"
+                return "bare"
             return "hard" if self.templated_solved <= max_successes else "kept"
-        return "hard" if self.successes <= max_successes else "fine"
+        return "hard" if self.successes <= max_successes else "bare"
 
 
 class HardLedger:
@@ -126,13 +125,13 @@ def read_tallies(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
     return {i: Tally(**row) for i, row in rows.items()}
 
 
-def standings(tallies: Mapping[str, Tally], withdrawal: Withdrawal, max_successes: int) -> dict[str, Standing]:
-    """Id → what the sample needs next, in sorted order of ids (see `Tally.standing`).
+def needs_of(tallies: Mapping[str, Tally], withdrawal: Withdrawal, max_successes: int) -> dict[str, Need]:
+    """Id → what the sample needs in the next epoch, in sorted order of ids (see `Tally.need`).
 
     Args:
         max_successes: τ−1.
     """
-    return {i: tallies[i].standing(withdrawal, max_successes) for i in sorted(tallies)}
+    return {i: tallies[i].need(withdrawal, max_successes) for i in sorted(tallies)}
 
 
 def dev_part_size(hard: int, dev_size: int) -> int:

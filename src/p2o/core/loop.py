@@ -17,7 +17,7 @@ from typing import Any
 from ..base.files import write_json
 from ..base.text import shorten
 from ..errors import ConfigError
-from .hard import HardLedger, standings
+from .hard import HardLedger, needs_of
 from .methods import EpochEnd, PromptTools, load_method
 from .samples import Sample
 from .settings import LoopSettings
@@ -129,7 +129,7 @@ class JointLoop:
         tallies = self.ledger.tallies
         self.graduated |= {i for i in self.needed if i in tallies and tallies[i].bare_solved}
         summary = summarize(tallies, self.next_epoch - 1)
-        needs = standings(tallies, self.settings.withdrawal, self.settings.tau - 1)
+        needs = needs_of(tallies, self.settings.withdrawal, self.settings.tau - 1)
         summary.hard = sum(need == "hard" for need in needs.values())
         summary.graduated = len(self.graduated)
         return summary

@@ -20,9 +20,10 @@ from typing import Any
 from ...errors import ForeignEvolutionError
 from ..credit import credit_of
 from ..evolve import Evolution, EvolveConfig, evolve, leaks_answer
-from ..hard import Standing, Tally, split_hard, standings
+from ..hard import Tally, needs_of, split_hard
 from ..samples import Sample
 from ..settings import LoopSettings
+from ..states import Need
 from ..summary import EpochSummary
 from ..templates import PoolTemplate, assign, make_pool, pool_from_json, pool_to_json
 from .base import EpochEnd, Method
@@ -45,13 +46,13 @@ class P2O(Method):
         return self.assignment.get(sample_id, ())
 
     def rolls_out(self, tallies: Mapping[str, Tally]) -> bool:
-        return sum(s == "hard" for s in self._standings(tallies).values()) >= self.settings.hard_min_count
+        return sum(need == "hard" for need in self._needs(tallies).values()) >= self.settings.hard_min_count
 
     def between_epochs(self, end: EpochEnd) -> None:
         """Collects the hard set, evolves templates for it, and assigns them to the next epoch."""
-        standings = self._standings(end.tallies)
-        hard = [i for i, standing in standings.items() if standing == "hard"]
-        self.assignment = {i: self.assignment[i] for i, standing in standings.items() if standing == "kept"}
+        needs = self._needs(end.tallies)
+        hard = [i for i, need in needs.items() if need == "hard"]
+        self.assignment = {i: self.assignment[i] for i, need in needs.items() if need == "kept"}
         end.summary.kept = len(self.assignment)
         rng = random.Random(f"{self.seed}:{end.next_epoch}")
         if len(hard) >= self.settings.hard_min_count:
@@ -66,9 +67,9 @@ class P2O(Method):
         if end.summary.evolved or self.settings.warm_start:
             self.assignment |= self._assign(hard, rng)
 
-    def _standings(self, tallies: Mapping[str, Tally]) -> dict[str, Standing]:
+    def _needs(self, tallies: Mapping[str, Tally]) -> dict[str, Need]:
         """Sample id → what it needs next."""
-        return standings(tallies, self.settings.withdrawal, self.settings.tau - 1)
+        return needs_of(tallies, self.settings.withdrawal, self.settings.tau - 1)
 
     def _evolve(self, hard: Sequence[str], end: EpochEnd) -> Evolution:
         train_ids, dev_ids = split_hard(hard, self.settings.dev_size)
