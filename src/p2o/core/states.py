@@ -43,14 +43,14 @@ NO_SPREAD = Word("no spread", "all rewards of the group are equal, so GRPO learn
 
 STATES: dict[SampleState, Word] = {
     "forgotten": Word("forgotten", "every bare rollout failed; mastered in an earlier epoch"),
-    "all_failed": Word("all failed", "every rollout failed, without a template"),
-    "not_rescued": Word("not rescued", "every rollout failed, under templates too"),
-    "rescued": Word("rescued", "solved under a template, not bare"),
-    "graduated": Word("graduated", "solved bare, after having needed a template"),
-    "mixed": Word("mixed", "some bare rollouts solved; never needed a template"),
-    "mastered": Word("mastered", "every bare rollout solved; never needed a template"),
+    "all_failed": Word("all failed", "every rollout failed, without help"),
+    "not_rescued": Word("not rescued", "every rollout failed, under help too"),
+    "rescued": Word("rescued", "solved under help, not bare"),
+    "graduated": Word("graduated", "solved bare, after having needed help"),
+    "mixed": Word("mixed", "some bare rollouts solved; never needed help"),
+    "mastered": Word("mastered", "every bare rollout solved; never needed help"),
 }
-"""From bad to good."""
+"""From bad to good. Help is a template in front of the prompt, or what another method puts there."""
 
 
 class Counts(Protocol):

@@ -66,9 +66,10 @@ def story(run: Run, rows: Mapping[str, Sequence[str]]) -> str:
         verb = "was" if counts["forgotten"] == 1 else "were"
         parts.append(f"{counts['forgotten']} of them {verb} mastered and later failed in every bare rollout.")
     if counts["needed"]:
+        help_given = "Evolved templates were given" if run.evolutions else "Help in front of the prompt was given"
         parts.append(
-            f"Evolved templates were given to {counts['needed']}: they rescued {counts['rescued']} of these, and "
-            f"{counts['graduated']} graduated, which means: solved on the bare prompt afterwards."
+            f"{help_given} to {counts['needed']}. Rescued (solved under it) were {counts['rescued']} of these, graduated "
+            f"(solved bare afterwards) {counts['graduated']}."
         )
     told = [*changes[:1], *losses(changes[1:])]
     parts += [f"Bare success on the {change.data} {change.sentence}." for change in told]
