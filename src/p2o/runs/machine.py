@@ -10,6 +10,7 @@ from ..base.spelling import nearest
 from ..base.text import one_line
 from ..errors import ConfigError
 from ..generation.models import resolve_model
+from .gpu import gpu_is_here
 from .paths import is_path
 
 if TYPE_CHECKING:
@@ -48,13 +49,6 @@ def check_machine(recipe: Recipe) -> None:
     if recipe.model.model_name_or_path:
         check_model_folder(recipe.model.model_name_or_path)
     check_optimizer(training)
-
-
-def gpu_is_here() -> bool:
-    """Whether torch finds an accelerator."""
-    import torch
-
-    return torch.accelerator.is_available()
 
 
 def is_installed(module: str) -> bool:

@@ -15,7 +15,8 @@ from ..core.hard import dev_part_size
 from ..core.methods import evolves_templates
 from ..errors import ConfigError, DataError, ReflectorError
 from .estimate import RunCounts, count_run, evolution_count, evolution_rollouts
-from .machine import gpu_is_here, missing_packages
+from .gpu import gpu_is_here
+from .machine import missing_packages
 from .memory import memory, model_shape
 
 if TYPE_CHECKING:

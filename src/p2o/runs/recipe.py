@@ -19,7 +19,7 @@ from ..base.text import one_line
 from ..errors import ConfigError, P2OError
 from ..reflectors.settings import ReflectorSettings
 from .checks import check_effects, check_ranges
-from .machine import gpu_is_here
+from .gpu import gpu_is_here
 from .paths import JSON_FILES, as_seen_from, from_folder, with_absolute_paths
 from .reading import ON_COMMAND_LINE, Given, parse_words, read_recipe
 
