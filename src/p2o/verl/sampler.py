@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
-from ..errors import ConfigError
-
 Order = Callable[[Sequence[str], int], Sequence[str]]
 """(ids in the uniform order, epoch) → as many ids."""
 
@@ -20,7 +18,7 @@ class OrderedSampler(Sampler[int]):
 
     Args:
         ids: the sample id of each row.
-        order: the method's hook.
+        order: the method's hook, checked (`p2o.core.loop.JointLoop.order`).
         epoch: the running epoch, from 0.
         seed: of the shuffle; None leaves the rows as they stand in the data.
     """
@@ -35,11 +33,6 @@ class OrderedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         epoch = self.epoch()
         wanted = self.order([self.ids[n] for n in self._shuffled(epoch)], epoch)
-        if len(wanted) != len(self.ids) or not self.row_of.keys() >= set(wanted):
-            raise ConfigError(
-                f"the method's order of epoch {epoch} holds {len(wanted)} ids for {len(self.ids)} samples, or one that "
-                "is not in the data; return as many ids as it is given, all of them known"
-            )
         return iter([self.row_of[sample_id] for sample_id in wanted])
 
     def _shuffled(self, epoch: int) -> list[int]:

@@ -91,7 +91,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
     def _order_by_method(self, row_ids: Sequence[str]) -> None:
         sampler = OrderedSampler(
             row_ids,
-            self.loop.method.order,
+            self.loop.order,
             epoch=lambda: self.loop.next_epoch - 1,
             seed=self.settings.seed if self.config.data.shuffle else None,
         )
