@@ -68,7 +68,7 @@ def story(run: Run, rows: Mapping[str, Sequence[str]]) -> str:
     if counts["needed"]:
         help_given = "Evolved templates were given" if run.evolutions else "Help in front of the prompt was given"
         parts.append(
-            f"{help_given} to {counts['needed']}. {counts['rescued']} of these were rescued (solved under it), and "
+            f"{help_given} to {counts['needed']}; of these {counts['rescued']} were rescued (solved under it), and "
             f"{counts['graduated']} graduated (solved bare afterwards)."
         )
     told = [*changes[:1], *losses(changes[1:])]
