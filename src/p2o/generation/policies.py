@@ -75,6 +75,10 @@ def seed_of(seed: int, prompts: Sequence[Any]) -> int:
     return int.from_bytes(digest[:6], "big")
 
 
+RETRIES = 2
+"""Tries of a completion after the first; all tries together end after timeout × (1 + RETRIES)."""
+
+
 class EndpointPolicy:
     """A model served behind an OpenAI-compatible endpoint (vLLM, llama.cpp, a provider).
 
@@ -88,7 +92,7 @@ class EndpointPolicy:
     def __init__(
         self, model: str, base_url: str, settings: GenerationSettings, concurrency: int = 32, timeout: float = 600.0
     ) -> None:
-        self.chat = ChatModel(model, base_url, concurrency=concurrency, timeout=timeout, retries=2)
+        self.chat = ChatModel(model, base_url, concurrency=concurrency, timeout=timeout, retries=RETRIES)
         self.settings = settings
 
     def complete(
