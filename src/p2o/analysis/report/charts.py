@@ -88,7 +88,7 @@ def states(counts: Mapping[SampleState, Sequence[int]], name: str) -> str:
             below = [b + v for b, v in zip(below, values, strict=True)]
         _axes(axes, "epoch", share=False)
         axes.set_xticks(epochs)
-        axes.figure.legend(loc="outside upper left", ncols=6, handlelength=0.8, columnspacing=1.0)
+        axes.figure.legend(loc="outside upper left", ncols=len(STATES), handlelength=0.8, columnspacing=1.0)
 
     return figure(draw, name, width=9.4, height=2.3)
 
