@@ -34,7 +34,7 @@ def coerce(key: str, value: Any, hint: Any, text: Any = None, place: str = "") -
     converted = _convert(value, text, hint)
     if converted is NO:
         shown = str(text) if isinstance(text, str) else value
-        wanted = " or ".join(_type_name(o) for o in options)
+        wanted = type_in_words(hint)
         quotes = "; put it in quotes" if str in options and isinstance(text, BareBool) else ""
         raise ConfigError(f"{key} is {shown!r}{f' {place}' if place else ''}; it must be {wanted}{quotes}")
     return converted
@@ -142,6 +142,11 @@ def _mapping(value: Any, text: Any, item: Any) -> Any:
 
 def _all(converted: list[Any], make: Callable[[list[Any]], Any]) -> Any:
     return NO if any(c is NO for c in converted) else make(converted)
+
+
+def type_in_words(hint: Any) -> str:
+    """``int | None`` → "a whole number or null"."""
+    return " or ".join(_type_name(option) for option in union_options(hint))
 
 
 def _type_name(option: Any) -> str:

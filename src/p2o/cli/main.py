@@ -12,10 +12,10 @@ from ..base.secrets import without_secrets
 from ..base.spelling import nearest
 from ..base.terminal import guard_terminal, tell
 from ..errors import ConfigError, P2OError
-from . import compare, data, evaluate, evolve, recipes, report, screen, train
+from . import compare, data, evaluate, evolve, keys, recipes, report, screen, train
 from .settings import split_words
 
-COMMANDS = (train, compare, evaluate, evolve, screen, report, data, recipes)
+COMMANDS = (train, compare, evaluate, evolve, screen, report, data, recipes, keys)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +66,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[a
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
+    for parser in commands.choices.values():
+        parser.epilog = "The keys of a recipe: p2o keys [WORD]"
     return top, commands
 
 

@@ -15,9 +15,11 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the names, a line for each."""
-    from ..runs.reading import shipped_recipes
+    """Prints the recipes: what each is, on what machine, for how long."""
+    from ..runs.reading import header_of, shipped_recipes
 
     for name in shipped_recipes():
-        console.print(name)
+        header = header_of(name)
+        console.print(f"{name}\n    {header.description}\n    {header.hardware}; {header.time}")
+    console.print("p2o train NAME --dry-run prints the plan of one; p2o init DATA writes a recipe for your own data")
     return 0

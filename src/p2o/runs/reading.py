@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -14,6 +16,9 @@ from ..base.yaml_text import YamlError, yaml_text, yaml_value
 from ..errors import ConfigError
 
 ON_COMMAND_LINE = "on the command line"
+
+BASE = "base"
+"""Another recipe, a file or the name of a shipped one: its keys hold where this recipe has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def _read_with_base(name: str, seen: tuple[str, ...]) -> tuple[str, dict[str, Gi
         raise ConfigError(f"the recipe {name} is built on itself through its base; take another base")
     stem, text, folder = _find(name)
     content = parse_yaml(text, name, folder)
-    base = content.pop("base", None)
+    base = content.pop(BASE, None)
     if base is None or base.value is None:
         return stem, content
     if not isinstance(base.text, str):
@@ -74,16 +79,41 @@ def _find(name: str) -> tuple[str, str, Path]:
             raise ConfigError(f"the recipe file {name} cannot be read as text ({error})") from error
     names = shipped_recipes()
     if name in names:
-        text = (resources.files("p2o") / "runs" / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-        return name.replace("/", "-"), text, Path()
+        return name.replace("/", "-"), (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8"), Path()
     hint = nearest(name, names) or f" (there are {', '.join(names)})"
     raise ConfigError(f"there is no recipe {name!r}{hint}; a file of your own ends in .yaml")
 
 
+def recipes_folder() -> Path:
+    """Where the recipes of the package, and their JSON schema, are."""
+    return Path(str(resources.files("p2o") / "runs" / "recipes"))
+
+
 def shipped_recipes() -> list[str]:
-    """Names of the recipes in the package."""
-    folder = Path(str(resources.files("p2o") / "runs" / "recipes"))
-    return sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml"))
+    """Names of the recipes in the package, those in folders last."""
+    folder = recipes_folder()
+    names = (str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+    return sorted(names, key=lambda name: ("/" in name, name))
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first lines of a shipped recipe say of it."""
+
+    description: str
+    hardware: str
+    time: str
+
+
+def header_of(name: str) -> Header:
+    """The header of a shipped recipe: after the line for editors come comments with a description, then lines that
+    begin with ``Hardware:`` and ``Time:``."""
+    lines = (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[1:]
+    comment = " ".join(
+        line.removeprefix("# ") for line in itertools.takewhile(lambda line: line.startswith("# "), lines)
+    )
+    found = re.match(r"(.+?) Hardware: (.+?)\. Time: (.+?)\.$", comment)
+    return Header(*found.groups()) if found else Header(comment, "not known", "not known")
 
 
 def parse_yaml(text: str, name: str, folder: Path) -> dict[str, Given]:

@@ -6,7 +6,7 @@ Keys are the fields of `RecipeConfig`, of `P2OConfig` (with all of TRL's GRPOCon
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_origin, get_type_hints
 
@@ -29,24 +29,29 @@ if TYPE_CHECKING:
     from ..trl.config import P2OConfig
 
 
+OUTPUT_DIR = "runs/{name}"
+"""The default of ``output_dir``; ``name`` is the recipe's."""
+
+
 @dataclass
 class RecipeConfig(ReflectorSettings):
     """The task of a run: data, rewards, reflector."""
 
     train: str = ""
-    """Data source of the training samples (see `p2o.data`)."""
+    """Data source of the training samples: a .jsonl, .json or .parquet file, a folder, a name of the hub,
+    ``reasoning_gym:NAME?size=500``, or ``builtin:sandbox/train``."""
 
     eval: str | None = None
-    """Data source for the evaluations during training."""
+    """Data source of the evaluations during training (see ``eval_strategy``)."""
 
     test: str | None = None
-    """Data source for the evaluation before and after training, and of ``p2o eval``."""
+    """Data source of the evaluation before and after training, and of ``p2o eval``."""
 
     ood: dict[str, str] = field(default_factory=dict)
-    """Name → data source of further evaluations before and after training, out of the training distribution."""
+    """Further evaluations before and after training, on other data than the training's: name → data source."""
 
     arms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Arms of one's own for ``p2o compare``: name → the keys of the recipe that differ (``p2o_teacher``, …)."""
+    """Your own arms for ``p2o compare``: name → the keys of the recipe that differ."""
 
     train_split: str | None = None
     """Split of the training source, where it has several."""
@@ -58,16 +63,17 @@ class RecipeConfig(ReflectorSettings):
     """Split of the test source."""
 
     prompt_column: str = "prompt"
-    """Column with the prompt: chat messages or text."""
+    """Column with the prompt, text or chat messages; without a column ``prompt``, ``question`` or ``problem`` is
+    taken."""
 
     answer_column: str = "answer"
-    """Column with the gold answer."""
+    """Column with the right answer."""
 
     id_column: str | None = None
     """Column with a stable id; else ``id`` if there is one, else a hash of messages and answer."""
 
     system_prompt: str | None = None
-    """System message in front of every prompt."""
+    """System message in front of every prompt that has none."""
 
     prompt_prefix: str = ""
     """Text put in front of every question (part of the bare prompt)."""
@@ -76,13 +82,14 @@ class RecipeConfig(ReflectorSettings):
     """Text put behind every question (part of the bare prompt)."""
 
     require_answer: bool = True
-    """Whether a row without a gold answer is an error."""
+    """Whether a row without a right answer is an error."""
 
     max_train_samples: int | None = None
     """Train on a random subset of this size."""
 
     rewards: list[Any] = field(default_factory=lambda: ["math"])
-    """Reward functions (see `p2o.rewards`): names, mappings with settings, or ``module:function``."""
+    """Reward functions: ``boxed``, ``last_number``, ``exact``, ``math``, a mapping with a ``pattern``, ``trl:NAME``,
+    ``module:function`` or ``file.py:function``. The first says what *solved* means."""
 
     policy_base_url: str | None = None
     """``p2o evolve``: a served policy instead of a local one."""
@@ -118,9 +125,9 @@ class Recipe:
         for part in (self.task, self.training, self.model):
             for f in fields(part):
                 value = getattr(part, f.name, None)
-                if f.init and (f.name in own_keys or _differs(f, value)) and not is_secret(f.name):
+                if f.init and (f.name in own_keys or value != default_of(f)) and not is_secret(f.name):
                     hidden = without_secrets(value) if f.name.endswith("_url") and value else value
-                    content[f.name] = _plain(as_seen_from(folder, f.name, hidden))
+                    content[f.name] = plain(as_seen_from(folder, f.name, hidden))
         # TRL sets it from steps_per_generation, and refuses both.
         content.pop("generation_batch_size", None)
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
@@ -146,20 +153,21 @@ def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path
     return sorted(k for k in (before.keys() | now.keys()) - newer if before.get(k) != now.get(k))
 
 
-def _differs(f: Any, value: Any) -> bool:
-    default = (
-        f.default if f.default is not MISSING else f.default_factory() if f.default_factory is not MISSING else None
-    )
-    return bool(value != default)
+def default_of(f: Field[Any]) -> Any:
+    """The default of a dataclass's field; None if it has none."""
+    if f.default is not MISSING:
+        return f.default
+    return f.default_factory() if f.default_factory is not MISSING else None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A setting's value as YAML and JSON can write it, without secrets."""
     if hasattr(value, "to_dict"):  # transformers' own small configurations
         value = value.to_dict()
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items() if not is_secret(str(k))}
+        return {str(k): plain(v) for k, v in value.items() if not is_secret(str(k))}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     value = getattr(value, "value", value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
@@ -185,7 +193,7 @@ def load_recipe(name: str, words: Sequence[str] = (), options: Sequence[str] = (
 
     # A key that two of them share goes to both.
     parts: list[Any] = [RecipeConfig, P2OConfig, ModelConfig]
-    hints = [_hints(part) for part in parts]
+    hints = [hints_of(part) for part in parts]
     known = sorted(set().union(*hints))
     values: list[dict[str, Any]] = [{}, {}, {}]
     for key, one in given.items():
@@ -197,7 +205,7 @@ def load_recipe(name: str, words: Sequence[str] = (), options: Sequence[str] = (
     task = RecipeConfig(**values[0])
     _check_task(task, known, name)
     check_ranges([values[1], values[2], vars(task)])
-    values[1].setdefault("output_dir", f"runs/{stem}")
+    values[1].setdefault("output_dir", OUTPUT_DIR.format(name=stem))
     try:
         recipe = Recipe(stem, task, _training(P2OConfig, values[1]), ModelConfig(**values[2]))
     except P2OError:
@@ -208,7 +216,7 @@ def load_recipe(name: str, words: Sequence[str] = (), options: Sequence[str] = (
     return recipe
 
 
-def _hints(part: Any) -> dict[str, Any]:
+def hints_of(part: Any) -> dict[str, Any]:
     """The keys of a dataclass that can be set, with their types."""
     hints = get_type_hints(part)
     return {f.name: _mapping_alone(f.name, hints[f.name]) for f in fields(part) if f.init}

@@ -1,0 +1,71 @@
+"""``p2o keys``: what can stand in a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..base.spelling import nearest
+from ..base.terminal import console
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..runs.keys import Key
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "keys",
+        help="list the keys of a recipe: type, default, meaning",
+        description="Lists the keys of a recipe whose name or meaning holds WORD; without WORD, all of them. The name "
+        "of a key prints its whole text.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("word", nargs="?", default="", metavar="WORD")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="print all keys as a page (docs/keys.md)")
+    form.add_argument("--schema", action="store_true", help="print the JSON schema of a recipe, for editors")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the keys."""
+    from ..runs.keys import keys_page, recipe_keys
+    from ..runs.schema import recipe_schema
+
+    keys = recipe_keys()
+    if args.markdown:
+        console.print(keys_page(keys), end="")
+    elif args.schema:
+        console.print(json.dumps(recipe_schema(keys), indent=1))
+    else:
+        console.print("\n".join(lines_of(keys, args.word)))
+    return 0
+
+
+def lines_of(keys: Sequence[Key], word: str) -> list[str]:
+    """The keys with a word in their name or meaning, under headings; of the key with this very name, the whole text.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from ..runs.keys import ORIGINS
+
+    word = word.strip().lstrip("-").replace("-", "_").casefold()
+    found = [key for key in keys if word in key.name or word in key.text.casefold()]
+    if not found:
+        raise ConfigError(
+            f"no key of a recipe has {word!r} in its name or meaning{nearest(word, [k.name for k in keys])}"
+        )
+    lines: list[str] = []
+    for origin, words in ORIGINS.items():
+        of_origin = [key for key in found if key.origin == origin]
+        lines += ["", f"{origin} ({words})"] if of_origin else []
+        for key in of_origin:
+            whole = key.name == word
+            lines += [f"  {key.name}: {key.default_text}   ({key.type if whole else key.short_type})"]
+            lines += [f"      {key.text if whole else key.sentence}"]
+    return lines[1:]
