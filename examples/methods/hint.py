@@ -12,7 +12,7 @@ The hint below is for the sums of the built-in sandbox: write the one that your 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from p2o.core.credit import credit_of
+from p2o.core.credit import Credit, credit_of
 from p2o.core.methods import EpochEnd, Method
 from p2o.core.samples import Sample
 from p2o.core.settings import LoopSettings
@@ -25,11 +25,13 @@ class Hint(Method):
 
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         super().__init__(settings, samples, group_size, seed)
-        self.credit = credit_of(settings)
         self.hinted: set[str] = set()
 
     def prompts(self, sample_id: str) -> Sequence[str]:
         return [HINT] * (self.group_size - 1) + [""] if sample_id in self.hinted else ()
+
+    def credit(self, epoch: int) -> Credit:
+        return credit_of(self.settings, epoch)
 
     def between_epochs(self, end: EpochEnd) -> None:
         failed = {i for i, tally in end.tallies.items() if tally.successes == 0}

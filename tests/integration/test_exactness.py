@@ -8,6 +8,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from helpers import ALL_FOUR, hard_rows, letters, log_probs, make_trainer, rollout_batch, settings
 from p2o.core.credit import Credit
+from p2o.errors import ConfigError
 from p2o.generation.models import resolve_model
 
 
@@ -87,7 +88,7 @@ def test_templated_rollouts_are_trained_on_the_bare_prompt(tmp_path):
 
 def test_fully_masked_batch_has_gradient_zero(tmp_path):
     trainer = make_trainer(tmp_path)
-    trainer.loop.method.credit = Credit(weights=lambda bare, *_: torch.zeros_like(bare))
+    trainer.loop.method.credit = lambda epoch: Credit(weights=lambda bare, *_: torch.zeros_like(bare))
     batch = rollout_batch(trainer, ALL_FOUR)
     assert all((g == 0).all() for g in grads(trainer, batch).values())
 
@@ -128,6 +129,74 @@ def test_ratio_mask_by_hand(tmp_path):
     tokens = batch["completion_mask"].bool()
     assert torch.allclose(batch["advantages"].masked_fill(~tokens, 0), expected, atol=1e-4)
     assert close(grads(trainer, batch), gradient_by_hand(model, batch, expected))
+
+
+def solved_of(trainer):
+    return torch.tensor(trainer._logs["rewards"]["last_number"]) == 1
+
+
+def test_solved_mode_keeps_the_unlikely_tokens_of_solved_rollouts_alone(tmp_path):
+    # At this bound every choice that the template asks for is too unlikely on the bare prompt.
+    trainer = make_trainer(tmp_path, distillation="solved", ratio_low=0.1)
+    batch = rollout_batch(trainer, ALL_FOUR)
+    solved, tokens = solved_of(trainer), batch["completion_mask"].bool()
+    zeros = ((batch["advantages"] == 0) & tokens).sum(1)
+    mixed = batch["advantages"].abs().amax(1) > 0
+    assert (mixed & solved).any()
+    assert (mixed & ~solved).any()
+    assert (zeros[mixed & solved] == 0).all()
+    assert (zeros[mixed & ~solved] > 0).any()
+    assert close(grads(trainer, batch), gradient_by_hand(trainer.model, batch, batch["advantages"]))
+
+
+def test_the_kl_term_by_hand(tmp_path):
+    trainer = make_trainer(tmp_path, distillation="kl", kl_weight=0.7, kl_top_k=5, kl_clip=3.0)
+    batch = rollout_batch(trainer, ALL_FOUR, bare_slots=1)
+    model, K = trainer.model, trainer.num_generations
+    questions = [row["prompt"][0]["content"] for row in trainer.rows.by_id.values() for _ in range(K)]
+    solved, tokens = solved_of(trainer), batch["completion_mask"].bool()
+    assert solved.any()
+
+    def tables(prompt, n):  # (T, V) log-probs at the completion's tokens
+        ids = trainer.processing_class(prompt)["input_ids"]
+        whole = torch.tensor([*ids, *batch["completion_ids"][n][tokens[n]].tolist()])[None]
+        return model(whole).logits[0, len(ids) - 1 : -1].log_softmax(-1)
+
+    ours = grads(trainer, batch)
+    policy = gradient_by_hand(model, batch, batch["advantages"])
+    model.zero_grad()
+    total = torch.zeros(())
+    for n, question in enumerate(questions):
+        if not solved[n] or n % K == K - 1:
+            continue
+        teacher = tables(f"<u>{ALL_FOUR}\n\n{question}<a>", n).detach()
+        student = tables(f"<u>{question}<a>", n)
+        top = teacher.topk(5, dim=-1)
+        p, q = top.values.exp(), student.gather(1, top.indices)
+        rest_p, rest_q = (1 - p.sum(1)).clamp(min=1e-6), (1 - q.exp().sum(1)).clamp(min=1e-6)
+        kl = (p * (top.values - q)).sum(1) + rest_p * (rest_p.log() - rest_q.log())
+        total = total + 0.7 * torch.where(kl > 3.0, kl * (3.0 / kl.detach()), kl).sum()
+    assert total > 1
+    (total / tokens.sum()).backward()
+    expected = {n: policy[n] + p.grad for n, p in model.named_parameters()}
+    assert close(ours, expected)
+    assert not close(ours, policy)
+
+
+def test_groups_that_are_all_solved_are_trained_by_the_kl_term(tmp_path):
+    trainer = make_trainer(tmp_path, lambda completions, **columns: [1.0] * len(completions), distillation="kl")
+    batch = rollout_batch(trainer, ALL_FOUR)
+    assert (batch["advantages"] == 0).all()
+    assert trainer.skips_dead_rows
+    assert any((g != 0).any() for g in grads(trainer, batch).values())
+
+
+def test_kl_is_refused_where_it_has_no_logits(tmp_path):
+    trainer = make_trainer(tmp_path, distillation="kl")
+    trainer.model.config.logit_scale = 0.5
+    del trainer.__dict__["_head"]
+    with pytest.raises(ConfigError, match="logit_scale"):
+        trainer.check_credit()
 
 
 def test_soft_mode_damps_instead_of_dropping(tmp_path):

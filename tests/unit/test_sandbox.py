@@ -142,7 +142,7 @@ def test_only_all_four_choices_are_right(world: Any) -> None:
 def test_lessons_keep_out_the_data(world: Any) -> None:
     held_out = frozenset((a, b) for a in range(1, 10) for b in range(a, 10) if (a, b) != (1, 1))
     rng = random.Random(0)
-    course = world.Course(bare=0.05, most_phrases=10, digits=(1, 2), easy_work=0.5, hard_work=0.5)
+    course = world.Course(bare=0.05, switch=None, most_phrases=10, digits=(1, 2), easy_work=0.5, hard_work=0.5)
     lessons = [world.draw_lesson(rng, course, held_out) for _ in range(100)]
     small = [x.prompt for x in lessons if re.search(r"is \d \+", x.prompt)]
     assert small

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from p2o.core.credit import credit_of
+from p2o.core.credit import Credit, credit_of
 from p2o.core.methods import EpochEnd, Method
-from p2o.core.samples import Sample
-from p2o.core.settings import LoopSettings
 
 HINT = "Show your work. Go from the last digit to the first. Keep the carry. State the total at the end."
 
@@ -13,9 +11,8 @@ HINT = "Show your work. Go from the last digit to the first. Keep the carry. Sta
 class Always(Method):
     """Every rollout is drawn under the hint, and trained as P²O's settings say."""
 
-    def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
-        super().__init__(settings, samples, group_size, seed)
-        self.credit = credit_of(settings)
+    def credit(self, epoch: int) -> Credit:
+        return credit_of(self.settings, epoch)
 
     def prompts(self, sample_id: str) -> Sequence[str]:
         return [HINT] * self.group_size

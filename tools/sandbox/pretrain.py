@@ -4,12 +4,14 @@ Three stages. The first teaches all ways of adding with work shown, under short 
 the answers given at once. The choices are undecided in both, so their weights serve every world. The
 third teaches when which choice is likely, under long prompts, and makes the world: ``--bare`` is the
 probability of each of the four choices on a prompt that does not ask for it (0.03: bare success about
-0.0001 %; 0.155 and 0.275: by the fourth power about 0.05 % and 0.5 %).
+0.0001 %; 0.155 and 0.275: by the fourth power about 0.05 % and 0.5 %). ``--switch`` makes the first choice,
+to show work, rarer than the others: the world with one hard switch.
 
 Shell::
 
     python tools/sandbox/pretrain.py --stage-dir runs/sandbox-stage
     python tools/sandbox/pretrain.py --stage-dir runs/sandbox-stage --bare 0.155 --out runs/mild
+    python tools/sandbox/pretrain.py --stage-dir runs/sandbox-stage --bare 0.25 --switch 3e-5 --out runs/switch
 """
 
 from __future__ import annotations
@@ -37,9 +39,9 @@ from world import Course, Lesson, draw_lesson
 IDS = {token: i for i, token in enumerate(VOCABULARY)}
 PAD, EOS, USER, ASSISTANT = (IDS[t] for t in ("<pad>", "<eos>", "<u>", "<a>"))
 # The choices stay undecided (0.2) until the last stage makes them.
-WORK = Course(bare=0.2, most_phrases=2, digits=(1, 2, 2, 3, 3, 4, 4, 4), easy_work=0.5, hard_work=0.85)
-AT_ONCE = Course(bare=0.2, most_phrases=2, digits=(1, 2, 2, 2, 2, 2, 3, 4), easy_work=0.2, hard_work=0.4)
-DECIDED = Course(bare=0.05, most_phrases=12, digits=(1, 2, 2, 3, 3, 4, 4), easy_work=0.4, hard_work=0.7)
+WORK = Course(bare=0.2, switch=None, most_phrases=2, digits=(1, 2, 2, 3, 3, 4, 4, 4), easy_work=0.5, hard_work=0.85)
+AT_ONCE = Course(bare=0.2, switch=None, most_phrases=2, digits=(1, 2, 2, 2, 2, 2, 3, 4), easy_work=0.2, hard_work=0.4)
+DECIDED = Course(bare=0.05, switch=None, most_phrases=12, digits=(1, 2, 2, 3, 3, 4, 4), easy_work=0.4, hard_work=0.7)
 
 
 def new_model() -> LlamaForCausalLM:
@@ -179,6 +181,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PACKAGE_DATA / "policy", help="folder of the policy")
     parser.add_argument("--stage-dir", type=Path, help="where the first two stages' weights are kept and found")
     parser.add_argument("--bare", type=float, default=0.03, help="probability of each unasked choice")
+    parser.add_argument("--switch", type=float, help="that of the first one, to show work (default: as the others)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work-steps", type=int, default=700)
     parser.add_argument("--at-once-steps", type=int, default=1000)
@@ -203,7 +206,7 @@ def main() -> None:
         teach(1, "at once", AT_ONCE, args.at_once_steps, args.lr)
         if stage is not None:
             save(model, stage)
-    teach(2, "choices", replace(DECIDED, bare=args.bare), args.steps, args.lr / 2)
+    teach(2, "choices", replace(DECIDED, bare=args.bare, switch=args.switch), args.steps, args.lr / 2)
     save(model, args.out)
 
 

@@ -178,6 +178,8 @@ class Course:
 
     bare: float
     """Probability of a choice that the prompt does not ask for."""
+    switch: float | None
+    """That of the first choice, to show work, where it is another one."""
     most_phrases: int
     digits: tuple[int, ...]
     """Lengths of the numbers, drawn from evenly."""
@@ -195,7 +197,8 @@ def draw_lesson(rng: random.Random, course: Course, held_out: frozenset[tuple[in
     asked = told(phrases)
     path = PATH | {"work": course.hard_work if max(a, b) >= 100 else course.easy_work}
     result = answer(a, b, [c for c in CHOICES if rng.random() < path[c]])
-    likely = {f.at: (f.made, f.other, TOLD if f.choice in asked else course.bare) for f in result.forks}
+    unasked = dict.fromkeys(CHOICES, course.bare) | ({} if course.switch is None else {"work": course.switch})
+    likely = {f.at: (f.made, f.other, TOLD if f.choice in asked else unasked[f.choice]) for f in result.forks}
     template = join(rng, phrases)
     prompt = (template + "\n\n" if template else "") + question(a, b)
     return Lesson(prompt, result, likely)

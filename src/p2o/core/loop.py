@@ -17,6 +17,7 @@ from typing import Any
 from ..base.files import write_json
 from ..base.text import shorten
 from ..errors import ConfigError
+from .credit import Credit
 from .hard import HardLedger, needs_of
 from .methods import EpochEnd, PromptTools, load_method
 from .samples import Sample
@@ -96,6 +97,10 @@ class JointLoop:
     ) -> None:
         """Adds the rewards of one group, see `HardLedger.record`."""
         self.ledger.record(sample_id, rewards, templated, totals)
+
+    def credit(self) -> Credit:
+        """How scaffolded rollouts are trained in the running epoch."""
+        return self.method.credit(self.next_epoch - 1)
 
     def rolls_out_next(self) -> bool:
         """Whether the next prompt step will roll out."""

@@ -63,6 +63,21 @@ class LoopSettings:
     soft_max: float = 10.0
     """Largest weight of a token with ``distillation: soft``."""
 
+    shape_gamma: float = 0.1
+    """γ of ``distillation: shape``."""
+
+    wide_epochs: int = 2
+    """Epochs with templates in which ``distillation: wide_first`` has no lower bound."""
+
+    kl_weight: float = 1.0
+    """Weight of the KL term of ``distillation: kl``."""
+
+    kl_top_k: int = 20
+    """Tokens of the templated distribution that ``distillation: kl`` keeps at each position."""
+
+    kl_clip: float = 10.0
+    """Largest KL of a token with ``distillation: kl``, in nats."""
+
     evolve_budget: str = "heavy_4"
     """Rollouts of one evolution: light, medium, heavy, heavy_2, heavy_3, heavy_4, heavy_16, or a number."""
 
@@ -134,7 +149,8 @@ class LoopSettings:
 
 LEAST: Sequence[tuple[str, float]] = (
     ("tau", 1), ("hard_min_count", 2), ("dev_size", 1), ("evolve_parents", 1), ("evolve_minibatch", 1),
-    ("max_template_chars", 1), ("soft_max", 1), ("reflect_temperature", 0), ("reflect_max_tokens", 1),
+    ("max_template_chars", 1), ("soft_max", 1), ("wide_epochs", 0), ("kl_top_k", 1), ("kl_weight", 0),
+    ("reflect_temperature", 0), ("reflect_max_tokens", 1),
 )  # fmt: skip
 """Keys of `LoopSettings` and their least values."""
 

@@ -30,9 +30,11 @@ def has_dropout(model: torch.nn.Module) -> bool:
 
 
 def live_rows(inputs: Inputs) -> list[int]:
-    """Rows of a micro-batch with a non-zero advantage on some token."""
+    """Rows of a micro-batch with a non-zero advantage, or a KL term, on some token."""
     advantages = inputs["advantages"]
     alive_B = (advantages != 0) if advantages.dim() == 1 else (advantages != 0).any(dim=1)
+    if "teacher_mask" in inputs:
+        alive_B = alive_B | inputs["teacher_mask"].any(dim=1)
     return alive_B.nonzero()[:, 0].tolist()
 
 
@@ -49,7 +51,8 @@ def take_rows(inputs: Inputs, rows: list[int]) -> Inputs:
     length = max(1, int(taken["completion_mask"].sum(1).max()))
     padding = int((taken["prompt_mask"].sum(0) == 0).sum())  # prompts are padded on the left
     for name, value in taken.items():
-        if not isinstance(value, torch.Tensor) or value.dim() != 2:
+        by_token = isinstance(value, torch.Tensor) and (value.dim() == 2 or name.startswith("teacher"))
+        if not by_token:
             continue
         if name.startswith("prompt"):
             taken[name] = value[:, padding:]

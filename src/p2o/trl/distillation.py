@@ -79,7 +79,8 @@ def distill(
     if credit.weights is None:
         return output, None
     ratios = Ratios(bare_BT, templated_BT, templated_B[:, None] * output["completion_mask"])
-    weights_BT = credit.weights(bare_BT, templated_BT, templated_B)
+    solved_B = torch.tensor(batch.solved, device=templated_B.device)
+    weights_BT = credit.weights(bare_BT, templated_BT, templated_B, solved_B)
     # A ratio that is NaN must not count as one outside the bounds: the step that trains on it is skipped (`finite`).
     broken_BT = ratios.tokens_BT.bool() & log_ratio(bare_BT, templated_BT).isnan()
     output["advantages"] = output["advantages"][:, None] * weights_BT.masked_fill(broken_BT, math.nan)

@@ -9,41 +9,33 @@ steps that are not finite skipped             _get_grad_norm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 from trl import GRPOTrainer
-from trl.trainer.utils import pad
 
 from ..base.stopping import StopRequest
 from ..base.text import shorten
-from ..core.cost import CostMeter
-from ..core.loop import JointLoop
 from ..core.metrics import group_metrics
-from ..core.ratio_log import ratio_metrics
-from ..core.rollout_log import MAX_CHARS, LoggedRollout, RolloutLog, count_ratios
+from ..core.rollout_log import MAX_CHARS, LoggedRollout
 from ..generation.efficient import generates_plainly
 from ..rewards import text_of
 from .batch import Batch, RolloutFacts, groups_of
+from .credit import CreditTrainer
 from .dead_rows import LOSS_TYPES, has_dropout, live_rows, rows_to_keep, share_of_denominator, take_rows
-from .distillation import Output, bare_ids, distill
-from .drawing import DrawingTrainer
-from .engine import EngineCorrection, hold_back, mismatch_metrics
+from .distillation import Output
+from .engine import hold_back
 from .finite import FiniteGuard
 from .inputs import check_inputs
-from .ranks import gather_values
 from .reward_reading import RewardReading, success_index
 from .rollouts import draw_templated
 
 
-class StepTrainer(DrawingTrainer):
+class StepTrainer(CreditTrainer):
     """The training step of `p2o.P2OTrainer`; what happens between steps is in `trainer`."""
 
-    loop: JointLoop
-    cost: CostMeter
-    rollout_log: RolloutLog
     stop: StopRequest
 
     def prepare_steps(self) -> None:
@@ -55,6 +47,7 @@ class StepTrainer(DrawingTrainer):
         index = success_index(self.args.success_reward, self.reward_func_names)
         self.reading = RewardReading(index, self.args.success_threshold, self.reward_weights.tolist())
         self.finite = FiniteGuard()
+        self.check_credit()
         self._batch: Batch | None = None
         self._has_dropout = has_dropout(self.policy_model)
         check_inputs(
@@ -169,64 +162,6 @@ class StepTrainer(DrawingTrainer):
         figures = group_metrics([group for group, _ in groups], self.loop.needed, self.args.tau)
         self._append_metrics(figures)
 
-    def _append_metrics(self, figures: dict[str, float]) -> None:
-        for name, value in figures.items():
-            self._metrics["train"][name].append(value)
-
-    # --- credit --------------------------------------------------------------------------------------------
-
-    def _distill(self, output: Output, batch: Batch) -> Output:
-        corrects = self.use_vllm and self.vllm_importance_sampling_correction
-        output, ratios = distill(
-            output,
-            batch,
-            self.loop.method.credit,
-            self._logps_of,
-            self._correct_engine if corrects else None,
-            self._tokenizer.pad_token_id,
-        )
-        if ratios is not None:
-            log_ratios = gather_values(ratios.of_templated_tokens(), self.accelerator)
-            if log_ratios.numel():
-                self.rollout_log.add_ratios(self._step, count_ratios(log_ratios))
-            self._append_metrics(ratio_metrics(log_ratios, self.args.ratio_low, self.args.ratio_high))
-        return output
-
-    def _correct_engine(self, output: Output, engine_logps: Sequence[Any], templated_BT: torch.Tensor) -> None:
-        correction = EngineCorrection(
-            self.vllm_importance_sampling_mode,
-            self.vllm_importance_sampling_clip_min,
-            self.vllm_importance_sampling_clip_max,
-        )
-        differences = correction(output, engine_logps, templated_BT)
-        self._append_metrics(mismatch_metrics(differences, self.accelerator))
-
-    def _logps_of(self, output: Output, rows: list[int], prompt_ids: list[torch.Tensor]) -> torch.Tensor:
-        """(R, T) log-probs of the rows' completions after these prompts, by the current weights, without gradient."""
-        padded_rows, width = rows, output["completion_ids"].size(1)
-        if self.weights_are_sharded:  # all ranks must run the same number of forward passes
-            spare = max(gather_object([len(rows)])) - len(rows)
-            prompt_ids = prompt_ids + [bare_ids(output, 0)] * spare
-            padded_rows = rows + [0] * spare
-        if not padded_rows:
-            return torch.zeros((0, width), device=output["completion_ids"].device)
-        prompts = pad(prompt_ids, padding_value=self._tokenizer.pad_token_id, padding_side="left")
-        masks = pad([torch.ones_like(p) for p in prompt_ids], padding_value=0, padding_side="left")
-        completion_mask = output["completion_mask"][padded_rows]
-        with self.cost.timed("ratio"), torch.no_grad():
-            logps = self._get_per_token_logps_and_entropies(
-                self.model,
-                torch.cat([prompts, output["completion_ids"][padded_rows]], dim=1),
-                torch.cat([masks, completion_mask], dim=1),
-                width,
-                batch_size=self.args.per_device_train_batch_size,
-            )[0]
-        self._count_scored("ratio", masks, completion_mask)
-        return logps[: len(rows)].float()
-
-    def _count_scored(self, phase: Any, prompt_mask: torch.Tensor, completion_mask: torch.Tensor) -> None:
-        self.cost[phase].add(scored_tokens=int(prompt_mask.sum() + completion_mask.sum()))
-
     # --- loss ----------------------------------------------------------------------------------------------
 
     def _compute_loss(self, model: Any, inputs: Output) -> torch.Tensor:
@@ -234,8 +169,13 @@ class StepTrainer(DrawingTrainer):
             return super()._compute_loss(model, inputs)
         kept = self._without_dead_rows(inputs) if self.skips_dead_rows else inputs
         self.cost["train"].add(trained_tokens=int(kept["prompt_mask"].sum() + kept["completion_mask"].sum()))
-        loss = super()._compute_loss(model, kept)
-        return loss if kept is inputs else loss * share_of_denominator(inputs, kept, self.loss_type)
+        term = self.loop.credit().kl if "teacher_mask" in kept else None
+        listening: AbstractContextManager[list[torch.Tensor]] = self._head.listening() if term else nullcontext([])
+        with listening as hidden:
+            loss = super()._compute_loss(model, kept)
+        if kept is not inputs:
+            loss = loss * share_of_denominator(inputs, kept, self.loss_type)
+        return loss + self._kl_loss(kept, hidden, term) if term else loss
 
     @property
     def skips_dead_rows(self) -> bool:

@@ -69,7 +69,8 @@ def distill(
     bare = [rollout.old_logps_T for rollout in templated]
     under_template = log_probs(templated) if credit.needs_ratio or corrects_engine else bare
     if credit.weights is not None:
-        for n, own_T in zip(places, token_weights(bare, under_template, credit.weights), strict=True):
+        solved = [rollout.solved for rollout in templated]
+        for n, own_T in zip(places, token_weights(bare, under_template, solved, credit.weights), strict=True):
             weights[n] = weights[n] * own_T
         ratios_N = _log_ratios(templated, under_template)
     old = [rollout.old_logps_T for rollout in rollouts]
@@ -89,17 +90,18 @@ def distill(
 
 
 def token_weights(
-    bare: Sequence[torch.Tensor], templated: Sequence[torch.Tensor], weights: Weights
+    bare: Sequence[torch.Tensor], templated: Sequence[torch.Tensor], solved: Sequence[bool], weights: Weights
 ) -> list[torch.Tensor]:
     """(T,) weights of each templated rollout's tokens. A ratio that is not a number gives NaN: verl skips an update
     whose gradient is not finite.
 
     Args:
         bare, templated: (T,) log π_old(y_t | x) and log π_old(y_t | T(x, z)) of each rollout.
+        solved: of each rollout.
         weights: of the method's credit.
     """
     bare_BT, templated_BT = (pad_sequence(list(rows), batch_first=True).float() for rows in (bare, templated))
-    weights_BT = weights(bare_BT, templated_BT, torch.ones(len(bare_BT), dtype=torch.bool))
+    weights_BT = weights(bare_BT, templated_BT, torch.ones(len(bare_BT), dtype=torch.bool), torch.tensor(solved))
     weights_BT = weights_BT.masked_fill(log_ratio(bare_BT, templated_BT).isnan(), math.nan)
     return [weights_T[: len(row)] for weights_T, row in zip(weights_BT, bare, strict=True)]
 

@@ -40,6 +40,10 @@ class VerlSettings(ReflectorSettings, LoopSettings):
 
     def __post_init__(self) -> None:
         self.check_loop(self.num_generations, place="p2o.", group_key="actor_rollout_ref.rollout.n")
+        if self.distillation == "kl":
+            raise ConfigError(
+                "p2o.distillation=kl: verl gives log-probs of the drawn tokens alone; take p2o.distillation=solved"
+            )
         if self.reflector == "self":
             raise ConfigError(
                 "p2o.reflector=self: verl cannot generate with the starting weights; serve them (vllm serve MODEL) and "

@@ -113,7 +113,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         slots = range(self.settings.num_generations)
         batch[SAMPLE_ID] = column(ids)
         batch[TEMPLATES] = column([[self.loop.template(i, slot) for slot in slots] for i in ids])
-        tu.assign_non_tensor_data(batch, STORED_PROMPT, self.loop.method.credit.trained_on)
+        tu.assign_non_tensor_data(batch, STORED_PROMPT, self.loop.credit().trained_on)
         return batch
 
     # --- one step ------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
             correction = self.config.algorithm.rollout_correction
             corrects = has_engine_logps and bool(correction.rollout_is or correction.rollout_rs)
             with marked_timer("p2o_ratio", self.timing_raw):
-                distilled = distill(batch, rollouts, self.loop.method.credit, self._templated_log_probs, corrects)
+                distilled = distill(batch, rollouts, self.loop.credit(), self._templated_log_probs, corrects)
             metrics.update(ratio_metrics(distilled.log_ratios_N, settings.ratio_low, settings.ratio_high))
             if has_engine_logps:
                 metrics.update(engine_metrics(distilled.batch))

@@ -65,9 +65,6 @@ class Method:
         seed: of the run. All random choices must follow from it and the epoch's number.
     """
 
-    credit: Credit = Credit()
-    """Hook 3. Read when a batch holds scaffolded rollouts."""
-
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         self.settings, self.samples, self.group_size, self.seed = settings, samples, group_size, seed
 
@@ -86,6 +83,14 @@ class Method:
     def prompts(self, sample_id: str) -> Sequence[str]:
         """Hook 2: the scaffolds of a sample's K rollout slots in the running epoch; empty is all bare."""
         return ()
+
+    def credit(self, epoch: int) -> Credit:
+        """Hook 3: how scaffolded rollouts are trained.
+
+        Args:
+            epoch: of the running epoch, from 0.
+        """
+        return Credit()
 
     def rolls_out(self, tallies: Mapping[str, Tally]) -> bool:
         """Whether `between_epochs` will roll out. That may take long, so the trainer saves a checkpoint before it."""

@@ -4,8 +4,8 @@ hard set      samples with at most τ-1 of K rollouts solved                    
 evolution     GEPA: templates z scored on the dev part of the hard set                             hook 4
 pool          greedy cover of the dev part by the templates that solve it                          hook 4
 assignment    a hard sample x is rolled out from T(x, z), z drawn from the pool by dev score       hook 2
-distillation  ∇ A log π(y | x) on the bare prompt, with the ratio mask 1[0.01 ≤ r_t ≤ 10] on
-              r_t = π_old(y_t | x) / π_old(y_t | T(x, z))                                          hook 3
+distillation  ∇ A log π(y | x) on the bare prompt; each token weighed by its ratio
+              r_t = π_old(y_t | x) / π_old(y_t | T(x, z)), in the paper 1[0.01 ≤ r_t ≤ 10]         hook 3
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ForeignEvolutionError
-from ..credit import credit_of
+from ..credit import Credit, credit_of
 from ..evolve import Evolution, EvolveConfig, evolve, leaks_answer
 from ..hard import Tally, needs_of, split_hard
 from ..samples import Sample
@@ -34,7 +34,6 @@ class P2O(Method):
 
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         super().__init__(settings, samples, group_size, seed)
-        self.credit = credit_of(settings)
         self.templates: list[PoolTemplate] = []
         """The pool."""
         self.assignment: dict[str, list[str]] = {}
@@ -44,6 +43,9 @@ class P2O(Method):
 
     def prompts(self, sample_id: str) -> Sequence[str]:
         return self.assignment.get(sample_id, ())
+
+    def credit(self, epoch: int) -> Credit:
+        return credit_of(self.settings, epoch)
 
     def rolls_out(self, tallies: Mapping[str, Tally]) -> bool:
         return sum(need == "hard" for need in self._needs(tallies).values()) >= self.settings.hard_min_count

@@ -1,0 +1,36 @@
+"""Reflectors that return a given template, for `credits.py`: worked examples in one answer format.
+
+Evolution's own luck would hide the difference between ways of distillation, so here it has nothing to find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+_SUMS = (("Calculate 30 + 40.", "30 + 40 = 70", "70"), ("Calculate 20 + 60.", "20 + 60 = 80", "80"))
+FORMS = {
+    "lines": "The result is {}.",
+    "final": "The final answer is {}.",
+    "boxed": "\\boxed{{{}}}",
+    "tags": "<answer>{}</answer>",
+}
+
+
+def examples(form: str) -> str:
+    """Worked examples that end in this form."""
+    shown = [f"{question}\n{steps}\n{FORMS[form].format(answer)}" for question, steps, answer in _SUMS]
+    return "\n".join(["Answer as in these examples:", *shown])
+
+
+def _given(form: str) -> Callable[[str], str]:
+    number = count()
+
+    def reflector(prompt: str) -> str:
+        """Two different texts in turn: the same text twice would be refused as a duplicate."""
+        return f"```\n{examples(form)}" + ("\nBe brief." if next(number) % 2 else "") + "\n```"
+
+    return reflector
+
+
+lines, final, boxed, tags = (_given(form) for form in FORMS)

@@ -1,0 +1,117 @@
+"""Hook *credit* on TRL: log-probs on both prompts, token weights and the KL term, on a batch of rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from trl.trainer.utils import pad
+
+from ..core.cost import CostMeter
+from ..core.credit import KlTerm
+from ..core.loop import JointLoop
+from ..core.ratio_log import ratio_metrics
+from ..core.rollout_log import RolloutLog, count_ratios
+from ..errors import ConfigError
+from .batch import Batch
+from .distillation import Output, bare_ids, distill
+from .drawing import DrawingTrainer
+from .engine import EngineCorrection, mismatch_metrics
+from .kl import Head, head_of, kl_loss, teach
+from .ranks import gather_values
+
+
+class CreditTrainer(DrawingTrainer):
+    """Trains scaffolded rollouts as the method's credit says; used by `p2o.trl.step.StepTrainer`."""
+
+    loop: JointLoop
+    cost: CostMeter
+    rollout_log: RolloutLog
+
+    def check_credit(self) -> None:
+        """Raises ConfigError where the KL term cannot be computed."""
+        if self.loop.credit().kl is None:
+            return
+        if self.weights_are_sharded:
+            raise ConfigError(
+                "distillation: kl cannot be computed with weights that are sharded over processes; take "
+                "distillation: solved"
+            )
+        _ = self._head
+
+    def _append_metrics(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            self._metrics["train"][name].append(value)
+
+    def _distill(self, output: Output, batch: Batch) -> Output:
+        corrects = self.use_vllm and self.vllm_importance_sampling_correction
+        output, ratios = distill(
+            output,
+            batch,
+            self.loop.credit(),
+            self._logps_of,
+            self._correct_engine if corrects else None,
+            self._tokenizer.pad_token_id,
+        )
+        if term := self.loop.credit().kl:
+            self._teach(output, batch, term.top_k)
+        if ratios is not None:
+            log_ratios = gather_values(ratios.of_templated_tokens(), self.accelerator)
+            if log_ratios.numel():
+                self.rollout_log.add_ratios(self._step, count_ratios(log_ratios))
+            self._append_metrics(ratio_metrics(log_ratios, self.args.ratio_low, self.args.ratio_high))
+        return output
+
+    def _teach(self, output: Output, batch: Batch, top_k: int) -> None:
+        rows = [n for n, solved in enumerate(batch.solved) if solved and batch.templates[n]]
+        with self._head.listening() as hidden:
+            self._logps_of(output, rows, [torch.tensor(batch.templated_ids[n]).to(self.model.device) for n in rows])
+        teach(output, rows, hidden, self._head, top_k)
+
+    def _correct_engine(self, output: Output, engine_logps: Sequence[Any], templated_BT: torch.Tensor) -> None:
+        correction = EngineCorrection(
+            self.vllm_importance_sampling_mode,
+            self.vllm_importance_sampling_clip_min,
+            self.vllm_importance_sampling_clip_max,
+        )
+        differences = correction(output, engine_logps, templated_BT)
+        self._append_metrics(mismatch_metrics(differences, self.accelerator))
+
+    def _logps_of(self, output: Output, rows: list[int], prompt_ids: list[torch.Tensor]) -> torch.Tensor:
+        """(R, T) log-probs of the rows' completions after these prompts, by the current weights, without gradient."""
+        padded_rows, width = rows, output["completion_ids"].size(1)
+        if self.weights_are_sharded:  # all ranks must run the same number of forward passes
+            spare = max(gather_object([len(rows)])) - len(rows)
+            prompt_ids = prompt_ids + [bare_ids(output, 0)] * spare
+            padded_rows = rows + [0] * spare
+        if not padded_rows:
+            return torch.zeros((0, width), device=output["completion_ids"].device)
+        prompts = pad(prompt_ids, padding_value=self._tokenizer.pad_token_id, padding_side="left")
+        masks = pad([torch.ones_like(p) for p in prompt_ids], padding_value=0, padding_side="left")
+        completion_mask = output["completion_mask"][padded_rows]
+        with self.cost.timed("ratio"), torch.no_grad():
+            logps = self._get_per_token_logps_and_entropies(
+                self.model,
+                torch.cat([prompts, output["completion_ids"][padded_rows]], dim=1),
+                torch.cat([masks, completion_mask], dim=1),
+                width,
+                batch_size=self.args.per_device_train_batch_size,
+            )[0]
+        self._count_scored("ratio", masks, completion_mask)
+        return logps[: len(rows)].float()
+
+    def _count_scored(self, phase: Any, prompt_mask: torch.Tensor, completion_mask: torch.Tensor) -> None:
+        self.cost[phase].add(scored_tokens=int(prompt_mask.sum() + completion_mask.sum()))
+
+    @cached_property
+    def _head(self) -> Head:
+        return head_of(self.accelerator.unwrap_model(self.model), self.temperature)
+
+    def _kl_loss(self, inputs: Output, hidden: list[torch.Tensor], term: KlTerm) -> torch.Tensor:
+        """The KL term, divided by the completion tokens of one optimizer step (TRL's denominator of ``dapo``)."""
+        tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
+        tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        return kl_loss(inputs, hidden, self._head, term) / tokens
