@@ -4,7 +4,7 @@
 
 hint      in front of all rollouts but the last of each sample on which every rollout failed        hook prompt
 withdraw  once a bare rollout of the sample was solved                                   hook between epochs
-train     on the bare prompt, with P²O's ratio mask                                              hook credit
+train     on the bare prompt, as the setting `distillation` says                                   hook credit
 
 The hint below is for the sums of the built-in sandbox: write the one that your task needs.
 """

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2o.core.credit import Credit, Distillation, credit_of
-from p2o.core.distill import forward_kl, ratio_mask, shaped_weight, solved_mask
+from p2o.core.distill import ratio_mask, shaped_weight, solved_mask
+from p2o.core.divergence import forward_kl
 from p2o.core.settings import LoopSettings
 
 logp = st.floats(-60.0, 0.0, allow_nan=False, width=32)

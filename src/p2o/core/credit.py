@@ -33,7 +33,7 @@ Prompt = Literal["bare", "templated"]
 @dataclass(frozen=True)
 class KlTerm:
     """One more term of the loss: weight · mean over the batch's tokens of KL(π(· | T(x, z)) ‖ π(· | x)), which is not 0
-    on the tokens of solved templated rollouts (see `p2o.core.distill.forward_kl`)."""
+    on the tokens of solved templated rollouts (see `p2o.core.divergence.forward_kl`)."""
 
     weight: float
     top_k: int

@@ -14,9 +14,6 @@ import torch
 MAX_LOG_RATIO = 60.0
 """Log-ratios are clamped to ±60: exp(±60) is finite in float32, and outside of any useful bound."""
 
-MIN_REST = 1e-6
-"""A smaller rest of a distribution is rounding."""
-
 LEAST_LOGP = -65504.0
 """The least finite number of half precision."""
 
@@ -95,62 +92,3 @@ def shaped_weight(bare_logps_BT: torch.Tensor, templated_B: torch.Tensor, gamma:
     """
     p_BT = bare_logps_BT.float().exp()
     return torch.where(templated_B[:, None].bool(), gamma * p_BT / (p_BT + gamma) ** 2, torch.ones_like(p_BT))
-
-
-def forward_kl(
-    student_logps_NV: torch.Tensor, teacher_ids_NK: torch.Tensor, teacher_logps_NK: torch.Tensor, clip: float
-) -> torch.Tensor:
-    """KL(teacher ‖ student) at N tokens, from the teacher's K likeliest tokens; all others are taken together as one.
-
-    Args:
-        student_logps_NV: log-probs on the bare prompt, over the vocabulary of V tokens.
-        teacher_ids_NK, teacher_logps_NK: of the same policy under the template, without gradient.
-        clip: a token whose KL is larger is scaled down to it, so that no single token rules the step; its gradient
-            keeps its direction.
-
-    Returns:
-        (N,) nats, at least 0 and at most ``clip``.
-    """
-    student_NK = student_logps_NV.gather(-1, teacher_ids_NK)
-    teacher_NK = teacher_logps_NK.float()
-    kl_N = (teacher_NK.exp() * (teacher_NK - student_NK)).sum(-1)
-    teacher_rest_N = log_rest(teacher_NK)
-    kl_N = kl_N + teacher_rest_N.exp() * (teacher_rest_N - log_rest(student_NK))
-    return kl_N * (clip / kl_N.detach().clamp(min=clip))
-
-
-def log_rest(logps_NK: torch.Tensor) -> torch.Tensor:
-    """(N,) log of the probability that K tokens leave to all others, at least ``MIN_REST``."""
-    return (1 - logps_NK.exp().sum(-1)).clamp(min=MIN_REST).log()
-
-
-def engine_ratio(
-    trainer_logps_BT: torch.Tensor,
-    engine_logps_BT: torch.Tensor,
-    mask_BT: torch.Tensor,
-    mode: str,
-    low: float | None,
-    high: float | None,
-) -> torch.Tensor:
-    """Weight of rollouts that an inference engine generated: π_trainer(y | prompt) / π_engine(y | prompt), bounded.
-
-    Args:
-        trainer_logps_BT, engine_logps_BT: (B, T) log-probs of the same tokens on the same prompt, T(x, z) for rows
-            drawn under a template. NaN (the engine gave no log-prob) gives
-            the ratio 1.
-        mask_BT: (B, T) 1 on completion tokens.
-        mode: TRL's ``vllm_importance_sampling_mode``: it says two things. The ratio is that of a token, or of a
-            whole sequence (the product over its tokens). Outside of [low, high] it is clamped (``truncate``) or set to
-            0 (``mask``).
-        low, high: None is unbounded.
-
-    Returns:
-        (B, T) for tokens, (B, 1) for sequences.
-    """
-    level, _, bound = mode.partition("_")
-    log_r = ((trainer_logps_BT.float() - engine_logps_BT.float()) * mask_BT).nan_to_num(nan=0.0)
-    if level == "sequence":
-        log_r = log_r.sum(1, keepdim=True)
-    r = log_r.exp()
-    bounded = r.clamp(0.0 if low is None else low, high)
-    return bounded if bound == "truncate" else torch.where(bounded == r, r, torch.zeros_like(r))

@@ -16,7 +16,7 @@ import torch
 from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
-from ..core.distill import engine_ratio
+from ..core.engine_ratio import engine_ratio
 from .batch import EngineLogps
 
 MIN_SEQUENCES = 256

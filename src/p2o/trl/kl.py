@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..core.credit import KlTerm
-from ..core.distill import forward_kl
+from ..core.divergence import forward_kl
 from ..errors import ConfigError
 
 SCALES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
