@@ -19,6 +19,7 @@ from p2o.base.lock import locked
 from p2o.base.stopping import StopRequest, signals_stop
 from p2o.cli.main import main
 from p2o.errors import ConfigError
+from p2o.runs.recipe import load_recipe
 from p2o.runs.run_directory import read_run
 from runs import make_run
 
@@ -222,3 +223,72 @@ def test_handlers_are_put_back() -> None:
     with signals_stop(StopRequest()):
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_no_secret_is_written_or_shown(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    hard = [{"prompt": f"What is {300 + n} + 867?", "answer": str(n + 1167)} for n in range(8)]
+    Path("hard.jsonl").write_text("".join(json.dumps(row) + "\n" for row in hard))
+    url = "http://user:hunter2pass@127.0.0.1:9/v1?api-key=hunter2key"
+    words = [
+        "--method",
+        "p2o",
+        "--train",
+        "hard.jsonl",
+        "--hard_min_count",
+        "4",
+        "--dev_size",
+        "2",
+        "--evolve_budget",
+        "8",
+        "--max_steps",
+        "-1",
+        "--num_train_epochs",
+        "2",
+        "--reflector",
+        "openai",
+        "--reflector_model",
+        "m",
+        "--reflector_retries",
+        "0",
+        "--reflector_base_url",
+        url,
+        "--hub_token",
+        "hunter2token",
+        "--output_dir",
+        "run",
+    ]
+    assert train(*words) == 0  # the reflector is down: the run continues as GRPO
+    assert list(Path("run").glob("p2o/evolution-*"))
+    command = ["compare", "my recipe.yaml", "--arms", "grpo", "--seeds", "1", "--out", "compared", "--max_steps", "1"]
+    assert main([*command, "--reflector_base_url", url, "--hub_token", "hunter2token"]) == 0
+    shown = capfd.readouterr()
+    assert "hunter2" not in shown.out + shown.err
+    assert "http://***@127.0.0.1:9/v1?api-key=***" in Path("run/config.yaml").read_text()
+    for path in [*Path("run").rglob("*"), *Path("compared").rglob("*")]:
+        assert path.is_dir() or b"hunter2" not in path.read_bytes(), path
+
+
+def test_a_terminal_that_is_not_utf_8(tmp_path: Path) -> None:
+    recipe = {**RECIPE, "output_dir": "é→", "system_prompt": "é→", "max_steps": 1}
+    Path("é→.yaml").write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for words in (
+        ["train", "é→.yaml", "--dry-run"],
+        ["train", "é→.yaml"],
+        ["train", "é→.yaml"],
+        ["report", "é→"],
+        ["train", "é→.yaml", "--é", "1"],
+        ["eval", "builtin:sandbox", "é→.yaml"],
+        ["--help"],
+        ["train", "--help"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "p2o", *words], capture_output=True, env=environment, check=False, timeout=300
+        )
+        assert done.returncode in (0, 2), done.stderr.decode("ascii")
+        assert b"Traceback" not in done.stderr + done.stdout
+    dry = subprocess.run([sys.executable, "-m", "p2o", "train", "é→.yaml", "--dry-run"], capture_output=True,
+                         env=environment, check=True)  # fmt: skip
+    Path("again.yaml").write_bytes(dry.stdout)
+    assert load_recipe("again.yaml").task.system_prompt == "é→"

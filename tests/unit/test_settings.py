@@ -11,7 +11,7 @@ import yaml
 
 from p2o.cli.settings import split_words
 from p2o.errors import ConfigError
-from p2o.runs.reading import parse_words, setting_words
+from p2o.runs.reading import parse_words, setting_words, words_without_secrets
 from p2o.runs.recipe import Recipe, load_recipe
 
 WORDS = [" Let's", "helper #1. Use tag #2", "007", "12:30:45", "a: b", "[x", "{x}", "[x]", "*", "true", "~", "#1",
@@ -187,6 +187,13 @@ def test_a_folder_beside_the_recipe_comes_before_a_name_of_the_hub(
     recipe = load_recipe("exp/r.yaml")
     assert recipe.task.train == "exp/data/rows"
     assert recipe.model.model_name_or_path == "data/model"
+
+
+def test_the_words_of_a_command_without_secrets() -> None:
+    words = ["--hub_token", "s1", "--hub-token=s2", "--tau", "1", "--reflector_base_url=http://u:s3@h/?k=s4"]
+    assert words_without_secrets(words) == [
+        "--hub_token", "***", "--hub-token=***", "--tau", "1", "--reflector_base_url=http://***@h/?k=***",
+    ]  # fmt: skip
 
 
 def test_secrets_are_not_written_down() -> None:

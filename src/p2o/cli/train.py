@@ -16,6 +16,7 @@ from ..base.files import write_json, write_text
 from ..base.stopping import signals_stop
 from ..base.terminal import console
 from ..errors import P2OError
+from ..runs.reading import words_without_secrets
 from ..runs.recipe import Recipe, load_recipe
 from .settings import ANY_SETTING, settings_without
 from .tables import before_and_after
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
 
         # The plan as comments, so that what is printed is a recipe again.
         plan = "".join(f"# {line}\n" for line in plan_lines(make_plan(recipe)))
-        console.print(plan + recipe.to_yaml(), end="")
+        unicode = console.encoding.startswith("utf")  # else escaped: a question mark would be another value
+        console.print(plan + recipe.to_yaml(unicode=unicode), end="")
         return 0
     from ..runs.claim import claimed_run_dir
 
@@ -72,7 +74,8 @@ def _told_how_to_continue(run_dir: Path, name: str, settings: Sequence[str]) -> 
             how = "to continue, start the same processes again with --resume"
         else:
             kept = settings_without(settings, ("output_dir", "if_exists", "resume_from_checkpoint"))
-            how = "to continue: " + shlex.join(["p2o", "train", name, *kept, "--output_dir", str(run_dir), "--resume"])
+            words = ["p2o", "train", name, *words_without_secrets(kept), "--output_dir", str(run_dir), "--resume"]
+            how = f"to continue: {shlex.join(words)}"
         error.args = (f"{error}; {how}", *error.args[1:])
         raise
 

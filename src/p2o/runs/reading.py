@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..base.secrets import HIDDEN, is_secret, without_secrets
 from ..base.spelling import nearest
 from ..base.yaml_text import YamlError, yaml_text, yaml_value
 from ..errors import ConfigError
@@ -148,7 +149,7 @@ def parse_words(words: Sequence[str]) -> dict[str, Given]:
         key, equals, text = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not key:
             raise ConfigError(f"unexpected argument {word!r}; settings are written --key value")
-        key = key.replace("-", "_")
+        key = _plain_key(key)
         if equals:
             settings[key] = _from_word(text)
         elif rest and not rest[0].startswith("--"):
@@ -170,3 +171,22 @@ def _from_word(word: str) -> Given:
 def setting_words(settings: Mapping[str, Any]) -> list[str]:
     """The words that set keys on a command line: the inverse of `parse_words`."""
     return [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings.items()]
+
+
+def words_without_secrets(words: Sequence[str]) -> list[str]:
+    """The words of a command line, fit to be written and shown."""
+    shown: list[str] = []
+    hidden = False  # whether this word is the value of a key that holds a secret
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if not word.startswith("--"):
+            shown.append(HIDDEN if hidden else without_secrets(word))
+            continue
+        secret = is_secret(_plain_key(key))
+        shown.append(f"{key}={HIDDEN}" if secret and equals else without_secrets(word))
+        hidden = secret and not equals
+    return shown
+
+
+def _plain_key(word: str) -> str:
+    return word.removeprefix("--").replace("-", "_")

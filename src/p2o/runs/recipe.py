@@ -113,12 +113,13 @@ class Recipe:
     training: P2OConfig
     model: ModelConfig
 
-    def to_yaml(self, folder: Path = Path()) -> str:
+    def to_yaml(self, folder: Path = Path(), unicode: bool = True) -> str:
         """The resolved recipe: all settings of the task and of P²O, and what differs from TRL's defaults. Without
         secrets.
 
         Args:
             folder: where the text will stand, and its relative paths begin.
+            unicode: False writes characters beyond ASCII as YAML's escapes.
         """
         own_keys = keys_of_p2o()
         content: dict[str, Any] = {}
@@ -130,7 +131,7 @@ class Recipe:
                     content[f.name] = plain(as_seen_from(folder, f.name, hidden))
         # TRL sets it from steps_per_generation, and refuses both.
         content.pop("generation_batch_size", None)
-        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=unicode)
 
 
 def keys_of_p2o() -> set[str]:

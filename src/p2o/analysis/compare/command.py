@@ -20,6 +20,7 @@ from ...base.markdown import table
 from ...base.terminal import console
 from ...errors import ConfigError
 from ...runs.building import rewards_of, samples_of
+from ...runs.reading import words_without_secrets
 from ...runs.recipe import Recipe, changed_keys, load_recipe
 from .arms import COMMON, DEFAULT, Arm, arms_of, is_equalled, method_sources, settings_of
 from .figure import draw
@@ -164,7 +165,7 @@ def _write(
     reference = reference_of([s.name for s in summaries])
     content = {
         "recipe": recipe.name,
-        "overrides": list(overrides),
+        "overrides": words_without_secrets(overrides),
         "budget": budget,
         "group": group,
         "reference": reference,
