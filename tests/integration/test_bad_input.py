@@ -29,6 +29,8 @@ BASE = {
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data("good.jsonl", ROWS)
+    data("empty.jsonl", [])
+    data("words.jsonl", [{"prompt": "x?", "answer": "twelve"}])
 
 
 def data(name: str, rows: list[Any]) -> str:
@@ -86,7 +88,15 @@ def train(capsys: pytest.CaptureFixture[str], **changes: Any) -> str:
         ({"generation_batch_size": 10}, ["10 rollouts", "8 or 12 would do"]),
         ({"per_device_train_batch_size": 64}, ["holds 16 samples", "has 8", "lower per_device_train_batch_size"]),
         ({"eval_strategy": "epoch"}, ["the recipe r cannot be run", "eval_dataset"]),
-        ({"dtype": "float99"}, ["the recipe r cannot be run", "float99"]),
+        ({"dtype": "float99"}, ["dtype is 'float99' in r.yaml", "bfloat16"]),
+        ({"log_level": "loud"}, ["log_level is 'loud' in r.yaml", "one of detail, debug"]),
+        ({"torch_compile_mode": "fast"}, ["torch_compile cannot be used", "mode=fast"]),
+        ({"dataloader_persistent_workers": True}, ["dataloader", "num_workers > 0"]),
+        ({"report_to": None}, ["report_to names 'null', which is no tracker"]),
+        ({"temperature": 0}, ["temperature is 0; it must be from 0.01 to 100"]),
+        ({"top_k": -1}, ["top_k is -1; it must be at least 0"]),
+        ({"test": "empty.jsonl"}, ["empty.jsonl holds no rows"]),
+        ({"test": "words.jsonl"}, ["'twelve' in row 1 of words.jsonl", "as a number"]),
     ],
     ids=lambda value: ",".join(map(str, value)) if isinstance(value, dict) else "",
 )

@@ -131,8 +131,16 @@ def test_what_is_not_here_is_said_before_the_model_is_loaded(
 def test_a_key_without_effect_is_refused(key: str) -> None:
     default = next(f.default for f in fields(GRPOConfig) if f.name == key)
     hint = next(f.type for f in fields(GRPOConfig) if f.name == key)
-    value = ["x"] if "list" in str(hint) else not default if isinstance(default, bool) else {"no": "all"}.get(
-        str(default), "x" if "str" in str(hint) else 1)  # fmt: skip
+    text = "sequential" if key == "train_sampling_strategy" else "all" if default == "no" else "x"
+    value = (
+        ["x"]
+        if "list" in str(hint)
+        else not default
+        if isinstance(default, bool)
+        else text
+        if "str" in str(hint)
+        else 1
+    )
     with pytest.raises(ConfigError, match=f"{key} has no effect here: .*; remove it"):
         load_recipe("quickstart", setting_words({key: value}))
 

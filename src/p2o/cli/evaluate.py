@@ -57,6 +57,7 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
 
     training = recipe.training
     samples, rewards = samples_of(recipe, "test"), rewards_of(recipe)
+    rewards.check_gold(samples)
     templates, epochs = _read_pool(Path(args.pool)) if args.pool else ([], [])
     policy = fixed_policy(recipe, args.model, rewards)
 

@@ -13,6 +13,7 @@ from ..base.spelling import nearest
 from ..base.terminal import guard_terminal, tell
 from ..errors import ConfigError, P2OError
 from . import compare, data, evaluate, evolve, keys, recipes, report, screen, train
+from .failures import failures_explained
 from .settings import split_words
 
 COMMANDS = (train, compare, evaluate, evolve, screen, report, data, recipes, keys)
@@ -24,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Nothing is sent anywhere that the user did not ask for.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        return run_command(sys.argv[1:] if argv is None else argv)
+        with failures_explained():
+            return run_command(sys.argv[1:] if argv is None else argv)
     except P2OError as error:
         tell(without_secrets(str(error)))
         return error.exit_code

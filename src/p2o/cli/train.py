@@ -18,6 +18,7 @@ from ..base.terminal import console
 from ..errors import P2OError
 from ..runs.reading import words_without_secrets
 from ..runs.recipe import Recipe, load_recipe
+from .failures import failures_explained
 from .settings import ANY_SETTING, settings_without
 from .tables import before_and_after
 
@@ -66,7 +67,8 @@ def _told_how_to_continue(run_dir: Path, name: str, settings: Sequence[str]) -> 
     from ..trl.checkpoint import latest_checkpoint
 
     try:
-        yield
+        with failures_explained():
+            yield
     except P2OError as error:
         if latest_checkpoint(run_dir) is None:
             raise

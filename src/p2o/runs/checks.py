@@ -89,7 +89,8 @@ RANGES: Sequence[tuple[str, float, float]] = (
     ("lora_r", 1, 10**6), ("lora_dropout", 0, 0.999), ("logging_steps", 0, 10**12), ("save_steps", 0, 10**12),
     ("eval_steps", 0, 10**12), ("save_total_limit", 1, 10**9), ("dataloader_num_workers", 0, 10**4),
     ("max_grad_norm", 0, 10**12), ("evolve_max_iterations", 1, 10**9), ("max_cost", 1, 10**30),
-    ("max_rollouts", 1, 10**18),
+    ("max_rollouts", 1, 10**18), ("adam_epsilon", 1e-30, 1), ("neftune_noise_alpha", 0, 10**6),
+    ("pad_to_multiple_of", 1, 10**6),
 )  # fmt: skip
 """(key, least, largest) of numbers that fail late, or say nothing, when they are out of range."""
 
@@ -106,6 +107,6 @@ def check_ranges(values: Sequence[Mapping[str, Any]]) -> None:
     for key, least, largest in RANGES:
         for given in values:
             value = given.get(key)
-            if value is not None and not least <= value <= largest:
+            if isinstance(value, int | float) and not least <= value <= largest:
                 span = f"from {least:g} to {largest:g}" if largest < 10**6 else f"at least {least:g}"
                 raise ConfigError(f"{key} is {value:g}; it must be {span}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..data import to_dataset
-from .building import ood_samples, samples_of
+from .building import ood_samples, rewards_of, samples_of
 
 if TYPE_CHECKING:
     from ..trl.trainer import P2OTrainer
@@ -16,11 +16,17 @@ Outcomes = dict[str, dict[str, bool]]
 
 
 class HeldOut:
-    """The parts of a recipe that are held out, evaluated bare."""
+    """The parts of a recipe that are held out, evaluated bare.
+
+    Raises:
+        DataError: one cannot be read, is empty, or has an answer that the rewards cannot compare.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         samples = {"test": samples_of(recipe, "test")} if recipe.task.test else {}
         samples |= {f"ood_{name}": own for name, own in ood_samples(recipe).items()}
+        for own in samples.values():
+            rewards_of(recipe).check_gold(own)
         column = recipe.training.eval_group_column
         self.parts: dict[str, Any] = {part: to_dataset(own) for part, own in samples.items()}
         self.groups: dict[str, dict[str, str]] = {}

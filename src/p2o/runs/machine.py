@@ -49,6 +49,7 @@ def check_machine(recipe: Recipe) -> None:
     if recipe.model.model_name_or_path:
         check_model_folder(recipe.model.model_name_or_path)
     check_optimizer(training)
+    check_loading(training)
 
 
 def is_installed(module: str) -> bool:
@@ -90,7 +91,7 @@ def missing_trackers(training: P2OConfig) -> list[str]:
     from transformers.integrations import get_available_reporting_integrations
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-    asked: list[str] = list(training.report_to or [])
+    asked: list[str] = [tracker or "null" for tracker in training.report_to or []]
     for tracker in asked:
         if tracker not in INTEGRATION_TO_CALLBACK:
             known = sorted(INTEGRATION_TO_CALLBACK)
@@ -146,6 +147,33 @@ def check_optimizer(training: P2OConfig) -> None:
     except Exception as error:
         name = _name(training.lr_scheduler_type)
         raise ConfigError(f"lr_scheduler_type {name} cannot be used: {one_line(str(error))}") from error
+
+
+def check_loading(training: P2OConfig) -> None:
+    """Makes a data loader, and asks the compiler for a function, as HF's trainer will do for the data and the model.
+
+    Raises:
+        ConfigError: the settings do not fit together.
+    """
+    import torch
+
+    workers = training.dataloader_num_workers
+    try:
+        torch.utils.data.DataLoader(
+            [0],  # type: ignore[arg-type]
+            num_workers=workers,
+            persistent_workers=training.dataloader_persistent_workers,
+            prefetch_factor=training.dataloader_prefetch_factor,
+            multiprocessing_context=training.dataloader_multiprocessing_context,
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"the keys dataloader_… do not fit together: {one_line(str(error))}") from error
+    if training.torch_compile:
+        options = {"backend": training.torch_compile_backend, "mode": training.torch_compile_mode}
+        try:
+            torch.compile(lambda x: x, **{k: v for k, v in options.items() if v is not None})  # type: ignore[call-overload]
+        except Exception as error:  # of a backend that may be anybody's
+            raise ConfigError(f"torch_compile cannot be used: {one_line(str(error))}") from error
 
 
 def _name(member: object) -> object:

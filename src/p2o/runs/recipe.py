@@ -5,7 +5,7 @@ Keys are the fields of `RecipeConfig`, of `P2OConfig` (with all of TRL's GRPOCon
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_origin, get_type_hints
@@ -220,12 +220,15 @@ def load_recipe(name: str, words: Sequence[str] = (), options: Sequence[str] = (
 def hints_of(part: Any) -> dict[str, Any]:
     """The keys of a dataclass that can be set, with their types."""
     hints = get_type_hints(part)
-    return {f.name: _mapping_alone(f.name, hints[f.name]) for f in fields(part) if f.init}
+    return {f.name: _narrowed(f.name, hints[f.name], f.metadata.get("choices")) for f in fields(part) if f.init}
 
 
-def _mapping_alone(key: str, hint: Any) -> Any:
-    """HF also takes a mapping as JSON text; of a recipe only a file's name is one."""
+def _narrowed(key: str, hint: Any, choices: Iterable[str] | None) -> Any:
+    """A type as TRL and HF mean it: one of the choices, where they name some; no mapping as JSON text (of a recipe only
+    a file's name is one)."""
     options = union_options(hint)
+    if choices is not None and str in options:
+        return Union[tuple(Literal[tuple(choices)] if o is str else o for o in options)]  # noqa: UP007
     if key in JSON_FILES or str not in options or not any((get_origin(o) or o) is dict for o in options):
         return hint
     return Union[tuple(o for o in options if o is not str)]  # noqa: UP007 (its parts are not known here)
