@@ -135,6 +135,7 @@ def test_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
     Path("list.yaml").write_text("- a", encoding="utf-8")
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00a")
     Path("file").write_text("", encoding="utf-8")
+    Path("bad.jinja").write_text("{% if %}", encoding="utf-8")
     for argv, word in [
         (["train", "quikstart"], "did you mean quickstart"),
         (["train", "nosuch.yaml"], "no recipe file nosuch.yaml"),
@@ -153,6 +154,18 @@ def test_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
             "cannot load the model './nomodel': there is no such folder",
         ),
         (["eval", "builtin:sandbox", "r.yaml"], "names no test data"),
+        (["eval", "builtin:sandbox", "r.yaml", "--test", "good.jsonl", "--temp", "nan"], "--temp is nan"),
+        (["eval", "builtin:sandbox", "r.yaml", "--test", "good.jsonl", "--out", "."], "cannot write .: it is a folder"),
+        (["eval", "builtin:sandbox", "r.yaml", "--test", "words.jsonl"], "'twelve' in row 1 of words.jsonl"),
+        (["train", "r.yaml", "--output_dir", "x" * 300], "File name too long"),
+        (["train", "r.yaml", "--output_dir", ""], "output_dir is empty"),
+        (["train", "r.yaml", "--train", "/"], "the data set / cannot be loaded"),
+        (["train", "r.yaml", "--chat_template_path", "bad.jinja"], "'bad.jinja' is no template (line 1"),
+        (["train", "r.yaml", "--scale_rewards", "nosuch"], "scale_rewards is 'nosuch'; it must be one of group"),
+        (["train", "r.yaml", "--generation_kwargs", "{top_q: 1}"], "unknown key 'top_q' (did you mean top_"),
+        (["compare", "r.yaml", "--test", "good.jsonl", "--budget", "cost=nan"], "--budget is 'cost=nan'"),
+        (["compare", "r.yaml", "--test", "good.jsonl", "--launch", "'"], "is no command (No closing quotation)"),
+        (["report", "r.yaml", "--ou", "x"], "has no option '--ou' (did you mean --out"),
         (["eval", "builtin:sandbox", "r.yaml", "--test", "good.jsonl", "--pool", "none.json"], "none.json"),
     ]:
         assert word in said(capsys, *argv)

@@ -276,12 +276,10 @@ def test_a_terminal_that_is_not_utf_8(tmp_path: Path) -> None:
     for words in (
         ["train", "é→.yaml", "--dry-run"],
         ["train", "é→.yaml"],
-        ["train", "é→.yaml"],
         ["report", "é→"],
         ["train", "é→.yaml", "--é", "1"],
         ["eval", "builtin:sandbox", "é→.yaml"],
         ["--help"],
-        ["train", "--help"],
     ):
         done = subprocess.run(
             [sys.executable, "-m", "p2o", *words], capture_output=True, env=environment, check=False, timeout=300

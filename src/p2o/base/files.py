@@ -24,6 +24,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StateError: it cannot be written (full disk, no permission); the old file is intact.
     """
+    if not path.name or path.is_dir():
+        raise StateError(f"cannot write {path}: it is a folder; give the name of a file")
     temporary = path.with_name(f".{path.name}.tmp")  # the next write overwrites the file that a killed write left
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise StateError(f"cannot read the state file {path}: {error.strerror}") from error
     except ValueError as error:
-        raise StateError(f"the state file {path} is truncated or not JSON; use an older checkpoint") from error
+        raise StateError(
+            f"the state file {path} is truncated or not JSON; use another one, or an older checkpoint"
+        ) from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else None
         raise StateError(

@@ -49,8 +49,8 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
         raise ConfigError(f"--draws is {draws}; it must be at least 1")
     default = 0.0 if draws == 1 else recipe.training.temperature
     temperature: float = default if args.temp is None else args.temp
-    if temperature < 0:
-        raise ConfigError(f"--temp is {temperature}; it must be at least 0")
+    if not 0 <= temperature <= 100:
+        raise ConfigError(f"--temp is {temperature}; it must be from 0 to 100")
     from ..analysis.evaluation import best_slots, evaluate_policy, template_effect, template_history
     from ..runs.building import rewards_of, samples_of
     from ..runs.fixed_policy import fixed_policy

@@ -36,7 +36,7 @@ def from_datasets(
             f"the data set {source} is not on this machine, and the hub cannot be reached "
             f"({one_line(str(error))}); check the path, or download it first on a machine with a network"
         ) from None
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, IndexError, datasets.exceptions.DatasetsError) as error:
         reason = one_line(str(error)) or type(error).__name__
         raise DataError(f"the data set {source} cannot be loaded ({reason}); check its name and files") from None
     if isinstance(loaded, Mapping):

@@ -144,12 +144,20 @@ def read_chat_template(place: str) -> str:
     Raises:
         ConfigError: there is none.
     """
+    from jinja2 import TemplateSyntaxError
     from transformers import AutoTokenizer
+    from transformers.utils.chat_template_utils import _compile_jinja_template
 
     try:
         if place.endswith((".jinja", ".j2")):
-            return Path(place).read_text(encoding="utf-8")
+            text = Path(place).read_text(encoding="utf-8")
+            _compile_jinja_template(text)
+            return text
         template = AutoTokenizer.from_pretrained(place).chat_template
+    except TemplateSyntaxError as error:
+        raise ConfigError(
+            f"chat_template_path: {place!r} is no template (line {error.lineno}: {error.message})"
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"chat_template_path: cannot read {place!r} ({str(error).splitlines()[0]})") from error
     if not template:

@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from ..base.spelling import nearest
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -90,7 +91,12 @@ RANGES: Sequence[tuple[str, float, float]] = (
     ("eval_steps", 0, 10**12), ("save_total_limit", 1, 10**9), ("dataloader_num_workers", 0, 10**4),
     ("max_grad_norm", 0, 10**12), ("evolve_max_iterations", 1, 10**9), ("max_cost", 1, 10**30),
     ("max_rollouts", 1, 10**18), ("adam_epsilon", 1e-30, 1), ("neftune_noise_alpha", 0, 10**6),
-    ("pad_to_multiple_of", 1, 10**6),
+    ("pad_to_multiple_of", 1, 10**6), ("evolve_temperature", 0, 100), ("eval_temperature", 0, 100),
+    ("reflect_temperature", 0, 100), ("reflect_max_prompt_chars", 1, 10**9), ("reflector_concurrency", 1, 10**4),
+    ("reflector_temperature", 0, 100), ("reflector_max_tokens", 1, 10**9), ("reflector_timeout", 0.001, 10**6),
+    ("reflector_retries", 0, 10**4), ("reflector_max_phrases", 1, 10**6), ("policy_timeout", 0.001, 10**6),
+    ("beta", 0, 10**9), ("epsilon", 0, 10**9), ("epsilon_high", 0, 10**9), ("weight_decay", 0, 10**9),
+    ("top_entropy_quantile", 0, 1), ("lora_alpha", 1, 10**9),
 )  # fmt: skip
 """(key, least, largest) of numbers that fail late, or say nothing, when they are out of range."""
 
@@ -110,3 +116,36 @@ def check_ranges(values: Sequence[Mapping[str, Any]]) -> None:
             if isinstance(value, int | float) and not least <= value <= largest:
                 span = f"from {least:g} to {largest:g}" if largest < 10**6 else f"at least {least:g}"
                 raise ConfigError(f"{key} is {value:g}; it must be {span}")
+
+
+# Unknown names
+
+CHOICES = {
+    "importance_sampling_level": ("token", "sequence"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "scale_rewards": ("group", "batch", "none"),
+    "vllm_mode": ("colocate", "server"),
+    "vllm_model_impl": ("vllm", "transformers"),
+    "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+}
+"""The values of text keys that TRL looks at only when it trains."""
+
+
+def check_choices(training: P2OConfig) -> None:
+    """Checks names that TRL and transformers look at late, or never.
+
+    Raises:
+        ConfigError: there is no such name.
+    """
+    for key, choices in CHOICES.items():
+        if getattr(training, key) not in choices:
+            raise ConfigError(f"{key} is {getattr(training, key)!r}; it must be one of {', '.join(choices)}")
+    if training.generation_kwargs and not training.use_vllm:
+        from transformers import GenerationConfig
+
+        known = vars(GenerationConfig())
+        for key in training.generation_kwargs:
+            if key not in known:
+                raise ConfigError(f"generation_kwargs has an unknown key {key!r}{nearest(key, known)}")
+    if not str(training.output_dir).strip():
+        raise ConfigError("output_dir is empty; name a folder")

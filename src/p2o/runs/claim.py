@@ -25,6 +25,8 @@ MAY_CHANGE = re.compile(
 )
 """Keys of a recipe that may have another value when a run is resumed: they do not change how it trains."""
 
+LOCK = ".lock"
+
 
 @contextmanager
 def claimed_run_dir(recipe: Recipe, resume: bool) -> Iterator[tuple[Path, str | None]]:
@@ -62,6 +64,7 @@ def claimed_run_dir(recipe: Recipe, resume: bool) -> Iterator[tuple[Path, str | 
 def _decide(recipe: Recipe, resume: bool, held: ExitStack) -> tuple[Path, str | None]:
     """(run directory, checkpoint from which to continue), by the policy for a directory that exists."""
     run_dir = Path(recipe.training.output_dir)
+    _make(run_dir)
     policy = "resume" if resume or recipe.training.resume_from_checkpoint else recipe.task.if_exists
     holds_run = Run(run_dir).complete or bool(checkpoints(run_dir))
     if holds_run and policy == "fail":
@@ -129,13 +132,15 @@ def run_dir_alone(run_dir: Path) -> Iterator[None]:
     Raises:
         ConfigError: it cannot be made, or another process writes to it.
     """
-    lock = run_dir / ".lock"
+    _make(run_dir)
+    taken = f"another process writes to {run_dir}; wait for it or stop it, or set output_dir to another folder"
+    with locked(run_dir / LOCK, taken):
+        yield
+
+
+def _make(run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock.touch()
+        (run_dir / LOCK).touch()
     except OSError as error:
         raise ConfigError(f"cannot write to {run_dir}: {error.strerror}; set output_dir to another folder") from error
-    with locked(
-        lock, f"another process writes to {run_dir}; wait for it or stop it, or set output_dir to another folder"
-    ):
-        yield

@@ -10,6 +10,7 @@ from ..base.spelling import nearest
 from ..base.text import one_line
 from ..errors import ConfigError
 from ..generation.models import resolve_model
+from ..generation.settings import read_chat_template
 from .gpu import gpu_is_here
 from .paths import is_path
 
@@ -48,6 +49,8 @@ def check_machine(recipe: Recipe) -> None:
         raise ConfigError(sentence)
     if recipe.model.model_name_or_path:
         check_model_folder(recipe.model.model_name_or_path)
+    if training.chat_template_path:
+        read_chat_template(training.chat_template_path)
     check_optimizer(training)
     check_loading(training)
 

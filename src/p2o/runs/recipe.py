@@ -18,7 +18,7 @@ from ..base.spelling import nearest
 from ..base.text import one_line
 from ..errors import ConfigError, P2OError
 from ..reflectors.settings import ReflectorSettings
-from .checks import check_effects, check_ranges
+from .checks import check_choices, check_effects, check_ranges
 from .gpu import gpu_is_here
 from .paths import JSON_FILES, as_seen_from, from_folder, with_absolute_paths
 from .reading import ON_COMMAND_LINE, Given, parse_words, read_recipe
@@ -213,6 +213,7 @@ def load_recipe(name: str, words: Sequence[str] = (), options: Sequence[str] = (
         raise
     except Exception as error:  # whatever TRL, transformers and accelerate make of a value
         raise ConfigError(f"{name}: {one_line(f'{type(error).__name__}: {error}', 400)}") from error
+    check_choices(recipe.training)
     check_effects(recipe.training, given)
     return recipe
 

@@ -66,7 +66,7 @@ def compare(
     launcher = Launcher(
         recipe=name,
         overrides=overrides,
-        prefix=shlex.split(launch) if launch else [sys.executable],
+        prefix=_launcher(launch),
         parts={"test": str(recipe.task.test), **{f"ood_{n}": source for n, source in recipe.task.ood.items()}},
         model=str(recipe.model.model_name_or_path),
     )
@@ -92,6 +92,13 @@ def compare(
     return 0
 
 
+def _launcher(launch: str | None) -> list[str]:
+    try:
+        return shlex.split(launch) if launch else [sys.executable]
+    except ValueError as error:
+        raise ConfigError(f"--launch is {launch!r}, which is no command ({error})") from error
+
+
 def budget_settings(budget: str | None) -> dict[str, Any]:
     """The keys that end a run when a budget is spent; none without one (the recipe's own epochs).
 
@@ -105,7 +112,7 @@ def budget_settings(budget: str | None) -> dict[str, Any]:
         amount = float(text)
     except ValueError:
         amount = 0.0
-    if kind not in BUDGETS or amount < 1:
+    if kind not in BUDGETS or not 1 <= amount < 1e30:
         raise ConfigError(f"--budget is {budget!r}; write cost=, rollouts= or steps= and a number, as in cost=2e6")
     return {BUDGETS[kind]: int(amount), "num_train_epochs": UNTIL_SPENT}
 
