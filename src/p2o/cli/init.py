@@ -1,0 +1,56 @@
+"""``p2o init``: a first recipe for a data file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..base.files import write_text
+from ..base.terminal import console
+from ..errors import ConfigError, P2OError
+from .settings import ANY_SETTING
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "init",
+        help="write a commented recipe for a data file",
+        description="Finds the columns of a data file and proposes rewards, K, tau, batch, dev size and budget for its "
+        f"number of samples. {ANY_SETTING}",
+        allow_abbrev=False,
+    )
+    parser.add_argument("data", help="a .jsonl, .json or .parquet file, a folder, or a name of the hub")
+    parser.add_argument("-o", "--out", default="recipe.yaml", help="the recipe to write (default: recipe.yaml)")
+    parser.set_defaults(run=run, takes_settings=True)
+
+
+def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
+    """Writes the recipe, and prints its plan and the next commands."""
+    from ..data.sources import read
+    from ..runs.plan import make_plan, plan_lines
+    from ..runs.proposal import recipe_text
+    from ..runs.reading import parse_words
+    from ..runs.recipe import load_recipe
+
+    out = Path(args.out)
+    if out.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"the recipe {args.out} does not end in .yaml; give such a name with -o")
+    if out.exists():
+        raise ConfigError(f"{out} is there already; give another name with -o")
+    given = {key: one.value for key, one in parse_words(settings).items()}
+    if isinstance(given.get("rewards"), str):
+        given["rewards"] = [given["rewards"]]
+    rows = read(args.data, given.get("train_split"), None)
+    write_text(out, recipe_text(args.data, rows, given, out.parent))
+    try:
+        plan = make_plan(load_recipe(str(out), (), args.options))
+    except P2OError:
+        out.unlink()  # the same command, with what was wrong put right, writes it again
+        raise
+    console.print("\n".join(plan_lines(plan)))
+    console.print(f"the recipe is in {out}; read it, then ask whether P²O is worth it, and train:")
+    console.print(f"  p2o screen {out}\n  p2o train {out}")
+    return 0
