@@ -89,6 +89,13 @@ def test_a_sentence_ends_where_a_sentence_ends() -> None:
     assert sentence("A value, e.g. A or 0.5, or i.e. B. Then more.") == "A value, e.g. A or 0.5, or i.e. B."
 
 
+def test_a_text_holds_what_it_refers_to() -> None:
+    text = BY_NAME["distillation"].text
+    assert "p2o.core.credit" not in text
+    assert "`none` gradient on T(x, z)" in text
+    assert BY_NAME["distillation"].sentence == "How templated rollouts are trained on the bare prompt."
+
+
 # --- p2o keys --------------------------------------------------------------------------------------------------------
 
 

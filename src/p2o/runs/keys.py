@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import itertools
 import json
@@ -96,7 +97,11 @@ def _default(f: Any) -> Any:
 
 
 def _text(name: str, text: str) -> str:
-    """The text in one line, with Markdown's code marks; of a key without effect, why it has none."""
+    """The text in one line, with Markdown's code marks and with the text that it refers to; of a key without effect,
+    why it has none."""
+    if refers := re.search(r", see `(p2o\.[\w.]+)\.([A-Z]\w+)`", text):
+        lines = _docs(importlib.import_module(refers[1]))[refers[2]].splitlines()
+        text = f"{text.replace(refers[0], '')} {'; '.join(line for line in lines if line).replace(':;', ':')}."
     line = " ".join(text.replace("``", "`").split())
     return f"Has no effect here: {NO_EFFECT[name]}. {line}" if name in NO_EFFECT else line
 
