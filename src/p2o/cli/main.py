@@ -12,11 +12,11 @@ from ..base.secrets import without_secrets
 from ..base.spelling import nearest
 from ..base.terminal import guard_terminal, tell
 from ..errors import ConfigError, P2OError
-from . import compare, data, evaluate, evolve, init, keys, recipes, report, screen, train
+from . import compare, completion, data, evaluate, evolve, init, keys, recipes, report, screen, train
 from .failures import failures_explained
 from .settings import split_words
 
-COMMANDS = (init, train, compare, evaluate, evolve, screen, report, data, recipes, keys)
+COMMANDS = (init, train, compare, evaluate, evolve, screen, report, data, recipes, keys, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

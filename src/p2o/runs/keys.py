@@ -11,9 +11,11 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from enum import Enum
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
-from ..base.coerce import type_in_words
+from ..base.coerce import type_in_words, union_options
 from ..base.markdown import table
 from . import reading
 from .checks import NO_EFFECT
@@ -52,6 +54,21 @@ class Key:
     def type(self) -> str:
         """The type in words."""
         return type_in_words(self.hint)
+
+    @property
+    def choices(self) -> list[str]:
+        """The values among which it chooses; empty where it takes others too."""
+        found: list[str] = []
+        for option in union_options(self.hint):
+            if get_origin(option) is Literal:
+                found += map(str, get_args(option))
+            elif isinstance(option, type) and issubclass(option, Enum):
+                found += [str(member.value) for member in option]
+            elif option is bool:
+                found += ["true", "false"]
+            elif option is not NoneType and option is not str:
+                return []
+        return found
 
     @property
     def short_type(self) -> str:
