@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..base.terminal import console
+from .settings import options_of
 
 if TYPE_CHECKING:
     pass
@@ -33,10 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
     from ..runs.keys import recipe_keys
     from ..runs.reading import shipped_recipes
-    from .main import make_parser, options_of
 
-    top, commands = make_parser()
     keys = recipe_keys()
+    commands = next(a for a in args.parser._actions if isinstance(a, argparse._SubParsersAction))
     for parser in commands.choices.values():
         for action in parser._actions:
             if action.dest == "recipe":
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             own = options_of(parser)
             for key in (key for key in keys if f"--{key.name}" not in own):
                 parser.add_argument(f"--{key.name}", choices=key.choices or None, help=key.sentence.replace("%", "%%"))
-    console.print(shtab.complete(top, args.shell, preamble=_recipes(shipped_recipes())), end="")
+    console.print(shtab.complete(args.parser, args.shell, preamble=_recipes(shipped_recipes())), end="")
     return 0
 
 

@@ -14,7 +14,7 @@ from ..base.terminal import guard_terminal, tell
 from ..errors import ConfigError, P2OError
 from . import compare, completion, data, evaluate, evolve, init, keys, recipes, report, screen, train
 from .failures import failures_explained
-from .settings import split_words
+from .settings import options_of, split_words
 
 COMMANDS = (init, train, compare, evaluate, evolve, screen, report, data, recipes, keys, completion)
 
@@ -48,6 +48,7 @@ def run_command(words: Sequence[str]) -> int:
         args, rest = top.parse_known_args(words)
         if rest:
             raise ConfigError(f"p2o {args.command} has no option {rest[0]!r}{nearest(rest[0], options_of(command))}")
+        args.parser = top
         return int(args.run(args))
     own, settings = split_words(words, options_of(command))
     args, rest = top.parse_known_args(own)
@@ -71,8 +72,3 @@ def make_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[a
     for parser in commands.choices.values():
         parser.epilog = "The keys of a recipe: p2o keys [WORD]"
     return top, commands
-
-
-def options_of(parser: argparse.ArgumentParser | None) -> list[str]:
-    """The options that a parser takes, with their dashes."""
-    return [option for action in parser._actions for option in action.option_strings] if parser else []

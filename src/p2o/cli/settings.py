@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Container, Sequence
 
 ANY_SETTING = "Any key of a recipe can be set on the command line: --key value."
@@ -39,3 +40,8 @@ def settings_without(settings: Sequence[str], keys: Container[str]) -> list[str]
         if not dropped:
             kept.append(word)
     return kept
+
+
+def options_of(parser: argparse.ArgumentParser | None) -> list[str]:
+    """The options that a parser takes, with their dashes."""
+    return [option for action in parser._actions for option in action.option_strings] if parser else []
