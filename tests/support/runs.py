@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from p2o.base.files import write_json
+from p2o.base.rows import METRICS_FILE, write_rows
 from p2o.core.cost import CostMeter
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
 from p2o.core.rollout_log import LoggedRollout, RolloutLog
@@ -42,7 +43,7 @@ def make_run(folder: Path, epochs: int = 2, text: str = EVIL) -> Path:
     write_json(own / "cost.json", cost.state_dict())
     row = {"p2o/all_failed": 0.5, "p2o/no_spread": 0.4, f"eval_bare_success_{text}": 0.5}
     log = [{"epoch": e, "eval_bare_success": 0.25 * (e + 1), "p2o/cost": e, **row} for e in range(3)]
-    write_json(own / "metrics.json", {"log": log})
+    write_rows(own / METRICS_FILE, log)
     for epoch in range(epochs):
         _write_epoch(own, epoch, text)
     if epochs:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from p2o.analysis.evaluation import evaluate_policy, pass_at_k, template_effect, template_history
-from p2o.analysis.statistics import bootstrap_interval, wilson_interval
+from p2o.analysis.evaluation import evaluate_policy, template_effect, template_history
+from p2o.analysis.statistics import bootstrap_interval, pass_at_k, wilson_interval
 from p2o.core.samples import Rollout, Sample
 from p2o.errors import ConfigError
 from p2o.runs.run_directory import Epoch

@@ -53,7 +53,12 @@ def test_every_stop_token_counts_the_models_and_the_tokenizers(
 def test_greedy_leaves_out_what_shapes_sampling(tokenizer: Any) -> None:
     settings = GenerationSettings(8, top_p=0.5, top_k=3, min_p=0.1)
     cold, warm = (generation_config(settings, tokenizer, [1], heat, 8) for heat in (0.0, 0.7))
-    assert (cold.do_sample, cold.top_p, cold.top_k, cold.min_p) == (False, 1.0, 0, None)
+    assert (cold.do_sample, cold.top_p, cold.top_k, cold.min_p) == (
+        False,
+        1.0,
+        50,
+        None,
+    )  # 50 is unused: any other value is warned of
     assert (warm.do_sample, warm.temperature, warm.top_p, warm.top_k, warm.min_p) == (True, 0.7, 0.5, 3, 0.1)
 
 

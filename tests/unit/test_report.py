@@ -13,6 +13,7 @@ from p2o.analysis.report.states import by_story, matrix
 from p2o.analysis.report.story import headline, story
 from p2o.analysis.report.tree import layout
 from p2o.base.files import read_json, write_json
+from p2o.base.rows import METRICS_FILE, write_rows
 from p2o.core.evolve.result import Candidate
 from p2o.core.rollout_log import LOG10_EDGES, LoggedRollout, RolloutLog, count_ratios
 from p2o.errors import StateError
@@ -69,7 +70,7 @@ def test_page_stands_alone_and_nothing_in_it_acts(tmp_path):
 def test_page_of_a_run_that_has_hardly_begun(tmp_path):
     run = make_run(tmp_path, epochs=0)
     assert write_report([run]).exists()
-    (run / "p2o" / "metrics.json").unlink()
+    (run / "p2o" / METRICS_FILE).unlink()
     (run / "p2o" / "cost.json").unlink()
     assert write_report([run], tmp_path / "elsewhere" / "r.html").exists()
 
@@ -102,7 +103,7 @@ def test_a_loss_is_said_as_loudly_as_a_gain(tmp_path):
 def test_a_loss_during_training_is_said_before_the_run_is_finished(tmp_path):
     run = make_run(tmp_path)
     log = [{"epoch": e, "eval_bare_success": 0.2 + e / 4, "eval_bare_success_easy": 1 - e / 4} for e in range(3)]
-    write_json(run / "p2o" / "metrics.json", {"log": log})
+    write_rows(run / "p2o" / METRICS_FILE, log)
     found = read_run(run)
     assert "easy samples of the evaluation data fell from 100.0 % to 50.0 %" in story(found, matrix(found.epochs))
 
@@ -272,7 +273,7 @@ def test_what_was_not_measured_is_no_zero(tmp_path):
 def test_prompts_without_room_are_said(tmp_path):
     run = make_run(tmp_path)
     log = [{"epoch": 1.0, "eval_bare_success": 0.5, "eval_no_room": 0.25}]
-    write_json(run / "p2o" / "metrics.json", {"log": log})
+    write_rows(run / "p2o" / METRICS_FILE, log)
     assert "25.0 % of the eval prompts leave no room" in write_report([run]).read_text(encoding="utf-8")
     write_json(run / "p2o" / "result.json", {"before": {}, "after": {"test_bare_success": 0.5, "test_no_room": 0.5}})
     assert "50.0 % of the test prompts leave no room" in write_report([run]).read_text(encoding="utf-8")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 from ..base.terminal import percent
-from .statistics import Interval, matched_interval
+from .statistics import Interval, difference_interval, matched_interval, pass_at_k
 
 KEY = "_bare_success"
 """Between the part and the group in a metric's name: ``test_bare_success_easy``."""
@@ -33,6 +34,8 @@ class Change:
     """Samples that were solved before, and are not after."""
     interval: Interval | None = None
     """95 % interval of after minus before (`statistics.matched_interval`)."""
+    measure: str = ""
+    """What was measured: "" for one completion a sample, or ``mean@8``, ``pass@8``."""
 
     @property
     def key(self) -> str:
@@ -41,9 +44,8 @@ class Change:
 
     @property
     def label(self) -> str:
-        """``test``, or ``test, easy``."""
-        part = self.part.replace("_", " ")
-        return f"{part}, {self.group}" if self.group else part
+        """``test``, ``test, easy``, or ``test, easy, pass@8``."""
+        return ", ".join(filter(None, (self.part.replace("_", " "), self.group, self.measure)))
 
     @property
     def data(self) -> str:
@@ -98,6 +100,36 @@ def changes_of(result: Mapping[str, Any]) -> list[Change]:
             group = group.removeprefix("_")
             changes.append(Change(part, group, before[key], after[key], **_matched(result, part, group)))
     return changes
+
+
+def draw_changes(result: Mapping[str, Any]) -> list[Change]:
+    """The changes of mean@k and pass@k, for a run that drew several completions of each sample (``test_draws``)."""
+    draws = int(result.get("draws") or 0)
+    changes = []
+    for part, after in result.get("solved", {}).items():
+        before = result.get("solved_before", {}).get(part, {})
+        groups = result.get("groups", {}).get(part, {})
+        shared = sorted(before.keys() & after.keys())
+        for group in ["", *sorted({groups[i] for i in shared if i in groups})]:
+            ids = [i for i in shared if not group or groups.get(i) == group]
+            changes += [_change_of_draws(part, group, before, after, ids, draws, k) for k in (1, draws) if ids]
+    return sorted(changes, key=lambda change: change.measure)
+
+
+def _change_of_draws(
+    part: str, group: str, before: Mapping[str, int], after: Mapping[str, int], ids: Sequence[str], draws: int, k: int
+) -> Change:
+    """The change of pass@k; pass@1 is mean@k of all draws."""
+    old, new = ([pass_at_k(draws, solved[i], k) for i in ids] for solved in (before, after))
+    return Change(
+        part,
+        group,
+        fmean(old),
+        fmean(new),
+        samples=len(ids),
+        interval=difference_interval([b - a for a, b in zip(old, new, strict=True)]),
+        measure=f"pass@{k}" if k > 1 else f"mean@{draws}",
+    )
 
 
 def _matched(result: Mapping[str, Any], part: str, group: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,17 +12,7 @@ from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.templates import PoolTemplate, assign
 from ..errors import ConfigError
 from ..runs.run_directory import Epoch
-from .statistics import Interval, difference_interval, success_interval
-
-
-def pass_at_k(draws: int, solved: int, k: int) -> float:
-    """Unbiased estimate of the chance that one of k rollouts is solved (Chen et al., 2107.03374).
-
-    Args:
-        draws: rollouts drawn, at least k.
-        solved: how many of them were solved.
-    """
-    return 1.0 - math.comb(draws - solved, k) / math.comb(draws, k)
+from .statistics import Interval, difference_interval, pass_at_k, success_interval
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,16 @@ Outcomes = Mapping[str, float]
 """Sample id → success (0 or 1)."""
 
 
+def pass_at_k(draws: int, solved: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of k rollouts is solved (Chen et al., 2107.03374).
+
+    Args:
+        draws: rollouts drawn, at least k.
+        solved: how many of them were solved.
+    """
+    return 1.0 - math.comb(draws - solved, k) / math.comb(draws, k)
+
+
 def bootstrap_interval(values: Sequence[float], seed: int = 0, level: float = 0.95) -> Interval:
     """Percentile interval of the mean, by resampling the samples."""
     rng = np.random.default_rng(seed)

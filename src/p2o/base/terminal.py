@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -33,6 +34,10 @@ class CleanConsole(Console):
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else self._shown(text), style, control)
 
+    def show_cursor(self, show: bool = True) -> bool:
+        """Leaves the cursor as it is: a process that is killed could not show it again."""
+        return False
+
     def _shown(self, text: str) -> str:
         return clean_text(text).encode(self.encoding, "replace").decode(self.encoding)
 
@@ -49,6 +54,8 @@ def guard_terminal() -> None:
     """For the command line: also cleans the tracebacks, warnings and log lines of this process, and shows question
     marks for characters that the terminal lacks."""
     sys.excepthook = print_traceback
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' bars fill a log file
     warnings.formatwarning = _clean_warning
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_CleanFormatter())
@@ -77,15 +84,3 @@ def print_traceback(kind: type[BaseException], error: BaseException, trace: Trac
 def percent(share: float | None) -> str:
     """``0.5`` as ``50.0 %``; a dash for None (not measured)."""
     return "–" if share is None else f"{100 * share:.1f} %"
-
-
-def progress_bar(total: int, label: str, unit: str = "rollout", shown: bool = True) -> Any:
-    """A `tqdm` bar with the time left, for a long phase.
-
-    Args:
-        total: units until it is full.
-        shown: False hides it; True shows it on a terminal only, so that a log file does not fill up with it.
-    """
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=clean_text(label), unit=unit, leave=False, disable=None if shown else True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -38,29 +38,3 @@ def difference_line(label: str, d: TemplateEffect | None) -> str:
         return ""
     low, high = d.interval
     return f"{label}: {100 * d.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] on {d.samples} samples"
-
-
-def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:
-    """Bare success on the held-out parts and their groups before and after training.
-
-    Args:
-        result: content of the run's ``result.json``.
-        temperature: at which the one completion of each sample was drawn.
-    """
-    from ..analysis.changes import KEY, changes_of
-
-    drawn = "greedy" if temperature == 0 else f"at temperature {temperature:g}"
-    table = Table(title=f"bare held-out success (one completion a sample, {drawn})", title_justify="left")
-    for column in ("", "before", "after", "change [95 %]"):
-        table.add_column(column)
-    changes = {change.key: change for change in changes_of(result)}
-    for key, value in result["after"].items():
-        if KEY in key:
-            change = changes.get(key)
-            label = change.label if change else key.replace(KEY, "").replace("_", " ")
-            before, points = (percent(change.before), change.points) if change else ("–", "–")
-            table.add_row(label, before, percent(value), points)
-        elif key.endswith("_no_room"):
-            part = key.removesuffix("_no_room").replace("_", " ")
-            table.add_row(f"{part}: no room, not counted", percent(result["before"].get(key)), percent(value), "")
-    return table

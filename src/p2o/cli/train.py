@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.files import write_json, write_text
-from ..base.stopping import signals_stop
+from ..base.stopping import StoppedError, signals_stop
 from ..base.terminal import console
+from ..core.progress import duration
 from ..errors import P2OError
 from ..runs.reading import words_without_secrets
 from ..runs.recipe import Recipe, load_recipe
 from .failures import failures_explained
 from .settings import ANY_SETTING, settings_without
-from .tables import before_and_after
 
 if TYPE_CHECKING:
     from ..runs.held_out import HeldOut
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
         claimed_run_dir(recipe, args.resume) as (run_dir, checkpoint),
         _told_how_to_continue(run_dir, args.recipe, settings),
     ):
-        _train(recipe, run_dir, checkpoint)
+        _train(recipe, run_dir, checkpoint, [args.recipe, *words_without_secrets(settings)])
     return 0
 
 
@@ -70,19 +70,25 @@ def _told_how_to_continue(run_dir: Path, name: str, settings: Sequence[str]) -> 
         with failures_explained():
             yield
     except P2OError as error:
-        if latest_checkpoint(run_dir) is None:
-            raise
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            how = "to continue, start the same processes again with --resume"
-        else:
-            kept = settings_without(settings, ("output_dir", "if_exists", "resume_from_checkpoint"))
-            words = ["p2o", "train", name, *words_without_secrets(kept), "--output_dir", str(run_dir), "--resume"]
-            how = f"to continue: {shlex.join(words)}"
-        error.args = (f"{error}; {how}", *error.args[1:])
+        if latest_checkpoint(run_dir) is not None:
+            error.args = (f"{error}; {_how_to_continue(run_dir, name, settings)}", *error.args[1:])
         raise
+    except KeyboardInterrupt as error:  # outside training, where a signal asks for a stop
+        saved = latest_checkpoint(run_dir) is not None
+        how = _how_to_continue(run_dir, name, settings) if saved else "nothing is saved yet: start again"
+        raise StoppedError(f"interrupted; {how}", 130) from error
 
 
-def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
+def _how_to_continue(run_dir: Path, name: str, settings: Sequence[str]) -> str:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return "to continue, start the same processes again with --resume"
+    kept = words_without_secrets(settings_without(settings, ("output_dir", "if_exists", "resume_from_checkpoint")))
+    return "to continue: " + shlex.join(["p2o", "train", name, *kept, "--output_dir", str(run_dir), "--resume"])
+
+
+def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None, words: Sequence[str]) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
     from ..runs.building import trainer_of
     from ..runs.held_out import HeldOut
     from ..runs.run_directory import COMPLETE, Run
@@ -90,6 +96,8 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
     resolved = recipe.to_yaml(run_dir)  # as it was asked for: libraries fill in settings of their own
     held_out = HeldOut(recipe)  # before the model: a mistake in the data shows at once
     trainer = trainer_of(recipe)
+    trainer.watch.recipe, trainer.watch.settings = words, vars(recipe.task)
+    disable_progress_bar()  # transformers shows one for each file that it writes
     main = trainer.accelerator.is_main_process
     if main:
         write_text(run_dir / "config.yaml", resolved)
@@ -114,30 +122,36 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None) -> None:
             "after": after["metrics"],
             "outcomes_before": before.get("outcomes", {}),
             "outcomes": after["outcomes"],
+            "draws": held_out.draws,
+            "solved_before": before.get("solved", {}),
+            "solved": after["solved"],
             "groups": held_out.groups,
             "cost": cost,
             "seconds": seconds,
         }
         write_json(own / "result.json", result)
-        _finish(recipe, run_dir, result)
+        _finish(recipe, run_dir, result, words)
         write_json(own / COMPLETE, {})
 
 
 def _evaluated(held_out: HeldOut, trainer: P2OTrainer) -> dict[str, Any]:
     metrics, outcomes = held_out.evaluate(trainer)
-    return {"metrics": metrics, "outcomes": outcomes}
+    return {"metrics": metrics, "outcomes": outcomes, "solved": held_out.draw(trainer)}
 
 
-def _finish(recipe: Recipe, run_dir: Path, result: Mapping[str, Any]) -> None:
+def _finish(recipe: Recipe, run_dir: Path, result: Mapping[str, Any], words: Sequence[str]) -> None:
     """Prints the result, and writes what a user takes home."""
     from ..runs.export import export_run
+    from ..runs.run_directory import Run
     from ..trl.checkpoint import latest_checkpoint
+    from .ending import next_commands, print_commands, print_result
 
-    if result["after"]:
-        console.print(before_and_after(result, recipe.training.eval_temperature))
-    console.print(f"{result['seconds']:.0f} s; the model is in {latest_checkpoint(run_dir) or run_dir}")
+    print_result(result, recipe.training.eval_temperature)
+    model = Path(latest_checkpoint(run_dir) or run_dir)
+    console.print(f"{duration(result['seconds'])}; the model is in {model}")
     export_run(run_dir, recipe)
     _write_report(run_dir)
+    print_commands(next_commands(Run(run_dir), model, words, recipe))
 
 
 def _write_report(run_dir: Path) -> None:

@@ -1,33 +1,263 @@
-"""Why the policy learned almost nothing in an epoch."""
+"""What is wrong with a run, and what to try next. Pure: figures in, sentences and a command out.
+
+The terminal, the report and ``p2o screen`` ask here. The cases are those of docs/troubleshooting.md, under their keys.
+"""
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..base.terminal import percent
+from .evolve.result import EvolveCost
 from .summary import EpochSummary
 
 FLAT_SHARE = 0.7
 """When at least this share of the groups has no spread, there is almost nothing to learn from."""
+FAILING_SHARE = 0.3
+"""A reflector that fails on more of its calls is a fault to fix first."""
+MASKED_SHARE = 0.3
+"""When the ratio mask drops more of the templated tokens, it holds the learning back."""
+CLIPPED_SHARE = 0.1
+"""When more completions are cut at the limit, right answers are lost."""
+FORGOTTEN_SHARE = 0.02
+"""When more of an epoch's samples are forgotten, training harms what was mastered."""
+GRADUATED_SHARE = 0.1
+"""When fewer of the rescued samples graduate, the templates' help does not reach the bare prompt."""
+FEW = 3
+"""Fewer samples than this say nothing."""
+FEW_ITERATIONS = 4
+"""An evolution of fewer iterations had no time to find anything."""
+
+Case = Literal["solved", "teacher", "empty_pool", "few_hard", "flat", "partial", "masked", "slow", "forgotten", "cut"]
 
 
-def spread_line(summary: EpochSummary) -> str:
-    """How many groups have no spread of rewards, how many all failed, and how many were all solved."""
-    return (
-        f"{summary.no_spread} of {summary.groups} groups have no spread of rewards "
-        f"({summary.all_failed} all failed, {summary.all_solved} all solved)"
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a run after an epoch, or from a screen. None: not measured. Counts are of samples."""
+
+    groups: int
+    all_failed: int
+    all_solved: int
+    no_spread: int
+    hard: int = 0
+    templated_next: int = 0
+    evolved: bool = False
+    """Whether templates were evolved after the epoch."""
+    helping: int = 0
+    """Templates that solved at least one hard sample."""
+    candidates: int = 0
+    iterations: int = 0
+    reflector_calls: int = 0
+    reflector_failed: int = 0
+    reflector_reasons: str = ""
+    """What the failed calls said."""
+    rescued: int = 0
+    rescued_before: bool = False
+    """Whether samples were rescued in an earlier epoch too, so that they had time to graduate."""
+    graduated: int = 0
+    """So far."""
+    forgotten: int | None = None
+    masked: float | None = None
+    """Share of the templated tokens that the ratio mask drops."""
+    clipped: float | None = None
+    """Share of the completions that are cut at the limit."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The run's settings by their keys."""
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether almost nothing can be learned from the groups."""
+        return self.groups > 0 and self.no_spread >= FLAT_SHARE * self.groups
+
+    @property
+    def spread(self) -> str:
+        """How many groups have no spread of rewards, and of which kind they are."""
+        return (
+            f"{self.no_spread} of {self.groups} groups have no spread of rewards "
+            f"({self.all_failed} all failed, {self.all_solved} all solved)"
+        )
+
+
+def facts_after(
+    summaries: Sequence[EpochSummary],
+    settings: Mapping[str, Any],
+    *,
+    forgotten: int | None = None,
+    masked: float | None = None,
+    clipped: float | None = None,
+) -> Facts:
+    """The facts about a run.
+
+    Args:
+        summaries: of its epochs, at least one, oldest first.
+        settings: by their keys.
+        forgotten: samples that were mastered before and failed in the last epoch.
+        masked, clipped: of the last epoch, see `Facts`.
+    """
+    last = summaries[-1]
+    cost = EvolveCost(**last.evolve_cost)
+    return Facts(
+        groups=last.groups,
+        all_failed=last.all_failed,
+        all_solved=last.all_solved,
+        no_spread=last.no_spread,
+        hard=last.hard,
+        templated_next=last.templated_next,
+        evolved=last.evolved,
+        helping=last.helping,
+        candidates=last.candidates,
+        iterations=last.iterations,
+        reflector_calls=cost.reflector_calls,
+        reflector_failed=sum(cost.reflector_failures.values()),
+        reflector_reasons=cost.failures(),
+        rescued=last.rescued,
+        rescued_before=any(s.rescued >= FEW for s in summaries[:-1]),
+        graduated=last.graduated,
+        forgotten=forgotten,
+        masked=masked,
+        clipped=clipped,
+        settings=settings,
     )
 
 
-def flat_reason(summary: EpochSummary) -> str | None:
-    """One line that says why almost nothing is learned; None when enough groups have a spread of rewards.
+@dataclass(frozen=True)
+class Finding:
+    """One thing that happened, and the next step."""
 
-    None too when templates were assigned: the next epoch shows whether they help.
-    """
-    if summary.no_spread < FLAT_SHARE * summary.groups or summary.templated_next:
+    case: Case
+    happened: str
+    advice: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Settings to try, by their keys."""
+    screen: bool = False
+    """Whether ``p2o screen`` is the next step."""
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether something is wrong. A run whose samples are all solved has nothing wrong with it."""
+        return self.case != "solved"
+
+    def command(self, recipe: Sequence[str] | None) -> str:
+        """The next step as a command, or as Python; "" when there is none.
+
+        Args:
+            recipe: the words behind ``p2o train`` that make the run; None: it was made from Python.
+        """
+        if self.screen:
+            return shlex.join(["p2o", "screen", *(recipe or ["RECIPE.yaml"])])
+        if not self.changes:
+            return ""
+        if recipe is None:
+            return "P2OConfig(" + ", ".join(f"{key}={value!r}" for key, value in self.changes.items()) + ", …)"
+        words = [word for key, value in self.changes.items() for word in (f"--{key}", _word(value))]
+        return shlex.join(["p2o", "train", *recipe, *words, "--if_exists", "new"])
+
+    def lines(self, recipe: Sequence[str] | None) -> list[str]:
+        """Two or three lines: what happened; the advice; the command."""
+        command = self.command(recipe)
+        return [self.happened, f"next: {self.advice}", *([command] if command else [])]
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def diagnose(facts: Facts) -> list[Finding]:
+    """What is wrong, the most urgent first; empty when nothing is known to be."""
+    found = [_teacher(facts), *_flat(facts), _not_graduated(facts), _forgotten(facts), _cut(facts)]
+    return [finding for finding in found if finding is not None]
+
+
+def _teacher(f: Facts) -> Finding | None:
+    if not f.reflector_calls or f.reflector_failed <= FAILING_SHARE * f.reflector_calls:
         return None
-    line = spread_line(summary)
-    if summary.all_solved >= summary.all_failed:
-        return f"{line}: there is little left to learn here"
-    if summary.evolved:
-        where = f"p2o/evolution-{summary.epoch + 1:03d}/evolution.json"
-        return f"{line}; {summary.helping} templates helped: see {where}"
-    reason = next((n for n in summary.notes if "no evolution" in n), "no templates were evolved after this epoch")
-    return f"{line}; {reason}"
+    happened = f"the reflector failed on {f.reflector_failed} of {f.reflector_calls} calls: {f.reflector_reasons}"
+    if "timeout" in f.reflector_reasons:
+        slow = 2 * float(f.settings.get("reflector_timeout") or 120)
+        return Finding("teacher", happened, "give it more time, and ask less at a time",
+                       {"reflector_timeout": slow, "reflector_concurrency": 2})  # fmt: skip
+    return Finding("teacher", happened, "fix that; p2o screen tries the reflector without training", screen=True)
+
+
+def _flat(f: Facts) -> list[Finding]:
+    if _has_only_partial_rewards(f):
+        return [_partial(f)]
+    if not f.is_flat or f.templated_next:  # with templates assigned, the next epoch shows whether they help
+        return []
+    if f.all_solved >= f.all_failed:
+        return [Finding("solved", f"{f.spread}: there is little left to learn here", "take harder data, or stop here")]
+    if f.evolved and not f.helping:
+        return [_empty_pool(f)]
+    least = f.settings.get("hard_min_count")
+    if not f.evolved and least is not None and FEW <= f.hard < least:
+        happened = f"{f.spread}; templates are evolved for {least} hard samples or more, and {f.hard} are hard"
+        fewer = {"hard_min_count": max(2, f.hard // 2)}
+        return [Finding("few_hard", happened, "evolve for fewer, or take more data", fewer)]
+    return [Finding("flat", f"{f.spread}, and no template helps yet", "find out whether prompts can help", screen=True)]
+
+
+def _empty_pool(f: Facts) -> Finding:
+    happened = f"{f.spread}; none of {f.candidates} candidates solved a hard sample"
+    if f.iterations < FEW_ITERATIONS:
+        more = {"evolve_budget": _larger(str(f.settings.get("evolve_budget", "heavy_4")))}
+        return Finding("empty_pool", f"{happened} in {f.iterations} iterations", "give it more rollouts", more)
+    reflector = f.settings.get("reflector")
+    advice = "find out whether prompts can help at all, or take a stronger reflector"
+    named = f" (reflector {reflector})" if reflector else ""
+    return Finding("empty_pool", happened + named, advice, screen=True)
+
+
+def _larger(budget: str) -> str:
+    if budget.isdigit():
+        return str(4 * int(budget))
+    return "heavy_16" if budget.startswith("heavy_") else "heavy_4"
+
+
+def _has_only_partial_rewards(f: Facts) -> bool:
+    return f.groups > 0 and f.all_failed >= FLAT_SHARE * f.groups and not f.is_flat
+
+
+def _partial(f: Facts) -> Finding:
+    threshold = f.settings.get("success_threshold", 1.0)
+    happened = (
+        f"in {f.all_failed} of {f.groups} groups no reward reaches success_threshold {threshold}, although "
+        f"{f.groups - f.no_spread} of them have spread: the rewards are partial"
+    )
+    advice = "GRPO learns from them; if a smaller reward is already right, say so"
+    return Finding("partial", happened, advice, {"success_threshold": round(0.5 * float(threshold), 3)})
+
+
+def _not_graduated(f: Facts) -> Finding | None:
+    if f.rescued < FEW or not f.rescued_before or f.graduated > GRADUATED_SHARE * f.rescued:
+        return None
+    happened = f"{f.rescued} samples were rescued in this epoch, and {f.graduated} have graduated so far"
+    if f.settings.get("distillation") == "none":
+        return Finding("masked", f"{happened}: distillation is none, so the bare prompt learns nothing",
+                       "distil", {"distillation": "mask"})  # fmt: skip
+    if f.masked is not None and f.masked > MASKED_SHARE and f.settings.get("distillation", "mask") == "mask":
+        return Finding("masked", f"{happened}; the ratio mask drops {percent(f.masked)} of the templated tokens",
+                       "train on these tokens with a smaller weight", {"distillation": "soft"})  # fmt: skip
+    epochs = float(f.settings.get("num_train_epochs") or 1)
+    dropped = "" if f.masked is None else f"; the ratio mask drops {percent(f.masked)} of the templated tokens"
+    return Finding("slow", happened + dropped, "train longer", {"num_train_epochs": 2 * epochs})
+
+
+def _forgotten(f: Facts) -> Finding | None:
+    if f.forgotten is None or f.forgotten < max(FEW, FORGOTTEN_SHARE * f.groups):
+        return None
+    rate = f.settings.get("learning_rate")
+    changes = {"learning_rate": float(f"{float(rate) / 3:.1g}")} if rate else {"beta": 0.02}
+    happened = f"{f.forgotten} of {f.groups} samples are forgotten: mastered before, every bare rollout fails now"
+    return Finding("forgotten", happened, "take smaller steps", changes)
+
+
+def _cut(f: Facts) -> Finding | None:
+    if f.clipped is None or f.clipped < CLIPPED_SHARE:
+        return None
+    limit = f.settings.get("max_completion_length")
+    happened = f"{percent(f.clipped)} of the completions are cut at max_completion_length {limit}"
+    return Finding("cut", happened, "leave them more room", {"max_completion_length": 2 * limit} if limit else {})

@@ -22,6 +22,8 @@ class Group:
     solved: Sequence[bool]
     spread: bool
     """Whether the rewards that GRPO trains on differ."""
+    rewards: Sequence[float] = ()
+    """The rewards that GRPO trains on; empty: not given."""
 
     def under(self, templated: bool) -> list[bool]:
         """``solved`` of the templated rollouts, or of the bare ones."""
@@ -39,7 +41,10 @@ def group_metrics(groups: Sequence[Group], needed: Collection[str], tau: int) ->
     templated = [g.under(True) for g in groups]
     graduated = [any(b) for g, b in zip(groups, bare, strict=True) if g.sample_id in needed]
     both = [(b, t) for b, t in zip(bare, templated, strict=True) if b and t]
+    earned = [(r, t) for g in groups for r, t in zip(g.rewards, g.templated, strict=bool(g.rewards))]
     rates = {
+        "bare_reward": _mean([r for r, t in earned if not t]),
+        "templated_reward": _mean([r for r, t in earned if t]),
         "bare_success": _mean([s for b in bare for s in b]),
         "templated_success": _mean([s for t in templated for s in t]),
         # The same samples bare and templated: the difference is what the template adds.
@@ -113,7 +118,7 @@ def cost_metrics(cost: CostMeter) -> dict[str, float]:
     return {"p2o/cost": float(cost.training_cost), **phases, "p2o/cost/rollouts": float(cost.training_rollouts)}
 
 
-def _mean(values: Sequence[bool]) -> float | None:
+def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 

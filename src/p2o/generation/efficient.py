@@ -193,11 +193,12 @@ def without_finished_rows(model: Any) -> Iterator[None]:
         ids, mask, rows = input_ids, attention_mask, torch.arange(len(input_ids), device=input_ids.device)
         done, stretch = 0, STRETCH
         while done < total and len(rows):
+            part = copy.deepcopy(config)  # not keyword arguments beside it: transformers warns of the two together
+            part.max_new_tokens = min(stretch, total - done)
+            part.min_new_tokens = min(part.max_new_tokens, max(0, least - done))
             output = original(
-                input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=generation_config,
-                max_new_tokens=(count := min(stretch, total - done)),
-                min_new_tokens=min(count, max(0, least - done)), **options,
-            )  # fmt: skip
+                input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=part, **options
+            )
             new = output[:, ids.size(1) :]
             completed[rows, done : done + new.size(1)] = new
             done, stretch = done + new.size(1), 2 * stretch

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..base.terminal import progress_bar
+from ..base.live import Bar
 from ..errors import ConfigError
 from .efficient import efficient, generates_plainly
 from .models import resolve_model
@@ -86,7 +86,7 @@ class LocalPolicy:
         config = generation_config(self.settings, self.tokenizer, self.stop_ids, temperature, max_new_tokens)
         plain = generates_plainly(self.model, config)
         completed: list[list[int]] = []
-        with progress_bar(len(rows), self.label, shown=bool(self.label)) as bar, torch.no_grad(), self.autocast():
+        with Bar(len(rows), self.label, shown=bool(self.label)) as bar, torch.no_grad(), self.autocast():
             for start in range(0, len(rows), self.settings.batch_size):
                 chunk = {"input_ids": rows[start : start + self.settings.batch_size]}
                 inputs = self.tokenizer.pad(chunk, padding_side="left", return_tensors="pt").to(self.model.device)
@@ -94,7 +94,7 @@ class LocalPolicy:
                     output = self.model.generate(**inputs, generation_config=config)
                 new = output[:, inputs["input_ids"].size(1) :].tolist()
                 completed += [until_stop(row, self.stop_ids) for row in new]
-                bar.update(len(new))
+                bar.advance(len(new))
         return completed
 
     def token_logps(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..base.terminal import progress_bar
+from ..base.live import Bar
 from ..core.evolve import Reply
 from ..core.samples import Sample
 from ..core.templates import apply_to_prompt
@@ -105,7 +105,7 @@ class EndpointPolicy:
         """
         chats = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
         options = request_options(self.settings, temperature, max_new_tokens)
-        with progress_bar(len(prompts), "rolling out", shown=len(prompts) > self.chat.concurrency) as bar:
+        with Bar(len(prompts), "rolling out", shown=len(prompts) > self.chat.concurrency) as bar:
 
             def answered(reply: Reply) -> None:
                 if reply.error is not None:
@@ -113,7 +113,7 @@ class EndpointPolicy:
                         f"the policy endpoint {self.chat.place} failed ({reply.error}: {reply.reason}); "
                         f"check that it runs and serves {self.chat.model}"
                     )
-                bar.update(1)
+                bar.advance()
 
             replies = self.chat.ask(chats, options, answered)
         return [Completion(r.text or "", r.prompt_tokens, r.completion_tokens) for r in replies]

@@ -96,11 +96,15 @@ def generation_config(
     return GenerationConfig(**options, disable_compile=True)
 
 
+UNUSED_TOP_K = 50
+"""transformers' default. Greedy decoding does not use it, and warns of every other value."""
+
+
 def sampling_options(temperature: float, max_new_tokens: int) -> dict[str, Any]:
     """The options of a generation config for a temperature (0: greedy) and a length in tokens."""
     options: dict[str, Any] = {"do_sample": temperature > 0, "temperature": temperature or 1.0}
     if not temperature:
-        options |= {"top_p": 1.0, "top_k": 0, "min_p": None}
+        options |= {"top_p": 1.0, "top_k": UNUSED_TOP_K, "min_p": None}
     return options | {"max_new_tokens": max_new_tokens}
 
 

@@ -81,7 +81,7 @@ def check_adapter(model: ModelConfig) -> None:
 # Out of range
 
 RANGES: Sequence[tuple[str, float, float]] = (
-    ("temperature", 0.01, 100), ("top_p", 0.001, 1), ("top_k", 0, 10**9), ("min_p", 0, 1),
+    ("temperature", 0.01, 100), ("test_draws", 0, 10**6), ("top_p", 0.001, 1), ("top_k", 0, 10**9), ("min_p", 0, 1),
     ("repetition_penalty", 0.01, 100), ("max_completion_length", 1, 10**9), ("num_iterations", 1, 10**6),
     ("per_device_train_batch_size", 1, 10**9), ("gradient_accumulation_steps", 1, 10**9),
     ("steps_per_generation", 1, 10**9), ("generation_batch_size", 1, 10**9), ("per_device_eval_batch_size", 1, 10**9),

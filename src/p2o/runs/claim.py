@@ -20,7 +20,7 @@ from .run_directory import Run
 
 MAY_CHANGE = re.compile(
     "output_dir|if_exists|resume_from_checkpoint|num_train_epochs|max_steps|max_cost|max_rollouts|arms|ood"
-    "|disable_tqdm|use_cpu|dataloader_.*|log.*|save_.*|eval(_.*)?|test.*|report_to|run_name"
+    "|disable_tqdm|verbose|use_cpu|dataloader_.*|log.*|save_.*|eval(_.*)?|test.*|report_to|run_name"
     "|reflector_(base_url|api_key_env|concurrency|timeout|retries)"
 )
 """Keys of a recipe that may have another value when a run is resumed: they do not change how it trains."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import to_dataset
 from .building import ood_samples, rewards_of, samples_of
+from ..trl.evaluation import evaluation_groups
 
 if TYPE_CHECKING:
     from ..trl.trainer import P2OTrainer
@@ -27,6 +28,7 @@ class HeldOut:
         samples |= {f"ood_{name}": own for name, own in ood_samples(recipe).items()}
         for own in samples.values():
             rewards_of(recipe).check_gold(own)
+        self.draws = recipe.task.test_draws
         column = recipe.training.eval_group_column
         self.parts: dict[str, Any] = {part: to_dataset(own) for part, own in samples.items()}
         self.groups: dict[str, dict[str, str]] = {}
@@ -42,3 +44,20 @@ class HeldOut:
             metrics |= trainer.evaluate(dataset, metric_key_prefix=name)
             outcomes[name] = dict(trainer.last_solved)
         return metrics, outcomes
+
+    def draw(self, trainer: P2OTrainer) -> dict[str, dict[str, int]]:
+        """Part → sample id → how many of ``test_draws`` bare completions, at the training's temperature, were right;
+        collective. Empty when none are to be drawn."""
+        solved: dict[str, dict[str, int]] = {}
+        for part, dataset in self.parts.items() if self.draws else ():
+            trainer.model.eval()
+            pairs = [("", row) for row in dataset for _ in range(self.draws)]
+            with trainer.cost.timed("evaluate") as spent:
+                rollouts = trainer.roll_out(pairs, trainer.args.temperature, f"{self.draws} draws of {part}")
+            if trainer.accelerator.is_main_process:
+                spent.add_rollouts(rollouts)
+            ids, _ = evaluation_groups(dataset, None)
+            groups = [rollouts[n : n + self.draws] for n in range(0, len(rollouts), self.draws)]
+            drawn = zip(ids, groups, strict=True)
+            solved[part] = {i: sum(r.solved for r in own) for i, own in drawn if all(r.fits for r in own)}
+        return solved

@@ -47,6 +47,10 @@ class RecipeConfig(ReflectorSettings):
     test: str | None = None
     """Data source of the evaluation before and after training, and of ``p2o eval``."""
 
+    test_draws: int = 0
+    """Also draw this many completions of each test sample at the training temperature, before and after training, for
+    mean@k and pass@k (0: none)."""
+
     ood: dict[str, str] = field(default_factory=dict)
     """Further evaluations before and after training, on other data than the training's: name → data source."""
 

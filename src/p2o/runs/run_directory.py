@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..base.files import read_json
+from ..base.rows import METRICS_FILE, read_rows
 from ..core.evolve import Evolution
 from ..core.templates import PoolTemplate, pool_from_json
 from ..errors import StateError
-from ..trl.checkpoint import checkpoints
 
 COMPLETE = "complete.json"
 """The file that is written last."""
@@ -95,16 +95,8 @@ class Run:
 
     @cached_property
     def log(self) -> list[dict[str, Any]]:
-        """The metrics of a finished run, or those of the newest checkpoint of one that is under way or was killed."""
-        return next((rows for rows in self._logs() if rows), [])
-
-    def _logs(self) -> Iterator[list[dict[str, Any]]]:
-        yield self._read("metrics.json").get("log", [])
-        for checkpoint in reversed(checkpoints(self.path)):
-            try:
-                yield json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-            except (OSError, ValueError, KeyError):
-                continue
+        """All figures of each logging step, evaluation and epoch."""
+        return read_rows(self.own / METRICS_FILE)
 
     @cached_property
     def cost(self) -> dict[str, Any]:
@@ -126,6 +118,12 @@ class Run:
         """The resolved recipe, as YAML."""
         file = self.path / "config.yaml"
         return file.read_text(encoding="utf-8") if file.exists() else ""
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the resolved recipe, by their keys; empty for a run that was made from Python."""
+        content = yaml.safe_load(self.config) if self.config else {}
+        return content if isinstance(content, dict) else {}
 
     def logged(self, key: str) -> list[tuple[float, float]]:
         """(epoch, value) wherever the log has the key."""

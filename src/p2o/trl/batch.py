@@ -75,6 +75,7 @@ def groups_of(rows: Sequence[RolloutFacts], group_size: int) -> list[tuple[Group
     groups = []
     for start in range(0, len(rows), group_size):
         own = rows[start : start + group_size]
-        spread = has_spread([row.total for row in own])
-        groups.append((Group(own[0].sample_id, [bool(r.template) for r in own], [r.solved for r in own], spread), own))
+        totals = [row.total for row in own]
+        templated, solved = [bool(row.template) for row in own], [row.solved for row in own]
+        groups.append((Group(own[0].sample_id, templated, solved, has_spread(totals), totals), own))
     return groups

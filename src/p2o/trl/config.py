@@ -61,7 +61,11 @@ class P2OConfig(LoopSettings, GRPOConfig):
     max_rollouts: int | None = None
     """Stop when this many rollouts were drawn, those of the evolutions included."""
 
+    verbose: bool = False
+    """Show all figures of each row of the log, not only the main ones."""
+
     def __post_init__(self) -> None:
+        self._take_old_names()
         self._check_ranges()
         load_method(self.method)  # a wrong name is an error now, not when a trainer is made
         self.check_loop(self.num_generations or 0)
@@ -78,6 +82,13 @@ class P2OConfig(LoopSettings, GRPOConfig):
             )
         super().__post_init__()
         own.num_generations_eval = asked
+
+    def _take_old_names(self) -> None:
+        """Writes TRL's ``gradient_checkpointing`` under transformers' newer name, which else warns of the old one."""
+        own: Any = self
+        for part in ("", "_kwargs"):
+            if getattr(own, f"activation_checkpointing{part}", "not known") is None:
+                setattr(own, f"activation_checkpointing{part}", getattr(own, f"gradient_checkpointing{part}"))
 
     def _check_ranges(self) -> None:
         check_at_least(self, LEAST)

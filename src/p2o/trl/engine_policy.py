@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..base.terminal import progress_bar
+from ..base.live import Bar
 from ..generation.policies import Completion, isolated_rng, seed_of
 from ..generation.settings import GenerationSettings, Prompt, prompt_ids
 
@@ -42,7 +42,7 @@ class EnginePolicy:
                 chunk = order[start : start + size]
                 rows = [ids[n] if len(ids[n]) <= limit else filler for n in chunk]
                 drawn.update(zip(chunk, self.generate(rows, temperature, length), strict=True))
-                bar.update(len(chunk))
+                bar.advance(len(chunk))
         texts = self.tokenizer.batch_decode([drawn[n] for n in range(len(ids))], skip_special_tokens=True)
         return [
             Completion(texts[n], len(ids[n]), len(drawn[n]), tuple(drawn[n]))
@@ -51,5 +51,5 @@ class EnginePolicy:
             for n in range(len(ids))
         ]
 
-    def _bar(self, total: int) -> Any:
-        return progress_bar(total, self.label, shown=bool(self.label))
+    def _bar(self, total: int) -> Bar:
+        return Bar(total, self.label, shown=bool(self.label))

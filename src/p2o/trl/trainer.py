@@ -13,7 +13,6 @@ from . import compat  # noqa: F401 (before TRL: another version may lack a name 
 # isort: split
 
 import inspect
-import time
 import warnings
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,7 +39,6 @@ from ..rewards.deadline import watch
 from .callbacks import LoopCallback
 from .checkpoint import choose_checkpoint, latest_checkpoint
 from .config import p2o_config
-from .display import EvolutionBar, print_epoch
 from .engine import roomy_engine
 from .evaluation import datasets_of, evaluation_groups, evaluation_was_missed, some_fit
 from .peers import lost_peers_explained
@@ -49,6 +47,7 @@ from .rollouts import Reflect, RollOut
 from .rows import refuse_arguments, refuse_images, training_rows
 from .sampler import EpochSampler
 from .saving import SavingTrainer
+from .watching import Watch, replace_progress
 
 
 class P2OTrainer(SavingTrainer):
@@ -106,7 +105,6 @@ class P2OTrainer(SavingTrainer):
         self.last_evaluation: dict[str, float] = {}
         self.last_solved: dict[str, bool] = {}
         self.stop = StopRequest()
-        self.started = time.perf_counter()
         self.prepare_saving()
         self._sampler: EpochSampler | None = None
         with roomy_engine():
@@ -115,6 +113,8 @@ class P2OTrainer(SavingTrainer):
             self._tokenizer.chat_template = read_chat_template(args.chat_template_path)
         self.prepare_steps()
         self.add_callback(LoopCallback(self))
+        self.watch = Watch(self.loop.run_dir, redrawn=not args.disable_tqdm, verbose=args.verbose)
+        replace_progress(self, self.watch)
 
     # --- order ---------------------------------------------------------------------------------------------
 
@@ -132,7 +132,6 @@ class P2OTrainer(SavingTrainer):
 
     def begin_training(self) -> None:
         """Of a resumed run: restores the count of micro-steps, and makes an evaluation that it missed."""
-        self.started = time.perf_counter()
         # TRL counts micro-steps from 0 when it resumes too, and would generate at the wrong ones.
         self._step, self._buffered_inputs = self.resumed_at
         self.model.train()  # a resumed run may log before its first step
@@ -159,13 +158,13 @@ class P2OTrainer(SavingTrainer):
         broadcast_object_list(shared)
         summary, state = shared[0]
         self.loop.load_state_dict(state)
-        self.rollout_log.begin(epoch)
         self._tell(summary)
+        self.rollout_log.begin(epoch)
 
     def _prompt_step(self, send: Any) -> EpochSummary:
         on_policy = isinstance(self.reflector, str)
         reflector = self.bound_reflector(lambda prompts: send(Reflect(prompts)))
-        bar = EvolutionBar(f"evolution before epoch {self.loop.next_epoch + 1}", not self.args.disable_tqdm)
+        bar = self.watch.evolution(self.loop.next_epoch + 1)
         try:
             return run_prompt_step(
                 self.loop,
@@ -195,11 +194,9 @@ class P2OTrainer(SavingTrainer):
         return global_cost(self.cost)
 
     def end_training(self) -> None:
-        """Writes the last epoch's rollouts, and the run's metrics."""
+        """Writes the last epoch's rollouts."""
         if self.accelerator.is_main_process:
             self.rollout_log.write()
-            if not self.stop:  # otherwise the epoch continues when the run is resumed
-                write_json(self.loop.run_dir / "metrics.json", {"log": self.state.log_history})
 
     def _tell(self, summary: EpochSummary) -> None:
         """Logs an epoch, and shows it."""
@@ -208,8 +205,7 @@ class P2OTrainer(SavingTrainer):
         Trainer.log(self, epoch_metrics(summary) | cost_metrics(cost))
         if self.accelerator.is_main_process:
             write_json(self.loop.run_dir / "cost.json", cost.state_dict())
-            held_out = self.last_evaluation.get("eval_bare_success")
-            print_epoch(summary, held_out, cost, time.perf_counter() - self.started)
+            self.watch.epoch(summary, self.args, self.state.log_history, self.rollout_log, cost)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "train_runtime" in logs and self.loop.ledger.tallies and not self.stop:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...base.files import read_json, write_json
+from ...base.live import Bar
 from ...base.lock import locked
-from ...base.terminal import progress_bar
 from ...errors import ConfigError
 from ...runs.reading import setting_words
 from .arms import Arm
@@ -139,8 +139,8 @@ class Runner:
         """
         open_runs = [run for run in runs if not run.finished]
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        bar = progress_bar(len(runs), "runs", unit="run")
-        bar.update(len(runs) - len(open_runs))
+        bar = Bar(len(runs), "runs", unit="runs")
+        bar.advance(len(runs) - len(open_runs))
         pool = ThreadPoolExecutor(self.jobs)
         try:
             futures = {pool.submit(self._one, run): run for run in open_runs}
@@ -150,9 +150,9 @@ class Runner:
                     self.failures.append(str(error))
                 elif error is not None:
                     raise error
-                bar.update(1)
+                bar.advance()
                 left = [r for f, r in futures.items() if not f.done()]
-                bar.set_postfix_str(f"{futures[future].label} done; {self._left(left, waiting)}")
+                bar.note(f"{futures[future].label} done; {self._left(left, waiting)}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(self.running):

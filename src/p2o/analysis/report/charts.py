@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from ...base.text import clean_text
+from ...core.progress import short
 from ...core.states import GROUP_OUTCOMES, NO_SPREAD, STATES, SampleState
 from ...runs.run_directory import Run
-from .svg import COLOURS, SERIES, figure
+from ..findings import ratio_counts
+from .svg import COLOURS, SERIES, add_tips, figure
 
 Line = tuple[str, Sequence[tuple[float, float]]]
 """A label and its points."""
 
 
-def lines(name: str, series: Sequence[Line], share: bool = True, xlabel: str = "epoch", dots: bool = True) -> str:
-    """A line chart; "" without points. Shares are shown in percent."""
-    drawn = [(clean_text(label), points) for label, points in series if points]
+LEGEND_CHARS = 46
+"""What fits side by side in a legend."""
+KEY_CHARS = 5
+"""The room of a line's sample in the legend."""
+MOST_POINTS = 120
+"""A longer line is drawn through the means of this many parts of it."""
+
+
+def lines(
+    name: str, series: Sequence[Line], share: bool = True, xlabel: str = "epoch", dots: bool = True, floor: bool = True
+) -> str:
+    """A line chart; "" without points. Each point has a tooltip.
+
+    Args:
+        share: the values are shares, and shown in percent.
+        dots: points are marked.
+        floor: the axis begins at 0.
+    """
+    drawn = [(clean_text(label), thinned(points)) for label, points in series if points]
     if not drawn:
         return ""
 
@@ -29,17 +48,44 @@ def lines(name: str, series: Sequence[Line], share: bool = True, xlabel: str = "
                 color=COLOURS[SERIES[n % len(SERIES)]],
                 label=label,
                 marker="o" if dots else "",
-                markersize=3.5,
+                markersize=4.5,
                 clip_on=False,  # a line at 0 or 100 % stays whole
             )
-        _axes(axes, xlabel, share)
+            at = [(x, 100 * y if share else y) for x, y in points]
+            add_tips(axes, [(x, y, f"{label}: {_value(y, share)} ({xlabel} {_place(x)})") for x, y in at])
+        _axes(axes, xlabel, share, floor)
         places = {x for _, points in drawn for x, _ in points}
         if len(places) == 1:  # else the axis shows fractions of an epoch around it
             axes.set_xticks(sorted(places))
         if len(drawn) > 1:
-            axes.figure.legend(loc="outside upper left", ncols=3, handlelength=1.2)
+            width = sum(len(label) for label, _ in drawn) + KEY_CHARS * len(drawn)
+            columns = len(drawn) if width <= LEGEND_CHARS else 2
+            axes.figure.legend(loc="outside upper left", ncols=columns, handlelength=1.2)
 
     return figure(draw, name)
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> Sequence[tuple[float, float]]:
+    """At most so many points: the means of parts of equal length."""
+    if len(points) <= most:
+        return points
+    size = -(-len(points) // most)
+    parts = [points[n : n + size] for n in range(0, len(points), size)]
+    return [(fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts]
+
+
+def _value(value: float, share: bool) -> str:
+    return f"{value:.1f} %" if share else f"{value:.4g}"
+
+
+def _place(x: float) -> str:
+    return short(x) if x >= 1000 else f"{x:.4g}"
+
+
+def reward(run: Run, name: str) -> str:
+    """The mean reward of the rollouts, and that of the bare and of the templated ones, at each step."""
+    keys = {"all rollouts": "reward", "bare": "p2o/bare_reward", "templated": "p2o/templated_reward"}
+    return lines(name, [(label, run.logged(k)) for label, k in keys.items()], share=False, dots=False, floor=False)
 
 
 def held_out(run: Run, name: str) -> str:
@@ -85,12 +131,15 @@ def states(counts: Mapping[SampleState, Sequence[int]], name: str) -> str:
         for state, values in counts.items():
             if any(values):
                 axes.bar(epochs, values, bottom=below, color=COLOURS[state], label=STATES[state].label, width=0.82)
+                middles = [b + v / 2 for b, v in zip(below, values, strict=True)]
+                tips = [(f"{v} {STATES[state].label} (epoch {e})") for e, v in zip(epochs, values, strict=True)]
+                add_tips(axes, [(e, m, tip) for e, m, tip, v in zip(epochs, middles, tips, values, strict=True) if v])
             below = [b + v for b, v in zip(below, values, strict=True)]
         _axes(axes, "epoch", share=False)
         axes.set_xticks(epochs)
-        axes.figure.legend(loc="outside upper left", ncols=len(STATES), handlelength=0.8, columnspacing=1.0)
+        axes.figure.legend(loc="outside upper left", ncols=3, handlelength=0.8, columnspacing=1.0)
 
-    return figure(draw, name, width=9.4, height=2.3)
+    return figure(draw, name)
 
 
 def best_scores(run: Run, name: str) -> str:
@@ -100,28 +149,34 @@ def best_scores(run: Run, name: str) -> str:
 
 
 def ratio_histogram(record: Mapping[str, Any], low: float, high: float, name: str) -> str:
-    """Log-scaled histogram of one epoch's ratios; what the mask drops is drawn in the colour of failure."""
-    counts = [sum(column) for column in zip(*record.get("ratio_counts", {}).values(), strict=True)]
+    """Histogram of one epoch's ratios: each bar is a share of the tokens. What the mask drops has the colour of
+    failure."""
+    counts = ratio_counts(record)
     if not sum(counts):
         return ""
     edges = record["ratio_log10_edges"]
     width = edges[1] - edges[0]
     centres = [edges[0] - width / 2, *(e + width / 2 for e in edges)]
     bounds = math.log10(low), math.log10(high)
+    shares = [100 * count / sum(counts) for count in counts]
 
     def draw(axes: Any) -> None:
         kept = [COLOURS["graduated"] if bounds[0] < c < bounds[1] else COLOURS["all_failed"] for c in centres]
-        axes.bar(centres, counts, width=width * 0.9, color=kept)
-        axes.set_yscale("log")
+        axes.bar(centres, shares, width=width * 0.9, color=kept)
         for bound in bounds:
             axes.axvline(bound, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (3, 2)))
+        tips = [
+            f"{n} tokens ({share:.1f} %) around ratio {10**c:.2g}"
+            for c, n, share in zip(centres, counts, shares, strict=True)
+        ]
+        add_tips(axes, [(c, share / 2, tip) for c, share, tip in zip(centres, shares, tips, strict=True) if share])
         axes.set_xlim(edges[0] - width, 2.2)
         ticks = range(-6, 3, 2)
         axes.set_xticks(ticks, ["1" if t == 0 else f"{10.0**t:g}" for t in ticks])
         axes.set_xlabel("π(token | bare) / π(token | with template)")
-        axes.set_ylabel("tokens")
+        axes.yaxis.set_major_formatter("{x:.0f} %")
 
-    return figure(draw, name, width=4.0, height=2.2)
+    return figure(draw, name)
 
 
 def cost_by_phase(cost: Mapping[str, Any], name: str) -> str:
@@ -140,25 +195,18 @@ def cost_by_phase(cost: Mapping[str, Any], name: str) -> str:
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
 
-    return figure(draw, name, height=2.3)
+    return figure(draw, name)
 
 
-def short(number: float) -> str:
-    """1234567 → "1.23 M"."""
-    for size, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.0f}"
-
-
-def _axes(axes: Any, xlabel: str, share: bool) -> None:
+def _axes(axes: Any, xlabel: str, share: bool, floor: bool = True) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8 if xlabel != "tokens" else 5, integer=True))
     if xlabel == "tokens":
         axes.xaxis.set_major_formatter(lambda x, _: short(x))
     axes.set_xlabel(xlabel)
-    axes.set_ylim(bottom=0)
+    if floor:
+        axes.set_ylim(bottom=0)
     if share:
         axes.set_ylim(0, 100)
         axes.yaxis.set_major_formatter("{x:.0f} %")

@@ -146,14 +146,14 @@ function cellOf(run, number, place) {
 
 function buildMatrix(box, wanted) {
   const run = box.dataset.run, data = DATA.runs[run];
-  const columns = `minmax(4rem, 9rem) repeat(${data.epochs.length}, minmax(10px, 5rem))`;
+  const columns = `minmax(7rem, 24rem) repeat(${data.epochs.length}, minmax(10px, 1fr))`;
   const head = el("div", "row head");
   head.style.gridTemplateColumns = columns;
   head.append(el("span", "id", "sample"), ...data.epochs.map((e) => el("span", "", e)));
   const rows = data.rows.map((r, number) => [number, ...r]).filter((r) => !wanted || r[r.length - 1] === wanted).map(([number, id, ...states]) => {
     const row = el("div", "row");
     row.style.gridTemplateColumns = columns;
-    const name = el("span", "id", id);
+    const name = el("span", "id", data.labels[number]);
     name.title = id;
     row.append(name);
     states.forEach((state, n) => {
@@ -193,6 +193,17 @@ document.querySelectorAll(".matrix").forEach((box) => {
   });
 });
 document.querySelectorAll(".filters").forEach(buildFilters);
+
+// A chart's places tell their figures; on a phone at a tap.
+const tip = document.getElementById("tip");
+document.addEventListener("pointerover", (event) => {
+  const place = event.target.closest(".tip");
+  tip.hidden = !place;
+  if (!place) return;
+  tip.textContent = place.querySelector("title").textContent;
+  tip.style.left = Math.max(4, Math.min(event.clientX + 12, innerWidth - tip.offsetWidth - 8)) + "px";
+  tip.style.top = Math.max(4, event.clientY - tip.offsetHeight - 10) + "px";
+});
 document.querySelectorAll("[data-candidate]").forEach((node) => {
   node.addEventListener("click", () => showCandidate(node));
   node.addEventListener("keydown", (event) => {

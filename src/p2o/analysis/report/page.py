@@ -12,15 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...base.files import write_text
 from ...base.terminal import percent
 from ...base.text import clean_text
-from ...core.diagnosis import flat_reason
 from ...core.states import STATES
-from ...core.summary import EpochSummary
 from ...runs.run_directory import Epoch, Run, read_run
+from ..findings import BOUNDS, masked_share, recipe_of, run_findings
 from . import charts, states
 from .payload import MAX_ROLLOUT_CHARS, payload
 from .story import headline, story
@@ -66,12 +63,12 @@ def render(runs: Sequence[Run]) -> str:
         runs=views,
         columns=list(dict.fromkeys(figure.label for view in views for figure in view["headline"])),
         comparison=_comparison(runs) if len(runs) > 1 else [],
+        differences=differing_keys(runs),
         states=STATES,
         data={"runs": [payload(run, budget) for run in runs], "states": STATES},
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         percent=percent,
-        short=charts.short,
     )
 
 
@@ -81,6 +78,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def _comparison(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    by_step = {key: [(run.name, run.logged(key)) for run in runs] for key in ("reward", "p2o/bare_success")}
     by_epoch = [(run.name, run.logged("eval_bare_success")) for run in runs]
     by_cost = [
         (run.name, [(row["p2o/cost"], row["eval_bare_success"]) for row in run.log
@@ -88,43 +86,65 @@ def _comparison(runs: Sequence[Run]) -> list[tuple[str, str]]:
         for run in runs
     ]  # fmt: skip
     return [
+        ("Reward in training", charts.lines("cmp-reward", by_step["reward"], share=False, dots=False, floor=False)),
+        ("Bare success in training", charts.lines("cmp-bare", by_step["p2o/bare_success"], dots=False)),
         ("Bare held-out success by epoch", charts.lines("cmp-epoch", by_epoch)),
         ("The same by cost (forward-equivalent tokens)", charts.lines("cmp-cost", by_cost, xlabel="tokens")),
     ]
+
+
+def differing_keys(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """(key, its value in each run) of the keys of the recipes that are not the same in all runs."""
+    keys = sorted({key for run in runs for key in run.settings} - {"output_dir", "run_name", "if_exists"})
+    rows = [(key, [str(run.settings.get(key, "–")) for run in runs]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
 def _view(run: Run, n: int) -> dict[str, Any]:
     """What the template shows of a run without script."""
     prefix = f"r{n}"
     rows = states.matrix(run.epochs)
-    config = _config(run)
-    low, high = float(config.get("ratio_low", 0.01)), float(config.get("ratio_high", 10.0))
+    config = run.settings
+    low, high = (float(config.get(key, default)) for key, default in BOUNDS.items())
     curves = [
+        ("Reward in training", charts.reward(run, f"{prefix}-reward")),
         ("Bare success on held-out data", charts.held_out(run, f"{prefix}-held")),
         ("The same training samples, with template and bare", charts.training_success(run, f"{prefix}-pair")),
         ("Groups by step", charts.groups_by_step(run, f"{prefix}-groups")),
+        ("State of all samples", _states(run, rows, f"{prefix}-states")),
         ("Hard, rescued, graduated samples", charts.rescued_graduated(run, f"{prefix}-resc")),
         ("Cost by phase, in forward-equivalent tokens", charts.cost_by_phase(run.cost, f"{prefix}-cost")),
         ("Best dev score of each evolution", charts.best_scores(run, f"{prefix}-best")),
     ]
     histograms = [
-        (f"epoch {e.number + 1}", charts.ratio_histogram(e.record, low, high, f"{prefix}-ratio{e.number}"))
+        (_masked(e, config), charts.ratio_histogram(e.record, low, high, f"{prefix}-ratio{e.number}"))
         for e in run.epochs
     ]
     return {
         "name": run.name,
         "headline": headline(run, rows),
         "story": story(run, rows),
-        "notes": [*_no_room(run), *(line for e in run.epochs if (line := _flat(e)))],
+        "notes": _no_room(run),
+        "findings": [(f.is_fault, f.lines(recipe_of(run))) for f in run_findings(run)],
         "curves": [c for c in curves if c[1]],
-        "states": charts.states(states.counts(rows, len(run.epochs)), f"{prefix}-states") if rows else "",
         "evolutions": [_evolution(run, epoch) for epoch in run.evolutions],
+        "samples": len(rows),
         "in_need": len(states.in_need(rows)),
         "histograms": [h for h in histograms if h[1]],
         "bounds": (low, high),
         "cost": {k: v for k, v in run.cost.items() if isinstance(v, Mapping)},
         "config": run.config,
     }
+
+
+def _states(run: Run, rows: Mapping[str, Sequence[str]], name: str) -> str:
+    return charts.states(states.counts(rows, len(run.epochs)), name) if rows else ""
+
+
+def _masked(epoch: Epoch, settings: Mapping[str, Any]) -> str:
+    """The caption of an epoch's ratios."""
+    share = masked_share(epoch.record, settings)
+    return f"epoch {epoch.number + 1}: {percent(share)} of the tokens are dropped"
 
 
 def _no_room(run: Run) -> list[str]:
@@ -137,19 +157,6 @@ def _no_room(run: Run) -> list[str]:
         for key, share in figures.items()
         if key.endswith("_no_room")
     ]
-
-
-def _flat(epoch: Epoch) -> str | None:
-    """Why an epoch taught next to nothing, where that is a fault: not when all is solved."""
-    known = EpochSummary.__dataclass_fields__
-    summary = EpochSummary(**{k: v for k, v in epoch.summary.items() if k in known})
-    reason = flat_reason(summary) if summary.all_failed > summary.all_solved else None
-    return f"Epoch {epoch.number + 1}: {reason}." if reason else None
-
-
-def _config(run: Run) -> dict[str, Any]:
-    content = yaml.safe_load(run.config) if run.config else {}
-    return content if isinstance(content, dict) else {}
 
 
 def _evolution(run: Run, epoch: int) -> dict[str, Any]:

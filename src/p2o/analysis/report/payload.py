@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ...base.text import clean_text, shorten
+from ...base.text import clean_text, one_line, shorten
 from ...core.rollout_log import reading_order
 from ...runs.run_directory import Run
 from . import states
@@ -23,6 +23,8 @@ MAX_REFUSED_CHARS = 400_000
 """Text of refused templates in one page."""
 LEAST_REFUSED_CHARS = 80
 """A refused template is not cut shorter."""
+LABEL_CHARS = 90
+"""Of the beginning of a question."""
 TEXT_OVERHEAD = 40
 """Characters of JSON around each rollout."""
 
@@ -34,8 +36,9 @@ def payload(run: Run, max_chars: int = MAX_ROLLOUT_CHARS) -> dict[str, Any]:
         max_chars: room for prompts and rollouts.
 
     Returns:
-        ``rows`` (id, then the state in each epoch), ``tallies`` by row and epoch, ``samples`` (row → prompt, answer,
-        rollouts by epoch) of those that fit, the ``templates`` of these rollouts, all candidates by evolution.
+        ``rows`` (id, then the state in each epoch), ``labels`` (how each question begins), ``tallies`` by row and
+        epoch, ``samples`` (row → prompt, answer, rollouts by epoch) of those that fit, the ``templates`` of these
+        rollouts, all candidates by evolution.
     """
     rows = states.in_need(states.matrix(run.epochs))
     shown = sorted(rows, key=reading_order)[:MAX_ROWS]
@@ -43,6 +46,7 @@ def payload(run: Run, max_chars: int = MAX_ROLLOUT_CHARS) -> dict[str, Any]:
     content = {
         "epochs": [e.number + 1 for e in run.epochs],
         "rows": [[i, *rows[i]] for i in order],
+        "labels": [_question(run, i) for i in order],
         "tallies": [[_counts(e.tallies[i]) if i in e.tallies else None for e in run.epochs] for i in order],
         **_rollouts(run, order, max_chars),
         "evolutions": _candidates(run),
@@ -73,6 +77,12 @@ def _candidates(run: Run) -> dict[int, list[dict[str, Any]]]:
         for c in refused:
             c["template"] = shorten(c["template"], room)
     return rows
+
+
+def _question(run: Run, sample_id: str) -> str:
+    """How a sample's question begins; its id, if the run kept none of its rollouts."""
+    kept = (e.record["samples"][sample_id] for e in run.epochs if sample_id in e.record.get("samples", {}))
+    return one_line(next((sample["prompt"] for sample in kept), sample_id), LABEL_CHARS)
 
 
 def _counts(tally: Mapping[str, int]) -> list[int]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...base.terminal import percent
+from ...core.progress import short
 from ...core.states import NO_SPREAD
 from ...runs.run_directory import Run
 from ..changes import KEY, Change, changes_of
-from .charts import short
 
 
 @dataclass(frozen=True)

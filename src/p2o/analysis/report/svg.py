@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 COLOURS = {
@@ -29,7 +30,22 @@ COLOURS = {
 SERIES = "abcdef"
 
 
-def figure(draw: Callable[[Any], None], name: str, width: float = 4.6, height: float = 2.7) -> str:
+TIP = "tip-"
+"""Begins the id of a place that has a tooltip; its text follows in hexadecimal digits."""
+
+
+def add_tips(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
+    """Makes places of a figure show a text when a pointer is over them.
+
+    Args:
+        points: (x, y, text).
+    """
+    for x, y, text in points:
+        place = axes.plot([x], [y], marker="o", markersize=11, alpha=0, linestyle="", clip_on=False)[0]
+        place.set_gid(TIP + text.encode("utf-8", "replace").hex())
+
+
+def figure(draw: Callable[[Any], None], name: str, width: float = 4.9, height: float = 3.1) -> str:
     """An SVG element drawn by ``draw(axes)``.
 
     Args:
@@ -44,7 +60,7 @@ def figure(draw: Callable[[Any], None], name: str, width: float = 4.6, height: f
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "text.parse_math": False,  # a label of a data set may hold dollar signs
-        "font.size": 9,
+        "font.size": 12,
         "text.color": COLOURS["ink"],
         "axes.edgecolor": COLOURS["grid"],
         "axes.labelcolor": COLOURS["muted"],
@@ -60,7 +76,7 @@ def figure(draw: Callable[[Any], None], name: str, width: float = 4.6, height: f
         "ytick.major.size": 0,
         "axes.axisbelow": True,
         "legend.frameon": False,
-        "legend.fontsize": 8.5,
+        "legend.fontsize": 12,
         "lines.linewidth": 1.8,
         "lines.solid_capstyle": "round",
     }
@@ -82,6 +98,7 @@ def _for_page(svg: str, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = svg.replace("<svg ", '<svg role="img" class="chart" ', 1)
     # Several figures share a page: ids get the figure's name.
+    svg = re.sub(rf'<g id="{TIP}([0-9a-f]*)">', _with_title, svg)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     svg = svg.replace("url(#", f"url(#{name}-")
@@ -89,3 +106,7 @@ def _for_page(svg: str, name: str) -> str:
     for colour, stand_in in COLOURS.items():
         svg = svg.replace(stand_in, f"var(--{colour})")
     return re.sub(r"\n\s*", "\n", svg)
+
+
+def _with_title(place: re.Match[str]) -> str:
+    return f'<g class="tip"><title>{escape(bytes.fromhex(place[1]).decode())}</title>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from gepa.core.state import GEPAState, ValsetEvaluation
@@ -35,6 +36,12 @@ class Front:
         """Dev sample → places in the pool of the candidates with the best reward on it."""
         return self._state.get_pareto_front_mapping() if self._state else {}
 
+    def best(self) -> Candidate:
+        """The first of the pool with the best mean dev reward."""
+        return max(self.pool, key=lambda c: -math.inf if c.dev_mean is None else c.dev_mean)
+
     def best_mean(self) -> float:
         """The best mean dev reward in the pool."""
-        return max(c.dev_mean for c in self.pool if c.dev_mean is not None)
+        mean = self.best().dev_mean
+        assert mean is not None  # a seed is scored first
+        return mean

@@ -168,6 +168,7 @@ class Pipeline:
                 accepted=sum(c.fate == "accepted" for c in proposed),
                 pool=len(self.front.pool),
                 best_score=self.best_scores[-1],
+                best_template=self.front.best().template,
             )
         )
 

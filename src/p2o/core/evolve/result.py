@@ -90,6 +90,8 @@ class EvolveProgress:
     """Templates in the pool so far."""
     best_score: float
     """Best mean dev reward so far."""
+    best_template: str = ""
+    """The template that has it."""
 
 
 @dataclass

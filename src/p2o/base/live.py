@@ -1,0 +1,112 @@
+"""The part of the terminal that is redrawn in place: the bars of long phases, and what else is shown above them.
+
+There is one such part, at the bottom of the screen. Everything that is printed meanwhile appears above it. Off a
+terminal (a file, a pipe, a CI log, a notebook) nothing of it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+
+from .terminal import console
+from .text import clean_text, one_line
+
+REFRESHES = 4
+"""Redrawings in a second."""
+
+
+def is_live() -> bool:
+    """Whether output can be redrawn in place."""
+    return console.is_interactive and not console.is_jupyter
+
+
+class _Board(Progress):
+    """Bars, and what is shown above them. It is on the screen as long as there is one of them."""
+
+    def __init__(self) -> None:
+        self.above: RenderableType | None = None
+        super().__init__(
+            TextColumn("{task.description}", table_column=Column(no_wrap=True), markup=False),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[unit]}", table_column=Column(no_wrap=True), markup=False),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True), markup=False),
+            console=console,
+            transient=True,
+            expand=True,
+            refresh_per_second=REFRESHES,
+        )
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.above is not None:
+            yield self.above
+        if self.tasks:
+            yield self.make_tasks_table(self.tasks)
+
+    def start_or_stop(self) -> None:
+        """Starts or stops the redrawing, as there is something to show or not."""
+        needed = bool(self.tasks) or self.above is not None
+        if needed and not self.live.is_started:
+            self.start()
+        elif not needed and self.live.is_started:
+            self.stop()
+
+
+_board = _Board()
+
+
+def show_above(what: RenderableType | None) -> None:
+    """Shows something above the bars, in place of what was shown there; None shows nothing."""
+    if is_live():
+        _board.above = what
+        _board.start_or_stop()
+
+
+class Bar:
+    """A bar with the time left; a context manager. Off a terminal it only counts.
+
+    Args:
+        total: units until it is full.
+        label: what is going on.
+        unit: what is counted, in the plural.
+        shown: False hides it.
+    """
+
+    def __init__(self, total: int, label: str, unit: str = "rollouts", shown: bool = True) -> None:
+        self.done = 0
+        self._task: TaskID | None = None
+        if shown and is_live():
+            self._task = _board.add_task(clean_text(label), total=total, unit=unit, note="")
+            _board.start_or_stop()
+
+    def advance(self, units: int = 1) -> None:
+        """Counts units that are done."""
+        self.done += units
+        if self._task is not None:
+            _board.advance(self._task, units)
+
+    def note(self, text: str) -> None:
+        """Shows a short text beside the bar."""
+        if self._task is not None:
+            _board.update(self._task, note=one_line(text, 40))
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self._task is not None:
+            _board.remove_task(self._task)
+            self._task = None
+            _board.start_or_stop()
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

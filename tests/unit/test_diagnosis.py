@@ -1,0 +1,130 @@
+"""What is said when a run learns nothing: one case each, with its next step as a command that parses."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2o.core.diagnosis import Facts, diagnose, facts_after
+from p2o.core.summary import EpochSummary
+from p2o.runs.reading import parse_words
+
+SETTINGS = {
+    "distillation": "mask", "hard_min_count": 100, "evolve_budget": "heavy_4", "num_train_epochs": 5.0,
+    "learning_rate": 3e-6, "max_completion_length": 512, "success_threshold": 1.0, "reflector": "self",
+    "reflector_timeout": 120.0,
+}  # fmt: skip
+DEAD = {"groups": 512, "all_failed": 412, "all_solved": 20, "no_spread": 432}
+ALIVE = {"groups": 512, "all_failed": 60, "all_solved": 60, "no_spread": 120}
+EMPTY = {**DEAD, "evolved": True, "candidates": 48, "iterations": 9}
+
+CASES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "solved": ({"groups": 512, "all_failed": 4, "all_solved": 488, "no_spread": 490}, "there is little left", ""),
+    "teacher": (
+        {**ALIVE, "reflector_calls": 48, "reflector_failed": 40, "reflector_reasons": "40× auth (HTTP 401)"},
+        "the reflector failed on 40 of 48 calls: 40× auth (HTTP 401)",
+        "p2o screen r.yaml",
+    ),
+    "empty_pool": (EMPTY, "none of 48 candidates solved a hard sample (reflector self)", "p2o screen r.yaml"),
+    "few_hard": (
+        {**DEAD, "hard": 12},
+        "templates are evolved for 100 hard samples or more, and 12 are hard",
+        "p2o train r.yaml --hard_min_count 6 --if_exists new",
+    ),
+    "flat": (
+        {**DEAD, "evolved": True, "helping": 3},
+        "432 of 512 groups have no spread of rewards (412 all failed, 20 all solved), and no template helps yet",
+        "p2o screen r.yaml",
+    ),
+    "partial": (
+        {"groups": 512, "all_failed": 500, "all_solved": 0, "no_spread": 9},
+        "in 500 of 512 groups no reward reaches success_threshold 1.0, although 503 of them have spread",
+        "p2o train r.yaml --success_threshold 0.5 --if_exists new",
+    ),
+    "masked": (
+        {**ALIVE, "rescued": 80, "rescued_before": True, "graduated": 2, "masked": 0.61},
+        "80 samples were rescued in this epoch, and 2 have graduated so far; the ratio mask drops 61.0 %",
+        "p2o train r.yaml --distillation soft --if_exists new",
+    ),
+    "slow": (
+        {**ALIVE, "rescued": 80, "rescued_before": True, "graduated": 2, "masked": 0.05},
+        "the ratio mask drops 5.0 % of the templated tokens",
+        "p2o train r.yaml --num_train_epochs 10.0 --if_exists new",
+    ),
+    "forgotten": (
+        {**ALIVE, "forgotten": 31},
+        "31 of 512 samples are forgotten",
+        "p2o train r.yaml --learning_rate 1e-06 --if_exists new",
+    ),
+    "cut": (
+        {**ALIVE, "clipped": 0.31},
+        "31.0 % of the completions are cut at max_completion_length 512",
+        "p2o train r.yaml --max_completion_length 1024 --if_exists new",
+    ),
+}  # fmt: skip
+
+
+def facts(**changes: Any) -> Facts:
+    return Facts(settings=SETTINGS, **changes)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_case_says_what_happened_and_the_next_command(case: str) -> None:
+    figures, happened, command = CASES[case]
+    (finding,) = diagnose(facts(**figures))
+    assert finding.case == case
+    assert happened in finding.happened
+    assert finding.command(["r.yaml"]) == command
+    assert finding.is_fault == (case != "solved")
+    if command.startswith("p2o train"):
+        assert "if_exists" in parse_words(shlex.split(command)[3:])
+
+
+def test_a_run_that_learns_has_no_finding() -> None:
+    assert diagnose(facts(**ALIVE)) == []
+    healthy = {"rescued": 80, "rescued_before": True, "graduated": 40, "masked": 0.4, "forgotten": 2, "clipped": 0.01}
+    assert diagnose(facts(**ALIVE, **healthy)) == []
+    assert diagnose(facts(**DEAD, evolved=True, helping=3, templated_next=400)) == []  # the next epoch will show it
+
+
+def test_what_was_not_measured_is_no_finding() -> None:
+    assert diagnose(facts(**ALIVE, rescued=80, rescued_before=True, graduated=60)) == []
+    assert diagnose(facts(groups=0, all_failed=0, all_solved=0, no_spread=0)) == []
+
+
+def test_a_timeout_asks_for_time_and_a_small_budget_for_more() -> None:
+    slow = facts(**ALIVE, reflector_calls=10, reflector_failed=9, reflector_reasons="9× timeout")
+    assert diagnose(slow)[0].changes == {"reflector_timeout": 240.0, "reflector_concurrency": 2}
+    for budget, larger in (("light", "heavy_4"), ("heavy_4", "heavy_16"), ("900", "3600")):
+        short = Facts(**{**EMPTY, "iterations": 1}, settings={**SETTINGS, "evolve_budget": budget})
+        assert diagnose(short)[0].changes == {"evolve_budget": larger}
+
+
+def test_no_distillation_at_all_is_named() -> None:
+    none = Facts(**ALIVE, rescued=80, rescued_before=True, settings={**SETTINGS, "distillation": "none"})
+    assert diagnose(none)[0].changes == {"distillation": "mask"}
+
+
+def test_a_run_from_python_gets_python() -> None:
+    (finding,) = diagnose(facts(**CASES["masked"][0]))
+    assert finding.command(None) == "P2OConfig(distillation='soft', …)"
+
+
+def test_the_facts_of_epochs() -> None:
+    cost = {"reflector_calls": 9, "reflector_failures": {"auth": 8}, "reflector_reasons": {"auth": "HTTP 401"}}
+    before = EpochSummary(0, groups=10, rescued=5)
+    last = EpochSummary(1, groups=10, all_failed=9, no_spread=9, rescued=4, graduated=1, evolve_cost=cost)
+    found = facts_after([before, last], SETTINGS, masked=0.2)
+    assert (found.rescued, found.rescued_before, found.graduated, found.masked) == (4, True, 1, 0.2)
+    assert (found.reflector_calls, found.reflector_failed) == (9, 8)
+    assert found.reflector_reasons == "8× auth (HTTP 401)"
+    assert not facts_after([last], SETTINGS).rescued_before
+
+
+def test_every_case_is_in_the_guide_to_troubles() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    for case in CASES:
+        assert f'<a id="{case}"></a>' in page, case
