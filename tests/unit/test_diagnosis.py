@@ -108,6 +108,12 @@ def test_no_distillation_at_all_is_named() -> None:
     assert diagnose(none)[0].changes == {"distillation": "mask"}
 
 
+def test_a_command_sets_each_key_once_and_leaves_the_old_run_alone() -> None:
+    (finding,) = diagnose(facts(**CASES["masked"][0]))
+    words = ["r.yaml", "--distillation", "mask", "--seed", "1", "--output_dir", "runs/old"]
+    assert finding.command(words) == "p2o train r.yaml --seed 1 --distillation soft --if_exists new"
+
+
 def test_a_run_from_python_gets_python() -> None:
     (finding,) = diagnose(facts(**CASES["masked"][0]))
     assert finding.command(None) == "P2OConfig(distillation='soft', …)"
@@ -122,6 +128,9 @@ def test_the_facts_of_epochs() -> None:
     assert (found.reflector_calls, found.reflector_failed) == (9, 8)
     assert found.reflector_reasons == "8× auth (HTTP 401)"
     assert not facts_after([last], SETTINGS).rescued_before
+    evolved = EpochSummary(0, groups=10, evolved=True, candidates=9, iterations=5)
+    end = facts_after([evolved, EpochSummary(1, groups=10, all_failed=9, no_spread=9)], SETTINGS)
+    assert diagnose(end)[0].case == "empty_pool"
 
 
 def test_every_case_is_in_the_guide_to_troubles() -> None:

@@ -1,6 +1,5 @@
-"""Figures of a step and of an epoch, by hand; and why a run is flat."""
+"""Figures of a step and of an epoch, by hand."""
 
-from p2o.core.diagnosis import flat_reason
 from p2o.core.metrics import Group, epoch_metrics, evaluation_metrics, group_metrics
 from p2o.core.samples import Rollout
 from p2o.core.summary import EpochSummary
@@ -39,6 +38,13 @@ def test_rates_without_rollouts_are_left_out():
     assert metrics["p2o/hard_groups"] == 1 / 3
 
 
+def test_rewards_of_bare_and_of_templated_rollouts():
+    group = Group("a", [UNDER, UNDER, BARE], [True, False, False], spread=True, rewards=[1.0, 0.5, 0.25])
+    metrics = group_metrics([group], needed=set(), tau=1)
+    assert (metrics["p2o/bare_reward"], metrics["p2o/templated_reward"]) == (0.25, 0.75)
+    assert "p2o/bare_reward" not in group_metrics(GROUPS, needed=set(), tau=1)
+
+
 def test_epoch_metrics():
     summary = EpochSummary(
         0, groups=10, all_failed=4, all_solved=1, no_spread=6, hard=5, evolved=True, candidates=12, iterations=4
@@ -48,30 +54,6 @@ def test_epoch_metrics():
     assert metrics["p2o/candidates_per_iteration"] == 3
     assert "p2o/best_dev_score" not in metrics
     assert "p2o/pool" not in epoch_metrics(EpochSummary(0))
-
-
-def flat(**changes):
-    return flat_reason(EpochSummary(**{"epoch": 2, "groups": 512, "all_failed": 412, "no_spread": 412, **changes}))
-
-
-def test_a_flat_run_says_why_in_one_line():
-    counts = "412 of 512 groups have no spread of rewards (412 all failed, 0 all solved)"
-    assert flat(evolved=True, helping=0) == (f"{counts}; 0 templates helped: see p2o/evolution-003/evolution.json")
-    few = "12 hard samples, fewer than hard_min_count 100: no evolution"
-    assert flat(notes=[few]) == f"{counts}; {few}"
-    assert flat() == f"{counts}; no templates were evolved after this epoch"
-    assert flat(all_failed=0, all_solved=500, no_spread=500) == (
-        "500 of 512 groups have no spread of rewards (0 all failed, 500 all solved): there is little left to learn here"
-    )
-
-
-def test_all_failed_groups_with_partial_credit_are_not_flat():
-    assert flat(all_failed=512, no_spread=3) is None
-
-
-def test_a_run_that_learns_or_is_about_to_says_nothing():
-    assert flat(all_failed=100, no_spread=100) is None
-    assert flat(evolved=True, helping=3, templated_next=400) is None
 
 
 def test_evaluation_metrics_also_by_group():

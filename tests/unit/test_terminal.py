@@ -111,15 +111,15 @@ def test_trls_table_of_completions_is_cleaned(text: str, capsys: pytest.CaptureF
     assert len(out.splitlines()) > 8  # a table still
 
 
-def test_the_epochs_table_is_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
-    from p2o.core.cost import CostMeter
-    from p2o.core.loop import EpochSummary
-    from p2o.trl.display import print_epoch
+def test_the_summary_of_an_epoch_is_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
+    from p2o.core.shown import ShownSample
+    from p2o.trl.display import EpochNews, TerminalView
 
     for text in HOSTILE.values():
-        print_epoch(EpochSummary(0, best_template=text, best_dev_score=1.0, notes=[text]), None, CostMeter(), 1.0)
+        sample = ShownSample(text, text, text, text, text, text)
+        TerminalView().epoch(EpochNews(1, 5, [("best template", text)], [text], [], sample))
     out = capsys.readouterr().out
-    assert "best template (100.0 %)" in out
+    assert "best template" in out
     assert not unsafe(out)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from ..core.diagnosis import Finding, diagnose, facts_after
+from ..core.diagnosis import Facts, Finding, diagnose, facts_after
 from ..core.hard import read_tallies
 from ..core.states import SampleHistory
 from ..core.summary import EpochSummary
 from ..runs.run_directory import Run
+from .screen.measure import Screen
 
 
 def run_findings(run: Run) -> list[Finding]:
@@ -34,6 +35,36 @@ def run_findings(run: Run) -> list[Finding]:
             clipped=fmean(clipped) if clipped else None,
         )
     )
+
+
+def screen_findings(screen: Screen, settings: Mapping[str, Any]) -> list[Finding]:
+    """The findings of a screen. Its groups are the samples that it drew, all of them bare."""
+    asked = int(screen.evolution.get("candidates", 0))
+    fates = screen.evolution.get("fates", {})
+    useless = {name: count for name, count in fates.items() if name not in USEFUL}
+    return diagnose(
+        Facts(
+            groups=screen.samples,
+            all_failed=screen.outcomes["all_failed"].count,
+            all_solved=screen.outcomes["all_solved"].count,
+            no_spread=screen.no_spread.count,
+            hard=round(screen.hard.share * screen.total),
+            templated_next=screen.hard.count if screen.pool else 0,
+            evolved=bool(screen.evolution),
+            helping=len(screen.pool),
+            candidates=asked,
+            iterations=max(0, len(screen.evolution.get("best_dev_scores", [])) - 1),
+            reflector_calls=asked,
+            reflector_failed=sum(useless.values()),
+            reflector_reasons=", ".join(f"{count}× {name.replace('_', ' ')}" for name, count in useless.items()),
+            settings=settings,
+            screened=True,
+        )
+    )
+
+
+USEFUL = ("seed", "accepted", "rejected", "duplicate")
+"""Fates of candidates whose text could be used."""
 
 
 def recipe_of(run: Run) -> Sequence[str] | None:

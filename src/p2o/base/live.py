@@ -56,6 +56,8 @@ class _Board(Progress):
             self.start()
         elif not needed and self.live.is_started:
             self.stop()
+        else:
+            self.refresh()  # a line that is printed next must not bring back what was shown before
 
 
 _board = _Board()

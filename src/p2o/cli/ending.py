@@ -14,9 +14,10 @@ from rich.text import Text
 from ..analysis.changes import KEY, Change, changes_of, draw_changes
 from ..analysis.findings import run_findings
 from ..base.terminal import console, percent
+from ..base.words import settings_without
+from ..core.diagnosis import RUN_KEYS
 from ..runs.recipe import Recipe
 from ..runs.run_directory import Run
-from .settings import settings_without
 
 STYLES = {"rose": "green", "fell": "red", "stayed": ""}
 DRAWS = 8
@@ -88,7 +89,7 @@ def next_commands(run: Run, model: Path, words: Sequence[str], recipe: Recipe) -
         words: what stood behind ``p2o train``.
         recipe: what they say.
     """
-    own = [words[0], *settings_without(words[1:], ("output_dir", "if_exists", "resume_from_checkpoint"))]
+    own = [words[0], *settings_without(words[1:], RUN_KEYS)]
     commands = [(f.advice, f.command(own)) for f in run_findings(run) if f.command(own)]
     if recipe.task.test:
         pool = ["--pool", str(run.path)] if run.last_pool and any(t.text for t in run.last_pool.pool) else []

@@ -16,6 +16,7 @@ from ..base.files import write_json
 from ..base.terminal import console, percent
 from ..core.states import GROUP_OUTCOMES, HARD, NO_SPREAD
 from ..errors import ConfigError
+from ..runs.reading import words_without_secrets
 from ..runs.recipe import load_recipe
 from .settings import ANY_SETTING
 from .tables import span
@@ -41,10 +42,12 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     recipe = load_recipe(args.recipe, settings, args.options)
     if args.samples < 1:
         raise ConfigError(f"--samples is {args.samples}; it must be at least 1")
+    from ..analysis.findings import screen_findings
     from ..analysis.screen.measure import measure_screen
     from ..analysis.screen.verdict import judge_screen
     from ..runs.building import rewards_of, samples_of
     from ..runs.fixed_policy import fixed_policy
+    from ..trl.display import print_finding
 
     samples, rewards = samples_of(recipe, "train"), rewards_of(recipe)
     rewards.check_gold(samples)
@@ -65,6 +68,8 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     if result.pool:
         console.print(f"  best template: {max(result.pool, key=lambda t: t['weight'])['text']}")
     console.print(Text(f"{judged.worth}: {judged.reason}", style="bold"))
+    for finding in screen_findings(result, vars(recipe.training) | vars(recipe.task)):
+        print_finding(finding, [args.recipe, *words_without_secrets(settings)])
     target = Path(args.out) if args.out else Path(recipe.training.output_dir) / "screen.json"
     seconds = time.perf_counter() - started
     write_json(target, {"verdict": asdict(judged), "screen": asdict(result), "seconds": seconds})

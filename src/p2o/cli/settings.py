@@ -30,18 +30,6 @@ def split_words(words: Sequence[str], options: Container[str]) -> tuple[list[str
     return own, settings
 
 
-def settings_without(settings: Sequence[str], keys: Container[str]) -> list[str]:
-    """The words of the settings whose keys are not among ``keys``."""
-    kept: list[str] = []
-    dropped = False
-    for word in settings:
-        if word.startswith("--"):
-            dropped = word[2:].partition("=")[0].replace("-", "_") in keys
-        if not dropped:
-            kept.append(word)
-    return kept
-
-
 def options_of(parser: argparse.ArgumentParser | None) -> list[str]:
     """The options that a parser takes, with their dashes."""
     return [option for action in parser._actions for option in action.option_strings] if parser else []

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ..base.files import write_json, write_text
 from ..base.stopping import StoppedError, signals_stop
 from ..base.terminal import console
+from ..base.words import settings_without
+from ..core.diagnosis import RUN_KEYS
 from ..core.progress import duration
 from ..errors import P2OError
 from ..runs.reading import words_without_secrets
 from ..runs.recipe import Recipe, load_recipe
 from .failures import failures_explained
-from .settings import ANY_SETTING, settings_without
+from .settings import ANY_SETTING
 
 if TYPE_CHECKING:
     from ..runs.held_out import HeldOut
@@ -82,7 +84,7 @@ def _told_how_to_continue(run_dir: Path, name: str, settings: Sequence[str]) -> 
 def _how_to_continue(run_dir: Path, name: str, settings: Sequence[str]) -> str:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return "to continue, start the same processes again with --resume"
-    kept = words_without_secrets(settings_without(settings, ("output_dir", "if_exists", "resume_from_checkpoint")))
+    kept = words_without_secrets(settings_without(settings, RUN_KEYS))
     return "to continue: " + shlex.join(["p2o", "train", name, *kept, "--output_dir", str(run_dir), "--resume"])
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..base.terminal import percent
+from ..base.words import settings_without
 from .evolve.result import EvolveCost
 from .summary import EpochSummary
 
@@ -32,6 +33,9 @@ FEW = 3
 FEW_ITERATIONS = 4
 """An evolution of fewer iterations had no time to find anything."""
 
+RUN_KEYS = ("output_dir", "if_exists", "resume_from_checkpoint")
+"""Settings of a run that the next one does not take over."""
+
 Case = Literal["solved", "teacher", "empty_pool", "few_hard", "flat", "partial", "masked", "slow", "forgotten", "cut"]
 
 
@@ -46,7 +50,7 @@ class Facts:
     hard: int = 0
     templated_next: int = 0
     evolved: bool = False
-    """Whether templates were evolved after the epoch."""
+    """Whether templates were ever evolved. The five figures below are of the last time."""
     helping: int = 0
     """Templates that solved at least one hard sample."""
     candidates: int = 0
@@ -67,6 +71,8 @@ class Facts:
     """Share of the completions that are cut at the limit."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The run's settings by their keys."""
+    screened: bool = False
+    """Whether this is a screen already, so that another one tells nothing new."""
 
     @property
     def is_flat(self) -> bool:
@@ -99,7 +105,8 @@ def facts_after(
         masked, clipped: of the last epoch, see `Facts`.
     """
     last = summaries[-1]
-    cost = EvolveCost(**last.evolve_cost)
+    evolved = next((s for s in reversed(summaries) if s.evolved), last)  # no evolution follows the last epoch
+    cost = EvolveCost(**evolved.evolve_cost)
     return Facts(
         groups=last.groups,
         all_failed=last.all_failed,
@@ -107,10 +114,10 @@ def facts_after(
         no_spread=last.no_spread,
         hard=last.hard,
         templated_next=last.templated_next,
-        evolved=last.evolved,
-        helping=last.helping,
-        candidates=last.candidates,
-        iterations=last.iterations,
+        evolved=evolved.evolved,
+        helping=evolved.helping,
+        candidates=evolved.candidates,
+        iterations=evolved.iterations,
         reflector_calls=cost.reflector_calls,
         reflector_failed=sum(cost.reflector_failures.values()),
         reflector_reasons=cost.failures(),
@@ -148,13 +155,14 @@ class Finding:
             recipe: the words behind ``p2o train`` that make the run; None: it was made from Python.
         """
         if self.screen:
-            return shlex.join(["p2o", "screen", *(recipe or ["RECIPE.yaml"])])
+            return shlex.join(["p2o", "screen", *settings_without(recipe or ["RECIPE.yaml"], RUN_KEYS)])
         if not self.changes:
             return ""
         if recipe is None:
             return "P2OConfig(" + ", ".join(f"{key}={value!r}" for key, value in self.changes.items()) + ", …)"
         words = [word for key, value in self.changes.items() for word in (f"--{key}", _word(value))]
-        return shlex.join(["p2o", "train", *recipe, *words, "--if_exists", "new"])
+        kept = settings_without(recipe, {*self.changes, *RUN_KEYS})
+        return shlex.join(["p2o", "train", *kept, *words, "--if_exists", "new"])
 
     def lines(self, recipe: Sequence[str] | None) -> list[str]:
         """Two or three lines: what happened; the advice; the command."""
@@ -180,7 +188,8 @@ def _teacher(f: Facts) -> Finding | None:
         slow = 2 * float(f.settings.get("reflector_timeout") or 120)
         return Finding("teacher", happened, "give it more time, and ask less at a time",
                        {"reflector_timeout": slow, "reflector_concurrency": 2})  # fmt: skip
-    return Finding("teacher", happened, "fix that; p2o screen tries the reflector without training", screen=True)
+    advice = "fix that, and screen again" if f.screened else "fix that; p2o screen tries it without training"
+    return Finding("teacher", happened, advice, screen=True)
 
 
 def _flat(f: Facts) -> list[Finding]:
@@ -197,7 +206,8 @@ def _flat(f: Facts) -> list[Finding]:
         happened = f"{f.spread}; templates are evolved for {least} hard samples or more, and {f.hard} are hard"
         fewer = {"hard_min_count": max(2, f.hard // 2)}
         return [Finding("few_hard", happened, "evolve for fewer, or take more data", fewer)]
-    return [Finding("flat", f"{f.spread}, and no template helps yet", "find out whether prompts can help", screen=True)]
+    advice = "find out whether prompts can help"
+    return [Finding("flat", f"{f.spread}, and no template helps yet", advice, screen=not f.screened)]
 
 
 def _empty_pool(f: Facts) -> Finding:
@@ -206,9 +216,11 @@ def _empty_pool(f: Facts) -> Finding:
         more = {"evolve_budget": _larger(str(f.settings.get("evolve_budget", "heavy_4")))}
         return Finding("empty_pool", f"{happened} in {f.iterations} iterations", "give it more rollouts", more)
     reflector = f.settings.get("reflector")
-    advice = "find out whether prompts can help at all, or take a stronger reflector"
+    advice = "take a stronger reflector, or an easier task: prompts did not help here"
+    if not f.screened:
+        advice = "find out whether prompts can help at all, or take a stronger reflector"
     named = f" (reflector {reflector})" if reflector else ""
-    return Finding("empty_pool", happened + named, advice, screen=True)
+    return Finding("empty_pool", happened + named, advice, screen=not f.screened)
 
 
 def _larger(budget: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..data import to_dataset
-from .building import ood_samples, rewards_of, samples_of
 from ..trl.evaluation import evaluation_groups
+from .building import ood_samples, rewards_of, samples_of
 
 if TYPE_CHECKING:
     from ..trl.trainer import P2OTrainer

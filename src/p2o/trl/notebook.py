@@ -86,9 +86,9 @@ class NotebookView:
         return f"{lines}<div>{status}</div><table><tr>{head}</tr>{''.join(body)}</table>{self.below}"
 
     def _draw(self) -> None:
-        from IPython.display import HTML
-
         if self._handle is not None:
+            from IPython.display import HTML
+
             self._handle.update(HTML(self.html()))
 
 
