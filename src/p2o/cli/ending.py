@@ -12,10 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..analysis.changes import KEY, Change, changes_of, draw_changes
-from ..analysis.findings import run_findings
 from ..base.terminal import console, percent
 from ..base.words import settings_without
-from ..core.diagnosis import RUN_KEYS
+from ..core.diagnosis import RUN_KEYS, Finding
 from ..runs.recipe import Recipe
 from ..runs.run_directory import Run
 
@@ -38,7 +37,8 @@ def print_result(result: Mapping[str, Any], temperature: float) -> None:
     console.print(before_and_after(result, temperature))
     for change in [*changes_of(result), *draw_changes(result)]:
         if change.sure and not change.measure:
-            console.print(Text(f"bare success on the {change.data} {change.sentence}", style=STYLES[change.direction]))
+            sentence = f"bare success on the {change.data} {change.sentence}"
+            console.print(Text(sentence, style=STYLES[change.direction]), soft_wrap=not console.is_terminal)
 
 
 def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:
@@ -80,7 +80,9 @@ def print_commands(commands: Sequence[tuple[str, str]]) -> None:
         console.print(Text(f"  {what}:\n", style="dim").append(f"    {command}", style="default"))
 
 
-def next_commands(run: Run, model: Path, words: Sequence[str], recipe: Recipe) -> list[tuple[str, str]]:
+def next_commands(
+    run: Run, model: Path, words: Sequence[str], recipe: Recipe, findings: Sequence[Finding]
+) -> list[tuple[str, str]]:
     """(what it does, the command) of three things to do after a run. What went wrong comes first.
 
     Args:
@@ -88,9 +90,10 @@ def next_commands(run: Run, model: Path, words: Sequence[str], recipe: Recipe) -
         model: its last checkpoint.
         words: what stood behind ``p2o train``.
         recipe: what they say.
+        findings: of the last epoch.
     """
     own = [words[0], *settings_without(words[1:], RUN_KEYS)]
-    commands = [(f.advice, f.command(own)) for f in run_findings(run) if f.command(own)]
+    commands = [(f.advice, f.command(own)) for f in findings if f.command(own)]
     if recipe.task.test:
         pool = ["--pool", str(run.path)] if run.last_pool and any(t.text for t in run.last_pool.pool) else []
         what = "pass@k, and what the templates still add" if pool else "mean@k and pass@k"

@@ -16,7 +16,7 @@ from ..base.files import write_json, write_text
 from ..base.stopping import StoppedError, signals_stop
 from ..base.terminal import console
 from ..base.words import settings_without
-from ..core.diagnosis import RUN_KEYS
+from ..core.diagnosis import RUN_KEYS, Finding
 from ..core.progress import duration
 from ..errors import P2OError
 from ..runs.reading import words_without_secrets
@@ -132,7 +132,7 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None, words: Sequenc
             "seconds": seconds,
         }
         write_json(own / "result.json", result)
-        _finish(recipe, run_dir, result, words)
+        _finish(recipe, run_dir, result, words, trainer.watch.findings)
         write_json(own / COMPLETE, {})
 
 
@@ -141,7 +141,9 @@ def _evaluated(held_out: HeldOut, trainer: P2OTrainer) -> dict[str, Any]:
     return {"metrics": metrics, "outcomes": outcomes, "solved": held_out.draw(trainer)}
 
 
-def _finish(recipe: Recipe, run_dir: Path, result: Mapping[str, Any], words: Sequence[str]) -> None:
+def _finish(
+    recipe: Recipe, run_dir: Path, result: Mapping[str, Any], words: Sequence[str], findings: Sequence[Finding]
+) -> None:
     """Prints the result, and writes what a user takes home."""
     from ..runs.export import export_run
     from ..runs.run_directory import Run
@@ -153,7 +155,7 @@ def _finish(recipe: Recipe, run_dir: Path, result: Mapping[str, Any], words: Seq
     console.print(f"{duration(result['seconds'])}; the model is in {model}")
     export_run(run_dir, recipe)
     _write_report(run_dir)
-    print_commands(next_commands(Run(run_dir), model, words, recipe))
+    print_commands(next_commands(Run(run_dir), model, words, recipe, findings))
 
 
 def _write_report(run_dir: Path) -> None:

@@ -33,6 +33,9 @@ FEW = 3
 FEW_ITERATIONS = 4
 """An evolution of fewer iterations had no time to find anything."""
 
+EPOCHS = 3
+"""The default of ``num_train_epochs``, which a resolved recipe leaves out."""
+
 RUN_KEYS = ("output_dir", "if_exists", "resume_from_checkpoint")
 """Settings of a run that the next one does not take over."""
 
@@ -253,7 +256,7 @@ def _not_graduated(f: Facts) -> Finding | None:
     if f.masked is not None and f.masked > MASKED_SHARE and f.settings.get("distillation", "mask") == "mask":
         return Finding("masked", f"{happened}; the ratio mask drops {percent(f.masked)} of the templated tokens",
                        "train on these tokens with a smaller weight", {"distillation": "soft"})  # fmt: skip
-    epochs = float(f.settings.get("num_train_epochs") or 1)
+    epochs = float(f.settings.get("num_train_epochs") or EPOCHS)
     dropped = "" if f.masked is None else f"; the ratio mask drops {percent(f.masked)} of the templated tokens"
     return Finding("slow", happened + dropped, "train longer", {"num_train_epochs": 2 * epochs})
 

@@ -82,7 +82,7 @@ def epoch_rows(
     """
     rows = []
     if evaluation:
-        change = "" if evaluation == first else f"; {percent(first['eval_bare_success'])} at the start"
+        change = "" if evaluation == first else f"; at first {percent(first['eval_bare_success'])}"
         rows.append(("evaluation data, bare", evaluation_line(evaluation) + change))
     s = summary
     rows.append(("rollouts solved", f"bare {percent(s.bare_success)}, templated {percent(s.templated_success)}"))
@@ -91,8 +91,8 @@ def epoch_rows(
         rows.append(("samples drawn both ways", pair))
     split = f"{s.all_failed} all failed, {s.all_solved} all solved"
     rows.append(("no spread of rewards", f"{s.no_spread} of {s.groups} groups ({split})"))
-    rows.append(("in this epoch", f"{s.hard} samples hard, {s.rescued} rescued"))
-    rows.append(("so far", f"{s.graduated} samples graduated"))
+    rows.append(("samples in this epoch", f"hard {s.hard}, rescued {s.rescued}"))
+    rows.append(("samples so far", f"graduated {s.graduated}"))
     if s.evolved:
         solves = "not scored" if s.covered is None else f"solving {s.covered} of {s.dev_size} dev samples"
         rows.append(("evolution", f"{s.candidates} candidates, {s.pool} kept, {solves}"))

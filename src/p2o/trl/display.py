@@ -168,7 +168,8 @@ def print_rows(rows: Rows) -> None:
 
 def print_finding(finding: Finding, recipe: Sequence[str] | None) -> None:
     """Prints what happened, and the next step. A fault is marked."""
-    first, *more = finding.lines(recipe)
     mark, style = ("!", "yellow") if finding.is_fault else (" ", "")
-    for line in (f"{mark} {first}", *(f"  {line}" for line in more)):
+    for line in (f"{mark} {finding.happened}", f"  next: {finding.advice}"):
         console.print(Text(line, style=style), soft_wrap=not console.is_terminal)
+    if command := finding.command(recipe):
+        console.print(f"  {command}")  # not wrapped, so that it can be copied

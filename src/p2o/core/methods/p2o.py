@@ -142,7 +142,7 @@ def note_evolution(summary: EpochSummary, evolution: Evolution, pool: Sequence[P
     summary.notes += evolution.warnings
     best = max((t for t in pool if t.text), key=lambda t: t.weight, default=None)
     if best is None:
-        summary.notes.append("no template solved any hard sample: the next epoch runs without templates")
+        summary.notes.append("no template solved a hard sample: the hard samples stay bare in the next epoch")
     elif best.scored:
         summary.best_template, summary.best_dev_score = best.text, best.weight
 
