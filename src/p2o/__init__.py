@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .analysis.report.inline import report
     from .trl.config import P2OConfig
     from .trl.trainer import P2OTrainer
 
 __version__ = "0.1.0"
-__all__ = ["P2OConfig", "P2OTrainer", "__version__"]
+__all__ = ["P2OConfig", "P2OTrainer", "__version__", "report"]
 
-_WHERE = {"P2OConfig": ".trl.config", "P2OTrainer": ".trl.trainer"}
+_WHERE = {"P2OConfig": ".trl.config", "P2OTrainer": ".trl.trainer", "report": ".analysis.report.inline"}
 
 
 def __getattr__(name: str) -> Any:

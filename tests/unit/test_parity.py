@@ -200,7 +200,7 @@ def test_ours_nothing_solved_means_no_templates(tmp_path: Path) -> None:
     loop, summary = one_epoch(tmp_path, solving="nothing")
     assert summary.evolved
     assert loop.assignment == {}
-    assert any("runs without templates" in note for note in summary.notes)
+    assert any("stay bare in the next epoch" in note for note in summary.notes)
 
 
 # --- Assignment: K draws with replacement, by mean dev score ---------------------------------------------------------

@@ -16,7 +16,7 @@ from ..base.files import write_json, write_text
 from ..base.stopping import StoppedError, signals_stop
 from ..base.terminal import console
 from ..base.words import settings_without
-from ..core.diagnosis import RUN_KEYS, Finding
+from ..core.diagnosis import RUN_KEYS
 from ..core.progress import duration
 from ..errors import P2OError
 from ..runs.reading import words_without_secrets
@@ -132,7 +132,7 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None, words: Sequenc
             "seconds": seconds,
         }
         write_json(own / "result.json", result)
-        _finish(recipe, run_dir, result, words, trainer.watch.findings)
+        _finish(recipe, run_dir, result, words, trainer)
         write_json(own / COMPLETE, {})
 
 
@@ -142,7 +142,7 @@ def _evaluated(held_out: HeldOut, trainer: P2OTrainer) -> dict[str, Any]:
 
 
 def _finish(
-    recipe: Recipe, run_dir: Path, result: Mapping[str, Any], words: Sequence[str], findings: Sequence[Finding]
+    recipe: Recipe, run_dir: Path, result: Mapping[str, Any], words: Sequence[str], trainer: P2OTrainer
 ) -> None:
     """Prints the result, and writes what a user takes home."""
     from ..runs.export import export_run
@@ -154,16 +154,19 @@ def _finish(
     model = Path(latest_checkpoint(run_dir) or run_dir)
     console.print(f"{duration(result['seconds'])}; the model is in {model}")
     export_run(run_dir, recipe)
-    _write_report(run_dir)
-    print_commands(next_commands(Run(run_dir), model, words, recipe, findings))
+    _write_report(run_dir, trainer)
+    print_commands(next_commands(Run(run_dir), model, words, recipe, trainer.watch.findings))
 
 
-def _write_report(run_dir: Path) -> None:
+def _write_report(run_dir: Path, trainer: P2OTrainer) -> None:
     """Writes the report. When that fails, the run itself is still complete: the reason is printed."""
     from ..analysis.report import write_report
+    from ..trl.trackers import send_report
 
     try:
-        console.print(f"the report is in {write_report([run_dir])}")
+        path = write_report([run_dir])
+        console.print(f"the report is in {path}")
+        send_report(trainer.callback_handler.callbacks, path)
     except Exception as error:
         log.debug("report", exc_info=True)
         reason = f"{type(error).__name__}: {error}"

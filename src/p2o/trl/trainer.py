@@ -47,6 +47,7 @@ from .rollouts import Reflect, RollOut
 from .rows import refuse_arguments, refuse_images, training_rows
 from .sampler import EpochSampler
 from .saving import SavingTrainer
+from .trackers import sample_sheet, send_sheets, template_sheet
 from .watching import Watch, replace_progress
 
 
@@ -205,7 +206,10 @@ class P2OTrainer(SavingTrainer):
         Trainer.log(self, epoch_metrics(summary) | cost_metrics(cost))
         if self.accelerator.is_main_process:
             write_json(self.loop.run_dir / "cost.json", cost.state_dict())
-            self.watch.epoch(summary, self.args, self.state.log_history, self.rollout_log, cost)
+            sample = self.watch.epoch(summary, self.args, self.state.log_history, self.rollout_log, cost)
+            sheets = [template_sheet(summary.epoch + 1, self.loop.method.pool() if summary.evolved else [])]
+            sheets += [sample_sheet(summary.epoch + 1, sample)] if sample else []
+            send_sheets(self.callback_handler.callbacks, sheets, self.state.global_step)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "train_runtime" in logs and self.loop.ledger.tallies and not self.stop:

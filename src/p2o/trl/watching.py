@@ -103,7 +103,7 @@ class Watch(TrainerCallback):
 
     def epoch(
         self, summary: EpochSummary, args: Any, log: Sequence[Mapping[str, Any]], rollouts: RolloutLog, cost: CostMeter
-    ) -> None:
+    ) -> ShownSample | None:
         """Shows an epoch (main process only).
 
         Args:
@@ -111,6 +111,9 @@ class Watch(TrainerCallback):
             log: the rows of the run's log.
             rollouts: the epoch's.
             cost: the run's so far.
+
+        Returns:
+            The sample that was shown in full.
         """
         self.summaries.append(summary)
         own = [row for row in log if summary.epoch < row.get("epoch", 0) <= summary.epoch + 1]
@@ -138,6 +141,7 @@ class Watch(TrainerCallback):
             )
         )
         self._told |= {finding.case for finding in self.findings}
+        return sample
 
     def _evaluated(self, args: Any, state: Any, row: Mapping[str, Any], prefix: str) -> None:
         """An evaluation at an epoch's end is in the epoch's summary; of another one, a line is shown."""

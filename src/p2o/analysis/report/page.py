@@ -33,8 +33,11 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     Raises:
         StateError: a directory holds no run, or files of another version.
     """
-    target = out or run_dirs[0] / "report.html"
-    runs = [read_run(path) for path in run_dirs]
+    return write_page([read_run(path) for path in run_dirs], out or run_dirs[0] / "report.html")
+
+
+def write_page(runs: Sequence[Run], target: Path) -> Path:
+    """Writes the page of runs that were read."""
     if len({run.name for run in runs}) < len(runs):  # seed-0/run, seed-1/run
         for run in runs:
             run.name = str(run.path)
