@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..base.files import read_json, write_json
 from ..base.text import shorten
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_SAMPLES = 128
 """Samples kept per epoch: those whose ids have the lowest hashes, so that the same samples are kept in every epoch."""
@@ -120,6 +121,8 @@ def count_ratios(log_ratios: torch.Tensor) -> list[int]:
     Returns:
         One count for each bin; the first is below the first edge, the last above the last one.
     """
+    import torch
+
     edges = torch.tensor(LOG10_EDGES, dtype=torch.float64) * torch.log(torch.tensor(10.0, dtype=torch.float64))
     bins = torch.bucketize(log_ratios.double().cpu(), edges, right=True)
     return torch.bincount(bins, minlength=len(LOG10_EDGES) + 1).tolist()
