@@ -14,7 +14,7 @@ import p2o
 
 SRC = Path(p2o.__file__).parent
 ENGINES = {"torch", "transformers", "trl", "accelerate", "datasets", "verl", "vllm", "ray", "peft"}
-WITH_TORCH = {"p2o.core.distill", "p2o.core.ratio_log"}
+WITH_TORCH = {"p2o.core.distill", "p2o.core.divergence", "p2o.core.engine_ratio", "p2o.core.ratio_log"}
 """They compute on tensors."""
 
 

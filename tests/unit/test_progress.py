@@ -88,6 +88,7 @@ def test_the_sample_failed_bare_and_was_solved_under_a_template(tmp_path: Any) -
     sample = choose_sample(log, {})
     assert sample is not None
     assert (sample.id, sample.bare, sample.template, sample.templated) == ("both", "wrong", "T", "right")
+    assert dict(sample.rows({"T"}))["template"] == "as before"
     assert failed_bare(log) == {"never": "bare 1", "both": "wrong"}
     other = choose_sample(log, {"only": "failed before"}, shown_before={"both"})
     assert other is not None

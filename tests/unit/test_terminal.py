@@ -117,7 +117,7 @@ def test_the_summary_of_an_epoch_is_cleaned(capsys: pytest.CaptureFixture[str]) 
 
     for text in HOSTILE.values():
         sample = ShownSample(text, text, text, text, text, text)
-        TerminalView().epoch(EpochNews(1, 5, [("best template", text)], [text], [], sample))
+        TerminalView().epoch(EpochNews(1, 5, [("best template", text)], [text], [], sample.rows()))
     out = capsys.readouterr().out
     assert "best template" in out
     assert not unsafe(out)

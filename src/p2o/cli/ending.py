@@ -49,7 +49,7 @@ def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:
         temperature: at which the one completion of each sample was drawn.
     """
     drawn = "greedy" if temperature == 0 else f"at temperature {temperature:g}"
-    title = f"bare success on held-out data ({drawn}, where nothing else is said)"
+    title = f"bare success on held-out data ({drawn}, unless it says @k)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("")
     for column in ("before", "after", "points [95 %]", "gained", "lost"):
@@ -96,7 +96,7 @@ def next_commands(
     commands = [(f.advice, f.command(own)) for f in findings if f.command(own)]
     if recipe.task.test:
         pool = ["--pool", str(run.path)] if run.last_pool and any(t.text for t in run.last_pool.pool) else []
-        what = "pass@k, and what the templates still add" if pool else "mean@k and pass@k"
+        what = "what the templates still add, and pass@k" if pool else "mean@k and pass@k"
         commands.append((what, shlex.join(["p2o", "eval", str(model), *own, "--draws", str(DRAWS), *pool])))
     compare = ["p2o", "compare", *own, "--arms", "grpo_equal,p2o"]
     commands.append(("against plain GRPO at the same cost", shlex.join(compare)))

@@ -21,15 +21,23 @@ class ShownSample:
     template: str | None
     templated: str | None
 
-    def rows(self) -> list[tuple[str, str]]:
-        """(name, text) rows, to be shown under each other."""
+    def rows(self, known: Collection[str] = ()) -> list[tuple[str, str]]:
+        """(name, text) rows, to be shown under each other.
+
+        Args:
+            known: templates that were shown before; they are not shown again.
+        """
         rows = [("question", self.question)]
         if self.answer is not None:
             rows.append(("right answer", self.answer))
         if self.bare is not None:
             rows.append(("bare, failed", self.bare or "(empty)"))
         if self.templated is not None:
-            rows += [("template", self.template or ""), ("templated, solved", self.templated)]
+            template = self.template or ""
+            rows += [
+                ("template", "as before" if template in known else template),
+                ("templated, solved", self.templated),
+            ]
         return rows
 
 

@@ -19,7 +19,6 @@ from ..base.text import one_line
 from ..core.diagnosis import Finding
 from ..core.evolve import EvolveProgress
 from ..core.progress import COLUMNS, Rows, plain_rows, step_line
-from ..core.shown import ShownSample
 
 utils.Console = CleanConsole  # TRL's table of completions (log_completions) is cleaned in the same way
 
@@ -39,7 +38,8 @@ class EpochNews:
     """See `p2o.core.progress.epoch_rows`."""
     notes: Sequence[str] = ()
     findings: Sequence[Finding] = ()
-    sample: ShownSample | None = None
+    sample: Rows = ()
+    """One sample in full, see `p2o.core.shown.ShownSample.rows`."""
     recipe: Sequence[str] | None = None
     """The words behind ``p2o train``, for the findings' commands; None: the run was made from Python."""
 
@@ -140,9 +140,9 @@ class TerminalView:
             console.print(Text(f"  {note}", style="dim"))
         for finding in news.findings:
             print_finding(finding, news.recipe)
-        if news.sample is not None:
+        if news.sample:
             console.print(Text("  one sample of this epoch in full", style="dim"))
-            print_rows(news.sample.rows())
+            print_rows(news.sample)
         self._headed = False
 
     def end(self) -> None:

@@ -61,8 +61,8 @@ class NotebookView:
         told = [line for finding in news.findings for line in finding.lines(news.recipe)]
         rows = [*news.rows, *(("note", note) for note in news.notes), *(("!", line) for line in told)]
         self.below = _rows(news.title, rows)
-        if news.sample is not None:
-            self.below += _rows("one sample of this epoch, in full", news.sample.rows())
+        if news.sample:
+            self.below += _rows("one sample of this epoch in full", news.sample)
         self._draw()
 
     def end(self) -> None:

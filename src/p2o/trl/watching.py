@@ -58,6 +58,8 @@ class Watch(TrainerCallback):
         self.samples: list[ShownSample] = []
         """The ones that were shown, one an epoch."""
         self._told: set[str] = set()
+        self._shown: set[str] = set()
+        """Templates that were shown in full."""
         self._failed: dict[str, str] = {}
         self._first: dict[str, Any] = {}
         self._last: dict[str, Any] = {}
@@ -136,10 +138,11 @@ class Watch(TrainerCallback):
                 epoch_rows(summary, self._last, self._first, cost, seconds),
                 [note for note in summary.notes if "no evolution" not in note],  # the findings say it, when it matters
                 [finding for finding in self.findings if finding.case not in self._told],
-                sample,
+                sample.rows(self._shown) if sample else (),
                 self.recipe,
             )
         )
+        self._shown |= {summary.best_template, (sample and sample.template) or ""}
         self._told |= {finding.case for finding in self.findings}
         return sample
 
