@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import escape, unescape
 
 import pytest
 
@@ -77,6 +78,47 @@ def test_clicks_and_console(tmp_path):
     assert seen["title"] == "P²O · run"
     assert seen["images"] == 0
     assert not seen["wide"]
+
+
+CUT = """
+<script>
+addEventListener("load", () => {
+  const scrolls = (e) => e && (["auto", "scroll"].includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+  const cut = [...document.querySelectorAll("main *")].filter((e) => {
+    const box = e.getBoundingClientRect();
+    return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1) && !scrolls(e);
+  });
+  const wide = document.documentElement.scrollWidth > innerWidth;
+  parent.document.body.dataset.seen = JSON.stringify([innerWidth, wide, cut.map((e) => e.outerHTML.slice(0, 80))]);
+});
+</script>
+</body>"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_on_a_phone(tmp_path, width):
+    runs = [make_run(tmp_path / "one" / "run"), make_run(tmp_path / "two" / "run")]
+    text = re.sub(r"<meta http-equiv[^>]*>", "", write_report(runs).read_text(encoding="utf-8"))
+    frame = f'<iframe style="border:0;width:{width}px;height:900px" srcdoc="{escape(text.replace("</body>", CUT))}">'
+    outer = tmp_path / "outer.html"
+    outer.write_text(f'<meta charset="utf-8"><body>{frame}</iframe></body>', encoding="utf-8")
+    _, dom = open_page(outer, tmp_path)
+    found = re.search(r'data-seen="([^"]+)"', dom)
+    assert found, dom[-500:]
+    assert json.loads(unescape(found.group(1))) == [width, False, []]
+
+
+def test_a_chart_tells_its_figures(tmp_path):
+    page = write_report([make_run(tmp_path / "run")])
+    text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text(encoding="utf-8"))
+    point = """<script>addEventListener("load", () => {
+      const tip = document.querySelector(".chart .tip");
+      tip.firstElementChild.nextElementSibling.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+    });</script></body>"""
+    page.write_text(text.replace("</body>", point), encoding="utf-8")
+    console, dom = open_page(page, tmp_path)
+    assert console == []
+    assert re.search(r'<div id="tip" style="[^"]*">[^<]*\(epoch [0-9.]+\)</div>', dom), dom[-800:]
 
 
 def test_only_the_page_s_own_script_runs(tmp_path):

@@ -123,7 +123,7 @@ def test_forgotten_samples_are_in_the_headline(tmp_path):
 def test_several_runs_side_by_side(tmp_path):
     runs = [make_run(tmp_path / "one" / "run"), make_run(tmp_path / "two" / "run", epochs=0)]
     page = write_report(runs).read_text(encoding="utf-8")
-    assert all(f">{run}</a>" in page for run in runs)
+    assert all(f">{run.parent.name}/{run.name}</a>" in page for run in runs)
     assert "Comparison" in page
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(set(ids)) == len(ids)

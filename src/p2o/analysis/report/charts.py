@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from ...base.text import clean_text
+from ...base.text import clean_text, shorten
 from ...core.progress import short
 from ...core.states import GROUP_OUTCOMES, NO_SPREAD, STATES, SampleState
 from ...runs.run_directory import Run
@@ -18,6 +18,8 @@ Line = tuple[str, Sequence[tuple[float, float]]]
 """A label and its points."""
 
 
+LABEL_CHARS = 34
+"""Longest label of a line."""
 LEGEND_CHARS = 46
 """What fits side by side in a legend."""
 KEY_CHARS = 5
@@ -36,7 +38,7 @@ def lines(
         dots: points are marked.
         floor: the axis begins at 0.
     """
-    drawn = [(clean_text(label), thinned(points)) for label, points in series if points]
+    drawn = [(shorten(clean_text(label), LABEL_CHARS), thinned(points)) for label, points in series if points]
     if not drawn:
         return ""
 
@@ -58,8 +60,9 @@ def lines(
         if len(places) == 1:  # else the axis shows fractions of an epoch around it
             axes.set_xticks(sorted(places))
         if len(drawn) > 1:
+            longest = max(len(label) for label, _ in drawn)
             width = sum(len(label) for label, _ in drawn) + KEY_CHARS * len(drawn)
-            columns = len(drawn) if width <= LEGEND_CHARS else 2
+            columns = len(drawn) if width <= LEGEND_CHARS else 2 if longest + KEY_CHARS <= LEGEND_CHARS // 2 else 1
             axes.figure.legend(loc="outside upper left", ncols=columns, handlelength=1.2)
 
     return figure(draw, name)

@@ -38,9 +38,11 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
 
 def write_page(runs: Sequence[Run], target: Path) -> Path:
     """Writes the page of runs that were read."""
-    if len({run.name for run in runs}) < len(runs):  # seed-0/run, seed-1/run
-        for run in runs:
-            run.name = str(run.path)
+    for parts in range(2, 2 + max(len(run.path.resolve().parts) for run in runs)):
+        if len({run.name for run in runs}) == len(runs):
+            break
+        for run in runs:  # seed-0/run, seed-1/run
+            run.name = "/".join(run.path.resolve().parts[-parts:])
     write_text(target, render(runs))
     return target
 
@@ -64,7 +66,7 @@ def render(runs: Sequence[Run]) -> str:
     return environment.get_template("page.html.jinja").render(
         title="P²O · " + ", ".join(run.name for run in runs),
         runs=views,
-        columns=list(dict.fromkeys(figure.label for view in views for figure in view["headline"])),
+        labels=list(dict.fromkeys(figure.label for view in views for figure in view["headline"])),
         comparison=_comparison(runs) if len(runs) > 1 else [],
         differences=differing_keys(runs),
         states=STATES,
@@ -83,11 +85,7 @@ def _cleaned(value: Any) -> Any:
 def _comparison(runs: Sequence[Run]) -> list[tuple[str, str]]:
     by_step = {key: [(run.name, run.logged(key)) for run in runs] for key in ("reward", "p2o/bare_success")}
     by_epoch = [(run.name, run.logged("eval_bare_success")) for run in runs]
-    by_cost = [
-        (run.name, [(row["p2o/cost"], row["eval_bare_success"]) for row in run.log
-                    if "p2o/cost" in row and "eval_bare_success" in row])
-        for run in runs
-    ]  # fmt: skip
+    by_cost = [(run.name, _by_cost(run)) for run in runs]
     return [
         ("Reward in training", charts.lines("cmp-reward", by_step["reward"], share=False, dots=False, floor=False)),
         ("Bare success in training", charts.lines("cmp-bare", by_step["p2o/bare_success"], dots=False)),
@@ -96,10 +94,20 @@ def _comparison(runs: Sequence[Run]) -> list[tuple[str, str]]:
     ]
 
 
+def _by_cost(run: Run) -> list[tuple[float, float]]:
+    """(cost so far, bare held-out success) at each evaluation."""
+    points, cost = [], 0.0
+    for row in run.log:
+        cost = row.get("p2o/cost", cost)
+        if "eval_bare_success" in row:
+            points.append((cost, row["eval_bare_success"]))
+    return points
+
+
 def differing_keys(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """(key, its value in each run) of the keys of the recipes that are not the same in all runs."""
     keys = sorted({key for run in runs for key in run.settings} - {"output_dir", "run_name", "if_exists"})
-    rows = [(key, [str(run.settings.get(key, "–")) for run in runs]) for key in keys]
+    rows = [(key, [str(run.settings.get(key, "default")) for run in runs]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
