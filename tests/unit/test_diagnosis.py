@@ -45,13 +45,13 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "p2o train r.yaml --success_threshold 0.5 --if_exists new",
     ),
     "masked": (
-        {**ALIVE, "rescued": 80, "rescued_before": True, "graduated": 2, "masked": 0.61},
-        "80 samples were rescued in this epoch, and 2 have graduated so far; the ratio mask drops 61.0 %",
-        "p2o train r.yaml --distillation soft --if_exists new",
+        {**ALIVE, "rescued": 80, "rescued_before": True, "graduated": 2, "masked": 0.11},
+        "80 samples were rescued in this epoch, and 2 have graduated so far; the ratio mask drops 11.0 %",
+        "p2o train r.yaml --distillation solved --if_exists new",
     ),
     "slow": (
-        {**ALIVE, "rescued": 80, "rescued_before": True, "graduated": 2, "masked": 0.05},
-        "the ratio mask drops 5.0 % of the templated tokens",
+        {**ALIVE, "rescued": 80, "rescued_before": True, "graduated": 2, "masked": 0.01},
+        "the ratio mask drops 1.0 % of the templated tokens",
         "p2o train r.yaml --num_train_epochs 10.0 --if_exists new",
     ),
     "forgotten": (
@@ -111,12 +111,18 @@ def test_no_distillation_at_all_is_named() -> None:
 def test_a_command_sets_each_key_once_and_leaves_the_old_run_alone() -> None:
     (finding,) = diagnose(facts(**CASES["masked"][0]))
     words = ["r.yaml", "--distillation", "mask", "--seed", "1", "--output_dir", "runs/old"]
-    assert finding.command(words) == "p2o train r.yaml --seed 1 --distillation soft --if_exists new"
+    assert finding.command(words) == "p2o train r.yaml --seed 1 --distillation solved --if_exists new"
+
+
+def test_what_is_forgotten_is_held_by_smaller_steps_where_they_exist() -> None:
+    for scaled, key in ((False, "scale_steps"), (True, "learning_rate")):
+        found = Facts(**ALIVE, forgotten=31, settings={**SETTINGS, "scale_steps": scaled})
+        assert list(diagnose(found)[0].changes) == [key]
 
 
 def test_a_run_from_python_gets_python() -> None:
     (finding,) = diagnose(facts(**CASES["masked"][0]))
-    assert finding.command(None) == "P2OConfig(distillation='soft', …)"
+    assert finding.command(None) == "P2OConfig(distillation='solved', …)"
 
 
 def test_the_facts_of_epochs() -> None:

@@ -20,8 +20,9 @@ FLAT_SHARE = 0.7
 """When at least this share of the groups has no spread, there is almost nothing to learn from."""
 FAILING_SHARE = 0.3
 """A reflector that fails on more of its calls is a fault to fix first."""
-MASKED_SHARE = 0.3
-"""When the ratio mask drops more of the templated tokens, it holds the learning back."""
+MASKED_SHARE = 0.05
+"""When the ratio mask drops more of the templated tokens, it may drop those that matter: with 9 % nothing was learned
+where the right form of an answer is one unlikely token (docs/troubleshooting.md)."""
 CLIPPED_SHARE = 0.1
 """When more completions are cut at the limit, right answers are lost."""
 FORGOTTEN_SHARE = 0.02
@@ -255,7 +256,7 @@ def _not_graduated(f: Facts) -> Finding | None:
                        "distil", {"distillation": "mask"})  # fmt: skip
     if f.masked is not None and f.masked > MASKED_SHARE and f.settings.get("distillation", "mask") == "mask":
         return Finding("masked", f"{happened}; the ratio mask drops {percent(f.masked)} of the templated tokens",
-                       "train on these tokens with a smaller weight", {"distillation": "soft"})  # fmt: skip
+                       "keep the tokens that the bare prompt finds unlikely, where the answer is right", {"distillation": "solved"})  # fmt: skip
     epochs = float(f.settings.get("num_train_epochs") or EPOCHS)
     dropped = "" if f.masked is None else f"; the ratio mask drops {percent(f.masked)} of the templated tokens"
     return Finding("slow", happened + dropped, "train longer", {"num_train_epochs": 2 * epochs})
@@ -264,9 +265,12 @@ def _not_graduated(f: Facts) -> Finding | None:
 def _forgotten(f: Facts) -> Finding | None:
     if f.forgotten is None or f.forgotten < max(FEW, FORGOTTEN_SHARE * f.groups):
         return None
+    happened = f"{f.forgotten} of {f.groups} samples are forgotten: mastered before, every bare rollout fails now"
+    if f.settings.get("scale_steps") is False:
+        advice = "take smaller steps where few groups have spread"
+        return Finding("forgotten", happened, advice, {"scale_steps": True})
     rate = f.settings.get("learning_rate")
     changes = {"learning_rate": float(f"{float(rate) / 3:.1g}")} if rate else {"beta": 0.02}
-    happened = f"{f.forgotten} of {f.groups} samples are forgotten: mastered before, every bare rollout fails now"
     return Finding("forgotten", happened, "take smaller steps", changes)
 
 

@@ -143,6 +143,7 @@ def _view(run: Run, n: int) -> dict[str, Any]:
         "in_need": len(states.in_need(rows)),
         "histograms": [h for h in histograms if h[1]],
         "bounds": (low, high),
+        "distillation": config.get("distillation", ""),
         "cost": {k: v for k, v in run.cost.items() if isinstance(v, Mapping)},
         "config": run.config,
     }
@@ -155,7 +156,7 @@ def _states(run: Run, rows: Mapping[str, Sequence[str]], name: str) -> str:
 def _masked(epoch: Epoch, settings: Mapping[str, Any]) -> str:
     """The caption of an epoch's ratios."""
     share = masked_share(epoch.record, settings)
-    return f"epoch {epoch.number + 1}: {percent(share)} of the tokens are dropped"
+    return f"epoch {epoch.number + 1}: {percent(share)} of the tokens are outside"
 
 
 def _no_room(run: Run) -> list[str]:
