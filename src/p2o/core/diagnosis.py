@@ -254,11 +254,12 @@ def _not_graduated(f: Facts) -> Finding | None:
     if f.settings.get("distillation") == "none":
         return Finding("masked", f"{happened}: distillation is none, so the bare prompt learns nothing",
                        "distil", {"distillation": "mask"})  # fmt: skip
-    if f.masked is not None and f.masked > MASKED_SHARE and f.settings.get("distillation", "mask") == "mask":
-        return Finding("masked", f"{happened}; the ratio mask drops {percent(f.masked)} of the templated tokens",
-                       "keep the tokens that the bare prompt finds unlikely, where the answer is right", {"distillation": "solved"})  # fmt: skip
-    epochs = float(f.settings.get("num_train_epochs") or EPOCHS)
     dropped = "" if f.masked is None else f"; the ratio mask drops {percent(f.masked)} of the templated tokens"
+    is_masked = f.settings.get("distillation", "mask") == "mask" and (f.masked or 0) > MASKED_SHARE
+    if is_masked:
+        advice = "keep the tokens that the bare prompt finds unlikely, where the answer is right"
+        return Finding("masked", happened + dropped, advice, {"distillation": "solved"})
+    epochs = float(f.settings.get("num_train_epochs") or EPOCHS)
     return Finding("slow", happened + dropped, "train longer", {"num_train_epochs": 2 * epochs})
 
 
