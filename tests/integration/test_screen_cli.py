@@ -25,7 +25,8 @@ def test_the_quickstart_is_worth_it(tmp_path, capsys):
     screen = figures["screen"]
     assert sum(s["count"] for s in screen["outcomes"].values()) == screen["samples"] == 60
     assert screen["gap"]["difference"] > 0.2
-    assert screen["masked"]["rollouts"] > 0
+    assert screen["reaches"]["rollouts"] > 0
+    assert screen["reaches"]["ways"]["solved"]["reach"] > 0.9
     assert screen["evolution"]["rollouts"] <= 400
     assert "worth it" in capsys.readouterr().out
 

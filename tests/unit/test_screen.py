@@ -7,17 +7,17 @@ import pytest
 
 from p2o.analysis.evaluation import TemplateEffect
 from p2o.analysis.screen.measure import (
-    Masked,
     Screen,
     Share,
     failure_rate,
     no_spread_share,
     outcome_shares,
-    what_passes,
 )
+from p2o.analysis.screen.reach import Reach, Reaches, reaches
 from p2o.analysis.screen.verdict import judge_screen
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
 from p2o.core.samples import Rollout
+from p2o.core.settings import LoopSettings
 from p2o.runs.estimate import RunCounts, Tokens, project
 
 
@@ -35,18 +35,30 @@ def test_all_failed_all_solved_and_no_spread_are_three_figures():
     assert low < 2 / 5 < high
 
 
-def test_what_passes_the_mask():
+def test_reach_by_hand():
     def logs(*ratios):
         return [math.log(r) for r in ratios]
 
-    zeros = [[0.0] * 3, [0.0] * 2]
-    masked = what_passes([logs(0.5, 1.0, 0.001), logs(0.1, 20.0)], zeros, 0.01, 10.0)
-    lacking = math.log(2) + math.log(1000) + math.log(10)
-    assert masked.tokens == 5
-    assert masked.tokens_below == masked.tokens_above == 1 / 5
-    assert masked.clean_rollouts == 1 / 2
-    assert masked.passing == pytest.approx((math.log(2) + math.log(10)) / lacking)
-    assert what_passes([logs(1.0)], [[0.0]], 0.01, 10.0).passing == 1.0
+    # The second rollout needs a token that is 10⁻⁶ as likely on the bare prompt; the third has one that is likelier.
+    bare, zeros = [logs(0.5, 1.0), logs(0.1, 1e-6), logs(20.0, 0.5)], [[0.0] * 2] * 3
+    found = reaches(bare, zeros, LoopSettings(soft_max=10.0))
+    assert (found.rollouts, found.tokens) == (3, 6)
+    assert found.ways["mask"].untrained == 2 / 6
+    assert found.ways["mask"].reach == pytest.approx((1 + 1e-6 + 1) / 3)
+    assert found.ways["solved"].untrained == 1 / 6
+    assert found.ways["solved"].reach == found.ways["soft"].reach == found.ways["no_mask"].reach == pytest.approx(1)
+    # γp / (p + γ)² is below 0.01 where p is below 0.001
+    assert found.ways["shape"].reach == pytest.approx((1 + 1e-6 + 1) / 3)
+    assert reaches(bare, zeros, LoopSettings(distillation="none")).ways["none"].reach == 0
+    assert reaches(bare, zeros, LoopSettings(distillation="kl")).ways["kl"].reach == 1
+
+
+def test_the_recipes_own_way_is_recommended_where_it_is_as_good():
+    ways = {"solved": Reach(0.0, 1.0), "mask": Reach(0.02, 0.95), "no_mask": Reach(0.0, 1.0)}
+    assert Reaches(1, 1, ways).recommended("mask") == "mask"
+    assert Reaches(1, 1, ways).recommended("no_mask") == "no_mask"
+    ways["mask"] = Reach(0.1, 0.0)
+    assert Reaches(1, 1, ways).recommended("mask") == "solved"
 
 
 def test_reflector_failures_are_replies_without_a_usable_template():
@@ -86,8 +98,11 @@ GOOD = Screen(
     evolution={"candidates": 9, "rollouts": 300, "best_dev_scores": [0.0, 0.5]},
     reflector_failures=0.1,
     gap=TemplateEffect(13, 0.01, 0.41, 0.4, (0.3, 0.5)),
-    masked=Masked(60, 1000, 0.02, 0.0, 0.6, 0.5),
+    reaches=Reaches(60, 1000, {"solved": Reach(0.0, 1.0), "mask": Reach(0.02, 0.95)}),
 )
+
+
+MASKED = Reaches(60, 1000, {"solved": Reach(0.0, 1.0), "mask": Reach(0.1, 0.0)})
 
 
 @pytest.mark.parametrize(
@@ -98,12 +113,13 @@ GOOD = Screen(
         ({"gap": None, "pool": []}, "not worth it", "prompts do not help"),
         ({"gap": None}, "not clear", "leaves room"),
         ({"gap": TemplateEffect(13, 0.0, 0.01, 0.01, (0.0, 0.03))}, "not worth it", "prompts do not help"),
-        ({"masked": Masked(60, 1000, 0.1, 0.0, 0.0, 0.1)}, "not worth it", "masked"),
-        ({"masked": Masked(60, 1000, 0.1, 0.0, 0.3, 0.2)}, "not clear", "passes the mask"),
+        ({"reaches": MASKED}, "worth it", "take distillation: solved, which reaches 100.0 % of it; the recipe's mask"),
+        ({"reaches": MASKED, "distillation": "solved"}, "worth it", "distillation: solved reaches 100.0 % of it"),
+        ({"reaches": Reaches(60, 1000, {"mask": Reach(0.1, 0.2)})}, "not clear", "only 20.0 % of it can be distilled"),
         ({"gap": TemplateEffect(13, 0.0, 0.1, 0.1, (-0.02, 0.22))}, "not clear", "not sure"),
         ({"reflector_failures": 0.9}, "not clear", "reflector failed"),
         ({"reflector_failures": None}, "not clear", "never asked"),
-        ({"masked": None}, "not clear", "served policy"),
+        ({"reaches": None}, "not clear", "served policy"),
     ],
 )
 def test_verdicts(change, worth, reason):
@@ -114,9 +130,11 @@ def test_verdicts(change, worth, reason):
 
 
 def test_what_was_not_measured_is_said():
-    few = replace(GOOD, hard=Share(3, 0.03, (0.01, 0.08)), evolution={}, reflector_failures=None, gap=None, masked=None)
+    few = replace(
+        GOOD, hard=Share(3, 0.03, (0.01, 0.08)), evolution={}, reflector_failures=None, gap=None, reaches=None
+    )
     assert "evolution: not tried, it needs 8 hard samples in the screen" in judge_screen(few).numbers
-    lines = judge_screen(replace(GOOD, gap=None, masked=None, reflector_failures=None)).numbers
+    lines = judge_screen(replace(GOOD, gap=None, reaches=None, reflector_failures=None)).numbers
     assert "reflector: never asked" in lines
     assert "held-out hard samples: not measured under templates" in lines
-    assert "ratio mask: not measured, no log-probs of a solved templated rollout" in lines
+    assert "distillation: not measured, no log-probs of a solved templated rollout" in lines

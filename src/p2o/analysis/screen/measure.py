@@ -2,7 +2,7 @@
 
 Draws bare groups, evolves templates on the hard samples, and measures on samples held out from that evolution what
 the templates add (the gap between prompted and bare success predicts what can be internalized, arXiv 2605.30070) and
-how much of it the ratio mask would let through.
+how much of it each way of distillation would let through.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ...runs.fixed_policy import FixedPolicy
 from ...trl.display import EvolutionBar
 from ..evaluation import TemplateEffect, best_slots, mean, template_effect
 from ..statistics import Interval, wilson_interval
+from .reach import Reaches, reaches
 
 HELD_OUT = 1 / 3
 """Share of the hard samples that no evolution sees."""
@@ -48,28 +49,6 @@ class Share:
     share: float
     interval: Interval
     """Wilson's, 95 %."""
-
-
-@dataclass(frozen=True)
-class Masked:
-    """What the ratio mask would let through of the solved templated rollouts."""
-
-    rollouts: int
-    tokens: int
-    tokens_below: float
-    """Share of tokens below the mask's lower bound."""
-    tokens_above: float
-    """Share of tokens above its upper bound."""
-    clean_rollouts: float
-    """Share of rollouts without a token below the lower bound."""
-    passing: float
-    """The tokens that the bare prompt makes less likely than the templated one lack log-probability; this is the share
-    of the sum that falls on tokens which are trained."""
-
-    @property
-    def gain_passing(self) -> float:
-        """The larger of the two shares: short rollouts pass whole or not at all, long ones pass in part."""
-        return max(self.clean_rollouts, self.passing)
 
 
 @dataclass
@@ -94,7 +73,9 @@ class Screen:
     """Share of the reflector's replies that were no usable template (errors, no text, leaks); None if not asked."""
     gap: TemplateEffect | None = None
     """Success under templates minus bare success on held-out hard samples; None: not measured."""
-    masked: Masked | None = None
+    distillation: str = "mask"
+    """The recipe's way of distillation."""
+    reaches: Reaches | None = None
     """None: not measured, for want of a solved templated rollout or of a policy that gives log-probs."""
     projection: Projection | None = None
     """None where the run's rollouts cannot be counted beforehand."""
@@ -136,6 +117,7 @@ def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int) -> 
         hard=_share(len(hard), len(drawn)),
         no_spread=no_spread_share(list(bare.values())),
         hard_min_count=training.hard_min_count,
+        distillation=training.distillation,
     )
     costs = [(r.prompt_tokens, r.completion_tokens) for rows in bare.values() for r in rows]
     tokens = Tokens(*_means(costs))
@@ -148,7 +130,7 @@ def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int) -> 
         result.reflector_failures = failure_rate(evolution)
         if result.pool:
             templates = best_slots(held, pool, K, training.seed)
-            result.gap, result.masked, under = _held_out(fixed, held, templates)
+            result.gap, result.reaches, under = _held_out(fixed, held, templates)
             if under is not None:
                 tokens = replace(tokens, templated_prompt=under[0], templated_completion=under[1])
     run = count_run(training, fixed.recipe.task.processes or training.world_size, len(samples))
@@ -163,7 +145,7 @@ def evolve_on(
     """(the evolution, its pool) of one prompt step on these hard samples, with a small budget."""
     training = fixed.recipe.training
     dev_size = dev_part_size(len(hard), min(MAX_DEV, training.dev_size))
-    settings = LoopSettings(**{f.name: getattr(training, f.name) for f in fields(LoopSettings)})
+    settings = loop_settings(training)
     settings.method, settings.hard_min_count, settings.dev_size = "p2o", 2, dev_size
     settings.evolve_budget = str(max(SCREEN_BUDGET, 4 * dev_size))
     bar = EvolutionBar("evolving templates")
@@ -177,6 +159,11 @@ def evolve_on(
             return method.evolution, method.templates
     finally:
         bar.close()
+
+
+def loop_settings(training: LoopSettings) -> LoopSettings:
+    """The loop's part of a trainer's settings."""
+    return LoopSettings(**{f.name: getattr(training, f.name) for f in fields(LoopSettings)})
 
 
 def _figures(evolution: Evolution) -> dict[str, Any]:
@@ -200,8 +187,8 @@ def failure_rate(evolution: Evolution) -> float | None:
 
 def _held_out(
     fixed: FixedPolicy, held: Sequence[Sample], templates: Mapping[str, Sequence[str]]
-) -> tuple[TemplateEffect | None, Masked | None, tuple[float, float] | None]:
-    """(templated minus bare, what passes the mask, mean tokens of a templated prompt and completion).
+) -> tuple[TemplateEffect | None, Reaches | None, tuple[float, float] | None]:
+    """(templated minus bare, what can be distilled, mean tokens of a templated prompt and completion).
 
     The bare side is drawn anew: the first draw is what made these samples hard, so it is biased towards failure.
     Templated prompts that leave no room for a completion are not counted; None where nothing is left.
@@ -221,34 +208,16 @@ def _held_out(
         {i: sum(r.solved for r in found) / K for i, found in bare.items()},
         {i: mean([float(solved) for solved in found]) for i, found in templated.items()},
     )
-    masked = None
+    found = None
     good = [n for n, ((t, _), score) in enumerate(zip(rows, scored, strict=True)) if t and score.solved]
     policy = fixed.local
     if good and policy is not None:
         ids = [completions[n].ids for n in good]
         under = policy.token_logps([prompt_of(rows[n][1], rows[n][0]) for n in good], ids, heat or 1.0)
         plain = policy.token_logps([rows[n][1].prompt for n in good], ids, heat or 1.0)
-        masked = what_passes(plain, under, training.ratio_low, training.ratio_high)
+        found = reaches(plain, under, loop_settings(training))
     lengths = [(c.prompt_tokens, c.completion_tokens) for c in completions]
-    return gap, masked, _means(lengths) if lengths else None
-
-
-def what_passes(
-    bare: Sequence[Sequence[float]], templated: Sequence[Sequence[float]], low: float, high: float
-) -> Masked:
-    """Applies the mask's bounds to the log-probs of solved templated rollouts, a row each."""
-    rows = [[b - t for b, t in zip(bs, ts, strict=True)] for bs, ts in zip(bare, templated, strict=True)]
-    ratios = [r for row in rows for r in row]
-    lacking = -sum(min(0.0, r) for r in ratios)
-    trained = -sum(min(0.0, r) for r in ratios if r >= math.log(low))
-    return Masked(
-        rollouts=len(rows),
-        tokens=len(ratios),
-        tokens_below=sum(r < math.log(low) for r in ratios) / len(ratios),
-        tokens_above=sum(r > math.log(high) for r in ratios) / len(ratios),
-        clean_rollouts=sum(min(row) >= math.log(low) for row in rows) / len(rows),
-        passing=trained / lacking if lacking else 1.0,
-    )
+    return gap, found, _means(lengths) if lengths else None
 
 
 def _means(pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:

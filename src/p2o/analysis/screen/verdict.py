@@ -8,16 +8,15 @@ from typing import Literal
 from ...base.terminal import percent
 from ...runs.estimate import Projection
 from ..evaluation import TemplateEffect
-from .measure import LEAST_HARD, Masked, Screen
+from .measure import LEAST_HARD, Screen
+from .reach import Reaches
 
 Worth = Literal["worth it", "not worth it", "not clear"]
 
 LEAST_GAP = 0.05
 """A smaller gain under templates is not worth an evolution."""
-MASKED = 0.2
-"""If less of the gain passes the ratio mask, it cannot be distilled."""
-PASSING = 0.4
-"""If as much passes, it can."""
+REACHED = 0.4
+"""If less of the gain is reached by every way of distillation, it is not clear that any of it can be distilled."""
 FAILING = 0.5
 """A reflector that fails more often says nothing about prompts."""
 
@@ -58,24 +57,36 @@ def _judge(s: Screen) -> tuple[Worth, str]:
     low, high = s.gap.interval
     if high < LEAST_GAP:
         return "not worth it", f"prompts do not help: {_points(s.gap.difference)} on held-out samples"
-    if s.masked is not None and s.masked.gain_passing < MASKED:
-        return "not worth it", "the gain is masked: its tokens get no gradient from the bare prompt"
     if low < LEAST_GAP:
         return "not clear", (
             f"the gain of {_points(s.gap.difference)} is not sure: it lies between {_points(low)} and {_points(high)}"
         )
-    if s.masked is None:
-        return "not clear", "prompts help, but a served policy cannot say what passes the ratio mask"
-    if s.masked.gain_passing < PASSING:
-        return "not clear", f"prompts help, but only {percent(s.masked.gain_passing)} passes the mask"
-    return "worth it", f"{_points(s.gap.difference)} on held-out hard samples, most of it distillable"
+    if s.reaches is None:
+        return "not clear", "prompts help, but a served policy cannot say what can be distilled"
+    take = s.reaches.recommended(s.distillation)
+    if s.reaches.ways[take].reach < REACHED:
+        return "not clear", f"prompts help, but only {percent(s.reaches.ways[take].reach)} of it can be distilled"
+    return (
+        "worth it",
+        f"{_points(s.gap.difference)} on held-out hard samples; {_advice(s.reaches, s.distillation, take)}",
+    )
+
+
+def _advice(found: Reaches, own: str, take: str) -> str:
+    """Which way of distillation to take, and what the recipe's would lose."""
+    if take == own:
+        return f"distillation: {own} reaches {percent(found.ways[own].reach)} of it"
+    return (
+        f"take distillation: {take}, which reaches {percent(found.ways[take].reach)} of it; the recipe's {own} would "
+        f"reach {percent(found.ways[own].reach)}"
+    )
 
 
 def _numbers(s: Screen) -> list[str]:
     hard = f"hard: {percent(s.hard.share)} of the samples {_span(s.hard.interval)}, of {s.total} in all"
     lines = [f"{hard}; hard_min_count is {s.hard_min_count}"]
     if s.evolution:
-        lines += [*_evolution(s), _gap(s.gap), _mask(s.masked)]
+        lines += [*_evolution(s), _gap(s.gap), *_reaches(s.reaches)]
     else:
         lines.append(f"evolution: not tried, it needs {LEAST_HARD} hard samples in the screen")
     if s.projection is not None:
@@ -106,14 +117,14 @@ def _gap(gap: TemplateEffect | None) -> str:
     )
 
 
-def _mask(masked: Masked | None) -> str:
-    if masked is None:
-        return "ratio mask: not measured, no log-probs of a solved templated rollout"
-    return (
-        f"ratio mask: drops {percent(masked.tokens_below + masked.tokens_above)} of the tokens of {masked.rollouts} "
-        f"solved templated rollouts; {percent(masked.clean_rollouts)} of the rollouts keep every token that the bare "
-        f"prompt makes less likely; {percent(masked.passing)} of the missing log-probability is on trained tokens"
-    )
+def _reaches(found: Reaches | None) -> list[str]:
+    if found is None:
+        return ["distillation: not measured, no log-probs of a solved templated rollout"]
+    lines = [f"distillation, on {found.tokens} tokens of {found.rollouts} solved templated rollouts:"]
+    for name, way in found.ways.items():
+        drops = f"no gradient on {percent(way.untrained)} of the tokens"
+        lines.append(f"  {name}: reaches {percent(way.reach)} of the templated success; {drops}")
+    return lines
 
 
 def _cost(p: Projection) -> str:
