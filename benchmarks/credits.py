@@ -66,6 +66,7 @@ def recipe(form: str, credit: str, seed: int) -> dict[str, Any]:
         # All that the reflector returns is used, so that no draw of luck decides whether the template is kept.
         "reflector": f"{(HERE / 'given_templates.py').resolve()}:{form}",
         "pool": "proposals",
+        "warm_start": False,
         "evolve_max_iterations": 1,
         "evolve_parents": 2,
         "evolve_budget": "80",

@@ -29,6 +29,7 @@ RESULT = Path(__file__).parent / "results" / "speed.json"
 Times = tuple[float, float]
 TEMPLATE = "Show your work. Go from right to left. Keep the carry. State the total at the end."
 K = 4
+WAYS = ("solved", "soft", "shape", "no_mask", "importance", "kl", "none")
 
 
 def reward(completions: list[Any], **columns: Any) -> list[float]:
@@ -166,6 +167,29 @@ def templated(o: argparse.Namespace) -> dict[str, Any]:
     return {"model": o.model, "rows": o.rows, **shape, **ratio(ours.whole, theirs.whole, o.pairs)}
 
 
+def templated_steps(o: argparse.Namespace, way: str) -> Steps:
+    """Half of the rows templated, half of the rollouts solved; trained by one way of distillation."""
+    steps = Steps(o.model, True, o.rows, tokens=o.tokens, distillation=way, success_threshold=0.5)
+    slots = [TEMPLATE] * (K // 2) + [""] * (K // 2)
+    steps.trainer.loop.assignment = dict.fromkeys(steps.trainer.rows.by_id, slots)
+    return steps
+
+
+def credits(o: argparse.Namespace) -> dict[str, Any]:
+    """A whole step by each way of distillation over one by the paper's mask; and the peak memory of two such steps."""
+    mask = templated_steps(o, "mask")
+    found = {way: ratio(templated_steps(o, way).whole, mask.whole, o.pairs) for way in WAYS}
+    base = peak_of(o, "mask")
+    return {way: {**times, "peak_over_mask": round(peak_of(o, way) / base, 3)} for way, times in found.items()}
+
+
+def peak_of(o: argparse.Namespace, way: str) -> float:
+    """MB, in a process of its own."""
+    command = [sys.executable, __file__, "--peak", way, "--model", o.model, "--rows", str(o.rows)]
+    done = subprocess.run([*command, "--tokens", str(o.tokens)], check=True, capture_output=True, text=True)
+    return float(done.stdout.splitlines()[-1])
+
+
 def evolution(o: argparse.Namespace) -> dict[str, Any]:
     """W = 16, dev 40, 6 iterations: generation calls, and time against gepa's default, which evaluates each parent,
     each child and each accepted candidate by itself."""
@@ -259,7 +283,7 @@ def memory(o: argparse.Namespace) -> dict[str, Any]:
 
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "plain": plain, "dead": dead, "templated": templated, "evolution": evolution, "bookkeeping": bookkeeping,
-    "imports": imports, "memory": memory,
+    "imports": imports, "memory": memory, "credits": credits,
 }  # fmt: skip
 
 
@@ -270,7 +294,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=56, help="of a completion, for templated")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--only", default=",".join(MEASURES))
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.peak:
+        steps = templated_steps(options, options.peak)
+        steps.whole(), steps.whole()
+        print(peak_memory.peak_mb())
+        return
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     for name in options.only.split(","):
         key = name if options.model == "builtin:sandbox" else f"{name} {options.model}"
