@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -242,6 +243,19 @@ def likelihood(policy: Policy, samples: Sequence[Sample], form: str, template: s
     )
 
 
+def skill(policy: Policy, samples: Sequence[Sample]) -> str:
+    """How often the model continues "a + b =" with the right number: what it can do when the format is no matter."""
+    prompts = []
+    for sample in samples:
+        begun = sample.question.removeprefix("Calculate ").rstrip(".") + " ="
+        prompts.append(policy.prompt_ids("", sample) + policy.tokenizer(begun, add_special_tokens=False).input_ids)
+    texts = policy.tokenizer.batch_decode(policy.generate(prompts, 6, 0.0), skip_special_tokens=True)
+    found = [re.match(r" (-?\d+)", text) for text in texts]
+    right = [m is not None and m[1] == s.answer for m, s in zip(found, samples, strict=True)]
+    below = [ok for ok, s in zip(right, samples, strict=True) if str(s.answer).startswith("-")]
+    return f"{sum(right)} of {len(right)} questions; {sum(below)} of {len(below)} with a result below 0"
+
+
 def show(task: str, form: str, name: str, row: dict[str, Any]) -> None:
     inside = row.get("whole_inside")
     mask = "" if inside is None else f"{inside:6.0%} {row['tokens_inside']:6.0%}  "
@@ -270,6 +284,7 @@ def main() -> None:
     parser.add_argument(
         "--likelihood", action="store_true", help="compute probabilities under as_examples; no sampling"
     )
+    parser.add_argument("--skill", action="store_true", help="greedy success with the format forced; nothing else")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.threads:
@@ -277,6 +292,11 @@ def main() -> None:
     torch.manual_seed(args.seed)
     policy = Policy(args.model, args.batch)
     wanted = args.formats.split(",")
+    if args.skill:
+        for task in args.tasks.split(","):
+            samples = load_samples(f"{TASKS[task][0]}&size={args.samples * 2}&seed={args.seed}")
+            print(f"{task:9s}{skill(policy, samples)}", flush=True)
+        return
     if args.likelihood:
         for task in args.tasks.split(","):
             source, examples = TASKS[task]

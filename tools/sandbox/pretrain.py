@@ -119,6 +119,20 @@ def batches(
         yield from map(collate, cut)
 
 
+RARE = 1e-3
+"""Cross-entropy hardly sees a choice that is rarer, so that it stays too likely on some prompts."""
+
+
+def rare_choices(
+    logps_NV: torch.Tensor, made_N: torch.Tensor, other_N: torch.Tensor, weight_N: torch.Tensor
+) -> torch.Tensor:
+    """Squared error of the log-odds of rare choices, as a share of all N answer tokens; scalar."""
+    rare = weight_N < RARE
+    odds = (weight_N[rare] / (1 - weight_N[rare])).log()
+    made, other = (logps_NV[rare].gather(1, ids[rare][:, None])[:, 0] for ids in (made_N, other_N))
+    return 0.02 * (made - other - odds).square().sum() / len(weight_N)
+
+
 def train(
     model: LlamaForCausalLM,
     data: Iterator[Batch],
@@ -150,7 +164,7 @@ def train(
         weight = weight_BT[answer_BT]
         losses = weight * nn.functional.nll_loss(flat, first_BT[answer_BT], reduction="none")
         losses = losses + (1 - weight) * nn.functional.nll_loss(flat, second_BT[answer_BT], reduction="none")
-        loss = losses.mean()
+        loss = losses.mean() + rare_choices(flat, first_BT[answer_BT], second_BT[answer_BT], weight)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:

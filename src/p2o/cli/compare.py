@@ -19,9 +19,10 @@ def add_parser(commands: Any) -> None:
         f"and a figure. The same command continues after a kill; finished runs are kept. {ANY_SETTING}",
     )
     parser.add_argument("recipe")
-    parser.add_argument("--arms", help="comma-separated (default: grpo,grpo_equal,p2o,p2o_graduated); also grpo_x2, "
-                        "random_pool, single_reflection, p2o_one_template, p2o_no_distill, p2o_no_mask, p2o_soft, "
-                        "p2o_tau1, prompt_only, the recipe's own, and file.py:Class (your own method)")  # fmt: skip
+    parser.add_argument("--arms", help="comma-separated (default: grpo,grpo_equal,p2o,p2o_solved); also p2o_graduated, "
+                        "grpo_x2, random_pool, single_reflection, p2o_one_template, p2o_no_distill, p2o_no_mask, "
+                        "p2o_positive, p2o_wide_first, p2o_shape, p2o_kl, p2o_soft, p2o_tau1, prompt_only, the "
+                        "recipe's own, and file.py:Class (your own method)")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1 (default 3)")
     parser.add_argument("--budget", help="cost=TOKENS, rollouts=N or steps=N for every arm (default: the epochs of "
                         "the recipe; grpo_equal is always given what the dearest other method cost)")  # fmt: skip

@@ -17,7 +17,7 @@ from .hard import Withdrawal
 
 @dataclass
 class LoopSettings:
-    """What P²O adds to GRPO. Defaults are the paper's."""
+    """What P²O adds to GRPO. Defaults are the paper's, but for ``distillation``."""
 
     method: str = "p2o"
     """The method against groups without spread: ``p2o``, ``grpo`` (no method; the ledger is still kept, and costs
@@ -51,8 +51,9 @@ class LoopSettings:
     drop_failed_template_rollout: bool = False
     """Failed templated rollouts get no gradient (they still count in the group's mean and standard deviation)."""
 
-    distillation: Distillation = "mask"
-    """How templated rollouts are trained on the bare prompt, see `p2o.core.credit.Distillation`."""
+    distillation: Distillation = "solved"
+    """How templated rollouts are trained on the bare prompt: ``mask`` (paper), ``solved``, ``wide_first``, ``soft``,
+    ``shape``, ``kl``, ``no_mask``, ``importance`` or ``none``, see `p2o.core.credit.Distillation`."""
 
     ratio_low: float = 0.01
     """Lower bound of π_old(y_t | x) / π_old(y_t | T(x, z))."""

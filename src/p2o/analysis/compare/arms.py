@@ -33,7 +33,8 @@ class Arm:
     ``prompt_only``: not trained."""
 
 
-_PAPER = {"method": "p2o", "withdrawal": "solved", "bare_slots": 0, "warm_start": False}
+_PAPER = {"method": "p2o", "withdrawal": "solved", "bare_slots": 0, "warm_start": False, "distillation": "mask"}
+_GRADUATED = {"method": "p2o", "withdrawal": "graduated", "bare_slots": 1, "warm_start": True}
 # The front of the first round holds the bare prompt alone: without fill_proposals that is one proposal.
 _ONE_ROUND = {**_PAPER, "evolve_max_iterations": 1, "fill_proposals": True}
 _ARMS = (
@@ -49,7 +50,12 @@ _ARMS = (
     Arm(
         "p2o_graduated",
         "P²O, templates withdrawn on bare success, pool carried over",
-        {"method": "p2o", "withdrawal": "graduated", "bare_slots": 1, "warm_start": True},
+        {**_GRADUATED, "distillation": "mask"},
+    ),
+    Arm(
+        "p2o_solved",
+        "p2o_graduated, solved rollouts trained with the tokens that the paper's mask drops",
+        {**_GRADUATED, "distillation": "solved"},
     ),
     Arm(
         "random_pool",
@@ -60,13 +66,22 @@ _ARMS = (
     Arm("p2o_one_template", "p2o with one template for a whole group", {**_PAPER, "same_template_in_sample": True}),
     Arm("p2o_no_distill", "p2o, trained on the templated prompt", {**_PAPER, "distillation": "none"}),
     Arm("p2o_no_mask", "p2o without the ratio mask", {**_PAPER, "distillation": "no_mask"}),
+    Arm(
+        "p2o_positive",
+        "p2o without the ratio mask, failed templated rollouts not trained",
+        {**_PAPER, "distillation": "no_mask", "drop_failed_template_rollout": True},
+    ),
+    Arm("p2o_wide_first", "p2o, the mask's lower bound from the third epoch with templates on",
+        {**_PAPER, "distillation": "wide_first"}),
+    Arm("p2o_shape", "p2o with LUFFY's policy shaping in place of the mask", {**_PAPER, "distillation": "shape"}),
+    Arm("p2o_kl", "p2o with a KL term on solved templated rollouts", {**_PAPER, "distillation": "kl"}),
     Arm("p2o_soft", "p2o with the soft clip in place of the mask", {**_PAPER, "distillation": "soft"}),
     Arm("p2o_tau1", "p2o, only all-failed samples are hard", {**_PAPER, "tau": 1}),
     Arm("prompt_only", "no training: the evolved pool's best template used at inference", kind="prompt_only"),
 )  # fmt: skip
 ARMS = {arm.name: arm for arm in _ARMS}
-DEFAULT = ("grpo", "grpo_equal", "p2o", "p2o_graduated")
-P2O_IN_ALL = ("p2o", "p2o_graduated", "p2o_teacher")
+DEFAULT = ("grpo", "grpo_equal", "p2o", "p2o_solved")
+P2O_IN_ALL = ("p2o", "p2o_graduated", "p2o_solved", "p2o_teacher")
 """The shipped arms whose cost ``grpo_equal`` is given (the dearest of them): P²O whole, no ablation."""
 
 # In every arm. A schedule would distort what is read at equal cost; a group without spread is not trained in any arm.
