@@ -52,8 +52,7 @@ class LoopSettings:
     """Failed templated rollouts get no gradient (they still count in the group's mean and standard deviation)."""
 
     distillation: Distillation = "solved"
-    """How templated rollouts are trained on the bare prompt: ``mask`` (paper), ``solved``, ``wide_first``, ``soft``,
-    ``shape``, ``kl``, ``no_mask``, ``importance`` or ``none``, see `p2o.core.credit.Distillation`."""
+    """How templated rollouts are trained on the bare prompt, see `p2o.core.credit.Distillation`."""
 
     ratio_low: float = 0.01
     """Lower bound of π_old(y_t | x) / π_old(y_t | T(x, z))."""
