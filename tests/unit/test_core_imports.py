@@ -14,11 +14,7 @@ import p2o
 
 SRC = Path(p2o.__file__).parent
 ENGINES = {"torch", "transformers", "trl", "accelerate", "datasets", "verl", "vllm", "ray", "peft"}
-<<<<<<< HEAD
 WITH_TORCH = {"p2o.core.distill", "p2o.core.divergence", "p2o.core.engine_ratio", "p2o.core.ratio_log"}
-=======
-WITH_TORCH = {f"p2o.core.{name}" for name in ("distill", "divergence", "engine_ratio", "ratio_log", "rollout_log")}
->>>>>>> c16474b (Screen: says what each way of distillation would teach, and recommends one)
 """They compute on tensors."""
 
 
