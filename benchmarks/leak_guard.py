@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from leak_honest import honest_templates
-from leak_planted import planted
-from leak_sets import ANSWERS, BOX, hard_set
+from leak_planted import Fresh, planted
+from leak_sets import ANSWERS, BOX, fresh_questions, hard_set
 from p2o.core.evolve import LeakGuard, leaks_answer
 from p2o.core.samples import Sample
 
 CAUGHT, REFUSED = 0.95, 0.02
 NO_BAR = tuple(
-    f"{kind} (a form filled in)" for kind in ("question with every fourth word changed", "half of a question")
+    f"{kind} (a form filled in, of others too)"
+    for kind in ("question with every fourth word changed", "half of a question")
 )
-"""What may hold nothing of its sample: of a form that is filled in, few words are one sample's own."""
+"""What holds nothing of its sample: among 100,000 other problems of these forms one has the same words left."""
 
 
 def _share(hits: list[bool]) -> float:
@@ -51,7 +52,7 @@ def measure(sizes: tuple[int, ...] = (60, 300), seed: int = 0) -> dict[str, Any]
     A leak counts as caught when the template is refused; when it holds one answer, also when it is kept from the
     sample whose answer it is.
     """
-    templates = honest_templates(seed)
+    templates, fresh = honest_templates(seed), Fresh(fresh_questions())
     honest: dict[str, dict[str, Any]] = {}
     in_style: dict[str, float] = {}
     caught: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
@@ -61,7 +62,7 @@ def measure(sizes: tuple[int, ...] = (60, 300), seed: int = 0) -> dict[str, Any]
             guard = LeakGuard(samples)
             honest[f"{kind}, {size} samples"] = _honest(guard, samples, templates)
             in_style[f"{kind}, {size} samples"] = _in_style(guard, kind)
-            for leak, template, leaked, refuse in planted(kind, samples, seed):
+            for leak, template, leaked, refuse in planted(kind, samples, fresh, seed):
                 hit = guard.refuse(template) is not None
                 caught[leak][kind].append(hit or (not refuse and all(leaks_answer(template, s) for s in leaked)))
     leaks = {
@@ -108,7 +109,9 @@ def main() -> bool:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    result = {**measure(), "cpu_seconds": timings()}
+    from leak_held_out import measure_held_out
+
+    result = {**measure(), "held_out": measure_held_out(), "cpu_seconds": timings()}
     text = json.dumps(result, indent=2, ensure_ascii=False)
     print(text)
     if arguments.out:

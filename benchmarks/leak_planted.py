@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+
+import numpy as np
 
 from leak_sets import BOX
 from p2o.core.samples import Sample
 
-_FRAMES = (
+FRAMES = (
     "The answer is {}.",
     "Remember: {} Check it.",
     "Work carefully.\nResult: {}",
     "Think, then write {} in the box.",
 )
+"""Templates around what leaks."""
 _ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
 _SOFT_HYPHEN = "\u00ad"
 _LOOKALIKES = dict(zip("aceiopsxyhjABCEHIKMOPSTXY", "асеіорѕхуһјАВСЕНІКМОРЅТХУ", strict=True)) | {"v": "ν", "g": "ɡ"}
@@ -124,45 +128,81 @@ def _tables(forms: dict[str, list[tuple[str, Sample]]], rng: random.Random) -> I
             yield form, rng.choice(layouts), [s for _, s in some]
 
 
-def copies(sample: Sample, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """(kind, what is copied); words are changed in questions of at least 12 words, halves are taken of at least 16."""
-    question = sample.question.removesuffix(BOX)
-    words = question.split()
-    hidden = "".join(c + rng.choice(_ZERO_WIDTH) if c.isalpha() else c for c in question)
-    yield "question", question
-    yield "question and format", sample.question
-    yield "question with zero-width characters", hidden
-    yield "question with look-alike letters", "".join(_LOOKALIKES.get(c, c) for c in question)
+class Fresh:
+    """Other problems from the same source, which no guard has read.
+
+    Args:
+        questions: without what says the format.
+    """
+
+    def __init__(self, questions: Iterable[str]) -> None:
+        by_length: dict[int, list[list[int]]] = defaultdict(list)
+        for question in questions:
+            by_length[len(question.split())].append(list(map(hash, question.split())))
+        self.by_length = {length: np.array(words) for length, words in by_length.items()}
+
+    def hold(self, words: Sequence[str], kept: Sequence[int]) -> bool:
+        """Whether one of them has the same words at the places that are kept: they belong to no sample then."""
+        others = self.by_length.get(len(words))
+        if others is None:
+            return False
+        return bool((others[:, kept] == [hash(words[i]) for i in kept]).all(axis=1).any())
+
+
+def _parts(words: Sequence[str], rng: random.Random) -> Iterator[tuple[str, list[str], list[int]]]:
+    """(kind, words, the places of those that are a question's own): of at least 12 words, halves of at least 16."""
+    places = range(len(words))
     if len(words) >= 12:
         first = rng.randrange(4)
         changed = [rng.choice(_OTHER_WORDS.split()) if i % 4 == first else w for i, w in enumerate(words)]
-        yield "question with every fourth word changed", " ".join(changed)
+        yield "question with every fourth word changed", changed, [i for i in places if i % 4 != first]
     if len(words) >= 16:
         half = len(words) // 2
-        yield "half of a question", " ".join(rng.choice((words[: half + 1], words[half:])))
+        kept = list(rng.choice((places[: half + 1], places[half:])))
+        yield "half of a question", [words[i] for i in kept], kept
+
+
+def copies(sample: Sample, fresh: Fresh | None, rng: random.Random, box: str = BOX) -> Iterator[tuple[str, str]]:
+    """(kind, what is copied).
+
+    Args:
+        fresh: problems of the same forms; None for a question that fills in no form.
+        box: the end of the question that says the format.
+    """
+    question = sample.question.removesuffix(box)
+    words = question.split()
+    wording = "own wording" if fresh is None else "a form filled in"
+    hidden = "".join(c + rng.choice(_ZERO_WIDTH) if c.isalpha() else c for c in question)
+    yield f"question ({wording})", question
+    yield f"question and format ({wording})", sample.question
+    yield f"question with zero-width characters ({wording})", hidden
+    yield f"question with look-alike letters ({wording})", "".join(_LOOKALIKES.get(c, c) for c in question)
+    for kind, part, kept in _parts(words, rng):
+        others = ", of others too" if fresh is not None and fresh.hold(words, kept) else ""
+        yield f"{kind} ({wording}{others})", " ".join(part)
     if "solution" in sample.columns:
-        yield "solution", str(sample.columns["solution"])
+        yield f"solution ({wording})", str(sample.columns["solution"])
 
 
-def planted(kind: str, samples: list[Sample], seed: int = 0) -> Iterator[Planted]:
+def planted(kind: str, samples: list[Sample], fresh: Fresh, seed: int = 0) -> Iterator[Planted]:
     """Leaking templates for one hard set.
 
     Args:
         kind: the kind of its answers (`leak_sets.ANSWERS`).
+        fresh: other problems of the forms that are filled in.
     """
     rng = random.Random(f"planted {kind} {seed}")
     by_form: dict[str, list[tuple[str, Sample]]] = {"plain": []}
     for s in samples:
         said = str(s.answer)
-        yield "answer", rng.choice(_FRAMES).format(said), [s], False
+        yield "answer", rng.choice(FRAMES).format(said), [s], False
         by_form["plain"].append((said, s))
         for form, hidden in _forms(said):
-            yield f"answer: {form}", rng.choice(_FRAMES).format(hidden), [s], False
+            yield f"answer: {form}", rng.choice(FRAMES).format(hidden), [s], False
             by_form.setdefault(form, []).append((hidden, s))
         for form, other, hidden in _golds(s, rng):
-            yield form, rng.choice(_FRAMES).format(hidden), [other], False
-        for form, copy in copies(s, rng):
-            wording = "own wording" if s.id.startswith("q") else "a form filled in"
-            yield f"{form} ({wording})", rng.choice(_FRAMES).format(copy), [s], True
+            yield form, rng.choice(FRAMES).format(hidden), [other], False
+        for form, copy in copies(s, None if s.id.startswith("q") else fresh, rng):
+            yield form, rng.choice(FRAMES).format(copy), [s], True
     for form, template, some in _tables(by_form, rng):
         yield f"table: {form}", template, some, True

@@ -101,3 +101,9 @@ def hard_set(kind: str, count: int, seed: int = 0) -> list[Sample]:
         name = f"q{i}" if own else f"s{i}"
         out.append(Sample(name, [{"role": "user", "content": question + BOX}], ANSWERS[kind](rng), columns))
     return out
+
+
+def fresh_questions(count: int = 100_000) -> list[str]:
+    """Questions of the five forms that stand in no hard set."""
+    rng = random.Random("fresh")
+    return [_filled_in(rng)[0] for _ in range(count)]

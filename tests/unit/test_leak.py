@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import random
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -241,6 +242,67 @@ def test_refused(template: str, why: str) -> None:
 )
 def test_honest(template: str) -> None:
     assert GUARD.refuse(template) is None
+
+
+FORM = (
+    "{} keeps {} {} in the {} and finds {} more on Monday. A week later {} brings {} times as many {} as that. "
+    "How many {} do {} and {} have together in the end?"
+)
+
+
+NAMES = [
+    "Ada",
+    "Ben",
+    "Cleo",
+    "Dan",
+    "Eva",
+    "Finn",
+    "Gus",
+    "Hana",
+    "Ivo",
+    "Jo",
+    "Kim",
+    "Lea",
+    "Max",
+    "Nora",
+    "Omar",
+    "Pia",
+    "Quin",
+    "Rosa",
+]
+
+
+THINGS = ["apples", "books", "coins", "shells", "stamps", "pens", "cards", "marbles"]
+PLACES = ["drawer", "garden", "attic", "cellar", "hall", "box", "harbour", "library"]
+
+
+def filled_in(n: int) -> str:
+    """One of many problems that differ in names and numbers alone."""
+    rng = random.Random(n)
+    first, second = rng.sample(NAMES, 2)
+    thing, place = rng.choice(THINGS), rng.choice(PLACES)
+    a, b, c = rng.randint(13, 99), rng.randint(12, 80), rng.randint(2, 9)
+    return FORM.format(first, a, thing, place, b, second, c, thing, thing, first, second)
+
+
+def test_of_a_form_the_own_words_of_one_sample_are_its_copy_and_the_others_are_not() -> None:
+    guard = LeakGuard([sample(str(1000 + 7 * n), filled_in(n)) for n in range(60)])
+    words = [filled_in(n).split() for n in range(60)]
+    halves = [" ".join(half) for w in words for half in (w[: len(w) // 2], w[len(w) // 2 :])]
+    changed = [" ".join("yellow" if i % 4 == 1 else word for i, word in enumerate(w)) for w in words]
+    for leaks in (halves, changed):
+        assert sum(guard.refuse(f"Like: {leak} Check it.") is not None for leak in leaks) >= 0.95 * len(leaks)
+    fresh = [guard.refuse(f"Example: {filled_in(n)}") is not None for n in range(1000, 1200)]
+    assert sum(fresh) <= 0.2 * len(fresh)
+
+
+def test_half_of_a_short_problem_is_nobodys() -> None:
+    """Half of "What is 59 + 51?" is one number of two digits, which any worked example may hold."""
+    rng = random.Random(0)
+    guard = LeakGuard(
+        [sample(str(1000 + 7 * n), f"What is {rng.randint(10, 99)} + {rng.randint(10, 99)}?") for n in range(60)]
+    )
+    assert guard.refuse("Example: What is 59 + 18? Add the ones first.") is None
 
 
 def test_a_usual_number_is_no_proof() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from itertools import accumulate, pairwise, product
 from statistics import median_low
 from typing import NamedTuple
 
 from .tokens import Form
 
-_GAP = 0.75  # what a foreign token inside of a copy costs
-_FREE = 3  # … beyond one in so many of the sample's own
+_GAP = 0.75  # what a foreign token inside of a copy costs …
+_FREE = 3  # … after the first for every three of the sample's own
 _DIGIT = math.log(10)
 _MOST_DIGITS = 4
 _WORD, _SHORT, _FUNCTION = 1.5, 1.0, 0.5
@@ -25,11 +25,13 @@ _FUNCTION_WORDS = frozenset(_FUNCTION_TEXT.split())
 _COMMON = 16  # threes of tokens in more texts than this lead to none of them
 _LOOKED_AT = 12  # texts that a template is compared with, those with most threes in common
 _ONE_WORDING = 8  # texts with the same threes of tokens: a form that is filled in
-_SLOT = 3.0  # the most that a word tells there
+_FORM = 0.25  # the share of a form's texts that hold its own words, at least
+_MOSTLY = 0.6  # of a text are the form's own words
+_OF_A_FORM = 64  # texts that are looked at for them
 _LEAST_IN_SLOTS = 4.0
-_SHARE_OF_SLOTS = 0.6
-_WORDS, _WORDS_IN_SLOTS = 4, 6  # a copy has so many different tokens; fewer are a few numbers in a row
-_SHARED_BY = 3  # threes of tokens in so many texts are the data set's own wording
+_LEFT_OUT = 1.4  # what a word of the sample's own costs there when the copy does not have it: log of one in four
+_WORDS, _WORDS_IN_SLOTS = 4, 6  # the fewest different tokens of a copy; fewer are a few numbers in a row
+_SHARED_BY = 3  # threes of tokens in this many texts are the data set's own wording
 
 
 class _Weights(dict[str, float]):
@@ -47,6 +49,10 @@ class _Weights(dict[str, float]):
 
 
 _weight = _Weights()
+
+
+def _rarity(token: str) -> float:
+    return _DIGIT * min(len(token.rstrip("0")) or 1, _MOST_DIGITS) if token.isdecimal() else 2.0
 
 
 def _threes(text: Form) -> list[int]:
@@ -91,27 +97,74 @@ class Copies:
             self.pairs.update({p for text in texts for p in pairwise(text)})
             self.skeletons.update(set(map(_skeleton, texts)))
         self.read: dict[Form, Reading] = {}
+        self.forms: dict[int, frozenset[str]] = {}  # three tokens → the words of the form that they belong to
 
     def _reading(self, text: Form) -> Reading:
         """What a sample's text tells, worked out when it is first needed."""
         if text not in self.read:
-            threes = [1 + len(self.others.get(t, ())) for t in _threes(text)]
-            alike = max(median_low(threes), self.skeletons[_skeleton(text)])
-            wording = max(_SHARED_BY, alike / 4)
-            tells: dict[str, float] = {}
-            for i, token in enumerate(text):
-                if max(threes[max(0, i - 2) : i + 1]) < wording:
-                    tells[token] = max(self._surprise(text[i - 1] if i else "", token, alike), tells.get(token, 0.0))
-            self.read[text] = Reading(tells, math.log(alike), alike >= _ONE_WORDING)
+            threes = _threes(text)
+            counts = [1 + len(self.others.get(t, ())) for t in threes]
+            form, alike = self._form(text, threes, counts)
+            if form:
+                self.read[text] = Reading(self._fillings(text, counts, form, alike), math.log(alike), slots=True)
+            else:
+                alike = median_low(counts)
+                self.read[text] = Reading(self._tells(text, counts, alike), math.log(alike), slots=False)
         return self.read[text]
 
-    def _surprise(self, before: str, token: str, alike: int) -> float:
-        """How much a token tells after another one: less when it often follows in other samples."""
-        weight = _weight[token]
-        followed, seen = self.pairs[before, token] - 1, self.tokens[before] - 1
-        if followed <= 0:
-            return weight
-        return min(max(weight, _SLOT) if alike >= _ONE_WORDING else weight, math.log(seen / followed))
+    def _form(self, text: Form, threes: list[int], counts: list[int]) -> tuple[frozenset[str], int]:
+        """The words of the form that a text fills in, and in how many texts it is filled in; none for other texts.
+
+        Texts that differ in their numbers alone have one form. Else an eighth of the threes of tokens must be in many
+        texts; without the first and last ones that most samples have, which say in which format to answer. Most of the
+        text must then be words that at least a quarter of those samples have.
+        """
+        same = self.skeletons[_skeleton(text)]
+        rare = [i for i, count in enumerate(counts) if 2 * count < len(self.samples)]
+        inner = range(rare[0], rare[-1] + 1) if rare else range(len(counts))
+        by_count = sorted(inner, key=counts.__getitem__)
+        alike = counts[by_count[len(by_count) * 7 // 8]]
+        if same >= max(_ONE_WORDING, alike):
+            return frozenset(t for t in text if not t.isdecimal()), same
+        if alike >= _ONE_WORDING:
+            form = self._words_of_form(threes[by_count[-1]])
+            within = text[inner.start : inner.stop + 2]
+            if sum(t in form for t in within) >= _MOSTLY * len(within):
+                return form, alike
+        return frozenset(), 1
+
+    def _words_of_form(self, three: int) -> frozenset[str]:
+        """The tokens that at least a quarter of the samples have that hold three tokens of a form."""
+        if three not in self.forms:
+            numbers = [self.first[three], *self.others.get(three, ())]
+            some = numbers[:: len(numbers) // _OF_A_FORM + 1]
+            held = Counter(t for number in some for t in {t for text in self.samples[number] for t in text})
+            self.forms[three] = frozenset(t for t, count in held.items() if count - 1 >= _FORM * (len(some) - 1))
+        return self.forms[three]
+
+    def _fillings(self, text: Form, counts: list[int], form: frozenset[str], alike: int) -> dict[str, float]:
+        """How rare each token is among those that fill in its place."""
+        tells: dict[str, float] = {}
+        for i, token in enumerate(text):
+            if token not in form:
+                beside = (self.pairs[pair] for pair in pairwise(text[max(0, i - 1) : i + 2]))
+                count = max(*beside, *counts[max(0, i - 2) : i + 1], 1)
+                told = max(_rarity(token), math.log(alike)) - math.log(count)
+                if told >= _LEFT_OUT:
+                    tells[token] = max(told, tells.get(token, 0.0))
+        return tells
+
+    def _tells(self, text: Form, counts: list[int], alike: int) -> dict[str, float]:
+        """How much each token tells after the one before it: less when it often follows in other samples; without
+        the data set's own wording."""
+        tells: dict[str, float] = {}
+        for i, token in enumerate(text):
+            if max(counts[max(0, i - 2) : i + 1]) < max(_SHARED_BY, alike / 4):
+                weight, before = _weight[token], text[i - 1] if i else ""
+                followed, seen = self.pairs[before, token] - 1, self.tokens[before] - 1
+                told = min(weight, math.log(seen / followed)) if followed > 0 else weight
+                tells[token] = max(told, tells.get(token, 0.0))
+        return tells
 
     def _nearest(self, text: Form) -> list[int]:
         """The samples with most threes of tokens in common, rare ones counting more."""
@@ -141,35 +194,54 @@ class Copies:
         most = sum(reading.tells.values())
         if not most:
             return False
-        score, tokens = _best_run(text, copied, reading.tells)
+        words, left_out = (_WORDS_IN_SLOTS, _LEFT_OUT) if reading.slots else (_WORDS, 0.0)
+        score, tokens = _best_run(text, copied, reading.tells, words, left_out)
         its_own = {*reading.tells, *filter(str.isdecimal, copied)}
         if its_own <= tokens and sum(_weight[t] for t in tokens) >= least:
             return True
         if reading.slots:
-            enough_told = score >= _SHARE_OF_SLOTS * most and score - reading.alike >= _LEAST_IN_SLOTS
-            return enough_told and len(tokens) >= _WORDS_IN_SLOTS
-        return score - reading.alike >= min(enough, max(least, share * most)) and len(tokens) >= _WORDS
+            return score - reading.alike >= _LEAST_IN_SLOTS
+        return score - reading.alike >= min(enough, max(least, share * most))
 
 
-def _best_run(text: Form, copied: Form, tells: Mapping[str, float]) -> tuple[float, set[str]]:
-    """The largest sum over a text's tokens in a row, and all of the copied text's tokens in that row."""
-    pairs = set(pairwise(copied))
-    best = score = 0.0
+def _best_run(
+    text: Form, copied: Form, tells: Mapping[str, float], words: int, left_out: float
+) -> tuple[float, set[str]]:
+    """The largest sum over a text's tokens in a row, and all of the copied text's tokens in that row.
+
+    Args:
+        words: the fewest different tokens of the copied text in the row.
+        left_out: what each of the copied text's own tokens costs that is missing between two that are there.
+    """
+    reach = (1, 2) if left_out else (1,)
+    places: dict[tuple[str, str, int], list[int]] = {}
+    for apart in reach:
+        for place, (a, b) in enumerate(zip(copied, copied[apart:], strict=False)):
+            places.setdefault((a, b, apart), []).append(place)
+    own = [0, *accumulate(token in tells for token in copied)]  # how many are before each place
+    best = most = score = 0.0
     found: set[str] = set()
     held: set[str] = set()
-    end = in_a_row = 0
-    for i, pair in enumerate(pairwise(text)):
-        if pair not in pairs:
+    end = in_a_row = after = 0
+    for i, apart in product(range(len(text)), reach):
+        found_at = places.get((text[i], text[i + apart], apart)) if i + apart < len(text) else None
+        if found_at is None:
             continue
+        place = next((p for p in found_at if p >= after - 1), found_at[-1])
         if i > end:
             score -= _GAP * max(0, i - end - in_a_row // _FREE)
             in_a_row = 0
-            if score <= 0:
-                score, held = 0.0, set()
-        in_a_row += i + 2 - max(i, end)
-        score += sum(tells.get(t, 0.0) for t in {*pair} - held)
-        held.update(pair)
-        end = i + 2
-        if score >= best:
-            best, found = score, set(held)
+        if left_out and place > after:
+            score -= left_out * (own[place] - own[after])
+        if score < 0:
+            score, held = 0.0, set()
+        pair = {text[i], text[i + apart]}
+        in_a_row += max(0, i + apart + 1 - max(i, end))
+        score += sum(tells.get(t, 0.0) for t in pair - held)
+        held |= pair
+        end, after = max(end, i + apart + 1), place + apart + 1
+        if score >= most:
+            most, found = score, set(held)
+        if len(held) >= words:
+            best = max(best, score)
     return best, found
