@@ -203,3 +203,20 @@ def test_a_missing_library_gives_one_sentence(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(RewardError, match="math answers cannot be checked: No module named math_verify"):
         VerifyPool("math", size=1).run([HANGING], deadline=1)
+
+
+def test_many_hanging_checks_do_not_wait_for_each_other() -> None:
+    """On the clock a batch has about two deadlines, however many of its checks hang; the others are right."""
+    pool = VerifyPool("math", size=2)
+    hanging = [{"golds": [str(n)], "text": r"\boxed{9^{9^{9}}}"} for n in range(40)]
+    others = [{"golds": [str(n)], "text": f"\\boxed{{{n}}}"} for n in range(40)]
+    try:
+        pool.run(others[:1], deadline=30)  # starts the processes
+        start = time.monotonic()
+        results = pool.run([*hanging, *others], deadline=3)
+        assert time.monotonic() - start < 2 * (3 + WALL_GRACE) + 3
+        assert [r.outcome for r in results] == ["timeout"] * 40 + ["checked"] * 40
+        assert all(r.score == 1 for r in results[40:])
+        assert len(pool._workers) <= 2
+    finally:
+        pool.close()

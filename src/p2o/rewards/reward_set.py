@@ -13,7 +13,8 @@ from ..errors import RewardError
 from .answer import AnswerReward
 from .function import FunctionReward
 from .score import Reward, Score, Scored
-from .verifier_pool import Kind, shared_pool
+from .verifier_pool import shared_pool
+from .verifier_worker import Kind
 
 
 class RewardSet:

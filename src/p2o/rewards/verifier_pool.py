@@ -10,7 +10,8 @@ milliseconds. They talk JSON over sockets; nothing they send is unpickled. Pools
 ``__main__`` guard.
 
 Deadlines are seconds of CPU time, so that a reward does not depend on how crowded the machine is. On the clock a check
-has 1.5 s more in all, so that one that sleeps ends as well.
+has 1.5 s more in all, so that one that sleeps ends as well. Many that hang in one batch run beside each other, so that
+the batch ends soon after the deadline of one; then they share the cores, and on the clock each may have less.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ from .verifier_worker import READY, Check, Kind, Outcome
 START_SECONDS = 120.0  # importing sympy or reasoning-gym on a crowded machine
 FIRST_TRY = 0.1
 """Share of the deadline that a check gets at first. What needs more is tried again after all others, with the rest."""
+MOST_AT_ONCE = 64
+"""Checks that are tried again beside each other, so that many that hang do not wait for each other. What has not had
+its turn when the first of them are through has no second try."""
 WALL_GRACE = 1.5
 """Seconds on the clock that a check has beyond its deadline, both tries together."""
 BATCH = 16  # checks given to a worker at a time, so that it need not wait for this process in between
@@ -164,7 +168,7 @@ class VerifyPool:
             try:
                 made = self._make(sorted(first.values()), checks, deadline)
             finally:  # after an error or Ctrl-C: nobody will ask for what is still being checked
-                for worker in [w for w in self._workers if w.checks]:
+                for worker in self._busy:
                     self._dismiss(worker)
         results = [made[first[key]] for key in keys]
         self.counts.update(result.outcome for result in results)
@@ -172,42 +176,74 @@ class VerifyPool:
 
     def _make(self, numbers: Sequence[int], checks: Sequence[Check], deadline: float) -> dict[int, CheckResult]:
         """The results of the checks with these numbers."""
-        fresh, again = deque(numbers), deque[int]()
         results: dict[int, CheckResult] = {}
-        while len(results) < len(numbers):
-            self._hire(len(fresh) + len(again))
+        again = self._first_tries(deque(numbers), checks, deadline, results)
+        if again:
+            self._second_tries(deque(again), checks, deadline, results)
+        return results
+
+    def _first_tries(
+        self, fresh: deque[int], checks: Sequence[Check], deadline: float, results: dict[int, CheckResult]
+    ) -> list[int]:
+        """Makes the checks that need little; the numbers of the others. The more of these there are, the less time a
+        check has here."""
+        again: list[int] = []
+        while fresh or self._busy:
+            self._hire(len(fresh), self.size)
             for worker in [w for w in self._workers if not w.checks]:
                 count = min(len(fresh), BATCH, 1 + len(fresh) // (2 * self.size))
-                batch, share = [fresh.popleft() for _ in range(count)], FIRST_TRY
-                if not batch and again:
-                    batch, share = [again.popleft()], 1 - FIRST_TRY
+                batch = [fresh.popleft() for _ in range(count)]
+                share = FIRST_TRY / (1 + len(again) // self.size)
                 if batch and not worker.give(batch, checks, deadline, share):
                     fresh.extendleft(reversed(batch))
                     self._dismiss(worker)
-            for worker in self._until_news():
-                if self._hear(worker, results) and worker.due_at > time.monotonic():
-                    continue
-                self._dismiss(worker)
-                lost = worker.checks.popleft()
+            for worker in self._lost(results):
+                again.append(worker.checks.popleft())
                 fresh.extendleft(reversed(worker.checks))
-                if worker.seconds < deadline / 2:
-                    again.append(lost)
-                else:  # a killed one had at least its seconds
-                    late = time.monotonic() - worker.since >= worker.seconds
-                    results[lost] = CheckResult(0.0, "timeout" if late else "crash")
-        return results
+        return again
 
-    def _hire(self, open_checks: int) -> None:
+    def _second_tries(
+        self, again: deque[int], checks: Sequence[Check], deadline: float, results: dict[int, CheckResult]
+    ) -> None:
+        """Gives each check the rest of its deadline, many beside each other; none begins when the first must end."""
+        end = time.monotonic() + (1 - FIRST_TRY) * (deadline + WALL_GRACE)
+        while self._busy or (again and time.monotonic() < end):
+            self._hire(len(again), MOST_AT_ONCE)
+            for worker in [w for w in self._workers if not w.checks]:
+                if again and time.monotonic() < end:
+                    number = again.popleft()
+                    if not worker.give([number], checks, deadline, 1 - FIRST_TRY):
+                        again.appendleft(number)
+                        self._dismiss(worker)
+            for worker in self._lost(results):  # a killed one had at least its seconds
+                late = time.monotonic() - worker.since >= worker.seconds
+                results[worker.checks.popleft()] = CheckResult(0.0, "timeout" if late else "crash")
+        results.update(dict.fromkeys(again, CheckResult(0.0, "timeout")))
+        for worker in self._workers[self.size :]:
+            self._dismiss(worker)
+
+    @property
+    def _busy(self) -> list[_Worker]:
+        return [w for w in self._workers if w.checks]
+
+    def _hire(self, open_checks: int, most: int) -> None:
         """Start as many workers as the open checks can use."""
-        idle = sum(not w.checks for w in self._workers)
-        for _ in range(min(self.size - len(self._workers), open_checks - idle)):
+        idle = len(self._workers) - len(self._busy)
+        for _ in range(min(most - len(self._workers), open_checks - idle)):
             if self._source is None or self._source.process.poll() is not None:
                 self._source = _Source(self.kind)
             self._workers.append(self._source.fork())
 
+    def _lost(self, results: dict[int, CheckResult]) -> list[_Worker]:
+        """Waits for news and takes the answers; the workers that died or are overdue, dismissed, with their checks."""
+        lost = [w for w in self._until_news() if not self._hear(w, results) or w.due_at <= time.monotonic()]
+        for worker in lost:
+            self._dismiss(worker)
+        return lost
+
     def _until_news(self) -> list[_Worker]:
         """Wait until some worker has answered, died or is overdue; those workers."""
-        busy = [w for w in self._workers if w.checks]
+        busy = self._busy
         if not busy:
             return []
         heard = wait([w.conn for w in busy], max(0.0, min(w.due_at for w in busy) - time.monotonic()))
@@ -263,6 +299,3 @@ def close_pools() -> None:
 
 atexit.register(close_pools)
 os.register_at_fork(after_in_child=_pools.clear)  # a forked child must not talk on its parent's sockets
-
-
-__all__ = ["Check", "CheckResult", "Kind", "Outcome", "VerifyPool", "close_pools", "shared_pool"]
