@@ -7,6 +7,7 @@ from ...base.spelling import nearest
 from ...errors import ConfigError
 from .base import Method
 from .grpo import GRPO
+from .hooks import with_plain_errors
 from .p2o import P2O
 
 METHODS: dict[str, type[Method]] = {"grpo": GRPO, "p2o": P2O}
@@ -17,6 +18,9 @@ def load_method(name: str) -> type[Method]:
 
     Args:
         name: a name of `METHODS`, or ``file.py:Class`` or ``module:Class`` for a class derived from `Method`.
+
+    Returns:
+        The class. What a user's own raises becomes a ConfigError of one sentence.
 
     Raises:
         ConfigError: there is no such method, or the class is not derived from `Method`.
@@ -29,7 +33,7 @@ def load_method(name: str) -> type[Method]:
     found = load_function(name, "method", kind="class")
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ConfigError(f"method: {name!r} is not a method; derive the class from p2o.core.methods.Method")
-    return found
+    return with_plain_errors(found, name)
 
 
 def evolves_templates(name: str) -> bool:
