@@ -28,6 +28,16 @@ class P2OAgentLoop(SingleTurnAgentLoop):  # type: ignore[misc]
     """verl's single-turn rollout; the slot's template stands in front of the question while it is generated."""
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
+        """One rollout, bare or under the template of its slot.
+
+        Args:
+            sampling_params: as of verl, with ``priority``.
+            kwargs: the sample's columns: ``raw_prompt``, ``session_id`` (the slot), and this module's columns.
+
+        Returns:
+            verl's output; of a templated rollout with the extra fields `TEMPLATE`, `PROMPT_IDS`, or `OVERFLOW` when the
+            template does not fit and the rollout is bare.
+        """
         templates = kwargs.get(TEMPLATES)
         template = templates[int(kwargs["session_id"]) % len(templates)] if templates else ""
         if not template:

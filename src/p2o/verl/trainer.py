@@ -179,6 +179,11 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
     # --- epochs --------------------------------------------------------------------------------------------
 
     def fit(self, agent_loop_manager: Any) -> None:
+        """Trains, as verl does, after asking every rollout worker for the agent loop.
+
+        Raises:
+            ConfigError: a worker does not know it; verl would roll out without templates.
+        """
         workers = agent_loop_manager.agent_loop_workers
         if not all(ray.get([worker.__ray_call__.remote(_has_agent_loop) for worker in workers])):
             raise ConfigError(
@@ -239,6 +244,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         )
 
     def on_step_end(self) -> None:
+        """Closes the loop after the last step; saves a checkpoint where the next step begins with an evolution."""
         if self.global_steps >= self.total_training_steps:
             self.loop.close()
         elif self.global_steps % self.steps_per_epoch == 0 and self.loop.rolls_out_next():
