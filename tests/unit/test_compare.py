@@ -283,3 +283,12 @@ def test_arms_are_in_the_table_in_the_order_asked_for():
     results = {name: [a_run(0, 2)] for name in names}
     rows = rows_of(summarize([ARMS[n] for n in names], results, {}, None), "grpo_equal", None)
     assert [row[0] for row in itertools.islice(rows, 1, None)] == names
+
+
+@pytest.mark.parametrize(
+    ("tokens", "unmeasured", "cell"), [(0, 0, None), (900, 0, "900"), (0, 3, "not measured"), (900, 3, "at least 900")]
+)
+def test_tokens_that_nobody_reported_are_not_shown_as_none_spent(tokens, unmeasured, cell):
+    run = a_run(0, 1, teacher_tokens=tokens, unmeasured_replies=unmeasured)
+    rows = rows_of(summarize([ARMS["p2o"]], {"p2o": [run]}, {}, None), None, None)
+    assert (rows[1][rows[0].index("teacher tokens")] if "teacher tokens" in rows[0] else None) == cell

@@ -52,6 +52,7 @@ EVOLUTION = dataclasses.asdict(
         completion_tokens=20,
         reflector_prompt_tokens=8,
         reflector_completion_tokens=4,
+        unmeasured_replies=1,
     )
 )
 
@@ -62,7 +63,7 @@ def spent(made_rollouts, teacher, replies=0):
     before = {phase: copy.copy(cost[phase]) for phase in ("evolve", "reflect")}
     cost["evolve"].add_rollouts([Rollout("c", 0.0, False, "", 10, 4)] * made_rollouts)
     for _ in range(replies):
-        add_reflection(cost["reflect"], 8, 4, on_policy=not teacher)
+        add_reflection(cost["reflect"], 8, 4, 1, on_policy=not teacher)
     add_replayed(cost, before, EVOLUTION, on_policy=not teacher)
     return cost.state_dict()
 
@@ -81,4 +82,5 @@ def test_a_resumed_evolution_costs_what_an_undisturbed_one_does():
     assert spent(5, teacher=True)["reflect"]["teacher_tokens"] == 1012
     assert spent(5, teacher=False)["reflect"] == {
         **meter().state_dict()["reflect"], "prompt_tokens": 8, "generated_tokens": 4, "cost": 12,
+        "unmeasured_replies": 1,
     }  # fmt: skip

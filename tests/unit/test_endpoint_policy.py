@@ -58,3 +58,9 @@ def test_a_temperature_is_never_left_out() -> None:
         with pytest.raises(ConfigError, match="Unsupported value: 'temperature'"):
             EndpointPolicy("m", server.url, SETTINGS).complete(CHATS[:1], 0.0)
         assert len(server.requests) == 1
+
+
+def test_tokens_that_are_not_reported_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with ScriptedServer([Answer(raw=completion("x", usage=None))]) as server:
+        EndpointPolicy("m", server.url, SETTINGS).complete(CHATS[:2], 0.0)
+    assert "gave no token counts (usage) for 2 of 2 completions" in caplog.text

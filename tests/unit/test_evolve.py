@@ -405,3 +405,15 @@ def test_batches_of_a_model(tmp_path: Path) -> None:
 
     run(tmp_path, Policy(), BatchReflector(generate), fill_proposals=True, max_iterations=1)
     assert sizes == [4]
+
+
+def test_tokens_that_a_reflector_does_not_report_are_told(tmp_path: Path) -> None:
+    def silent(jobs: Sequence[ReflectionJob]) -> list[Reply]:
+        return [replace(reply, prompt_tokens=None, completion_tokens=None) for reply in Climber()(jobs)]
+
+    e = run(tmp_path, Policy(), silent)
+    assert e.cost.unmeasured_replies == e.cost.reflector_calls > 0
+    assert any("came without a count of their tokens" in warning for warning in e.warnings)
+    told = run(tmp_path / "told", Policy(), Climber())
+    assert told.cost.unmeasured_replies == 0
+    assert not any("tokens" in warning for warning in told.warnings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -95,3 +97,32 @@ def test_a_function_that_returns_no_text_is_told_so(value: object, type_name: st
     reply = CallableReflector(lambda prompt: value)([JOB])[0]  # type: ignore[arg-type, return-value]
     assert (reply.text, reply.error) == (None, "no_text")
     assert reply.reason == f"the function returned {type_name}, not text"
+
+
+def test_a_function_that_does_not_return_costs_one_deadline_and_fails_its_batch() -> None:
+    called: list[str] = []
+
+    def write(prompt: str) -> str:
+        called.append(prompt)
+        if prompt == "hang":
+            threading.Event().wait()
+        if prompt == "late":  # an error of the function's own, not the deadline's
+            raise TimeoutError("the model is busy")
+        return "new"
+
+    reflector = CallableReflector(write, timeout=0.3)
+    start = time.monotonic()
+    replies = reflector([ReflectionJob("", [], 0, prompt) for prompt in ("a", "late", "hang", "b", "c")])
+    assert time.monotonic() - start < 2
+    assert called == ["a", "late", "hang"]
+    assert [r.error for r in replies] == [None, "TimeoutError", "timeout", "timeout", "timeout"]
+    assert "did not return within 0.3 s (reflector_timeout)" in replies[2].reason
+    assert "not called" in replies[3].reason
+    assert reflector([ReflectionJob("", [], 0, "d")])[0].text == "new"
+
+
+def test_a_function_has_the_deadline_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def write(prompt): return prompt")
+    built = build_reflector(settings(reflector=f"{tmp_path / 'mine.py'}:write", reflector_timeout=7.0))
+    assert isinstance(built, CallableReflector)
+    assert built.timeout == 7

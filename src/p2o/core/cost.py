@@ -33,6 +33,8 @@ class PhaseCost:
     """Tokens passed forward and backward."""
     teacher_tokens: int = 0
     """Prompt and generated tokens of a reflector that is not the policy; they are no part of the cost."""
+    unmeasured_replies: int = 0
+    """Replies of a reflector whose tokens were not reported; the counts above are of the others."""
     seconds: float = 0.0
 
     @property

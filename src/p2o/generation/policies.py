@@ -4,6 +4,7 @@ weights."""
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,14 @@ from typing import Any, Protocol
 
 from ..base.live import Bar
 from ..core.evolve import Reply
+from ..core.evolve.reflector import reported_tokens
 from ..core.samples import Sample
 from ..core.templates import apply_to_prompt
 from ..errors import ConfigError
 from ..reflectors.chat import ChatModel
 from .settings import GenerationSettings, Prompt
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,13 @@ class EndpointPolicy:
                 bar.advance()
 
             replies = self.chat.ask(chats, options, answered)
-        return [Completion(r.text or "", r.prompt_tokens, r.completion_tokens) for r in replies]
+        if unmeasured := reported_tokens(replies)[2]:
+            log.warning(
+                "the policy endpoint %s gave no token counts (usage) for %d of %d completions: the tokens of these "
+                "rollouts are not measured, and missing from every cost",
+                self.chat.place, unmeasured, len(replies),
+            )  # fmt: skip
+        return [Completion(r.text or "", r.prompt_tokens or 0, r.completion_tokens or 0) for r in replies]
 
 
 def request_options(

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ..core.cost import CostMeter, PhaseCost
 from ..core.evolve import EvolveProgress, ReflectionJob, Reflector, Reply
+from ..core.evolve.reflector import reported_tokens
 from ..core.loop import JointLoop
 from ..core.methods import PromptTools
 from ..core.samples import Rollout, RolloutFn, Sample
@@ -143,9 +144,7 @@ def run_prompt_step(
     def counted_replies(jobs: Sequence[ReflectionJob]) -> list[Reply]:
         with cost.timed("reflect") as spent:
             replies = guarded(jobs)
-        add_reflection(
-            spent, sum(r.prompt_tokens for r in replies), sum(r.completion_tokens for r in replies), on_policy
-        )
+        add_reflection(spent, *reported_tokens(replies), on_policy)
         return replies
 
     summary = loop.prompt_step(PromptTools(counted_rollouts, counted_replies, progress))
@@ -154,8 +153,9 @@ def run_prompt_step(
     return summary
 
 
-def add_reflection(spent: PhaseCost, read: int, written: int, on_policy: bool) -> None:
-    """Counts a reflector's tokens."""
+def add_reflection(spent: PhaseCost, read: int, written: int, unmeasured: int, on_policy: bool) -> None:
+    """Counts a reflector's tokens, and the replies whose tokens were not reported."""
+    spent.add(unmeasured_replies=unmeasured)
     if on_policy:
         spent.add(prompt_tokens=read, generated_tokens=written)
     else:
@@ -181,6 +181,7 @@ def add_replayed(
     )
     asked = {name: getattr(reflect, name) - getattr(before["reflect"], name) for name in vars(reflect)}
     read, written = evolution["reflector_prompt_tokens"], evolution["reflector_completion_tokens"]
+    reflect.add(unmeasured_replies=evolution["unmeasured_replies"] - asked["unmeasured_replies"])
     if on_policy:
         reflect.add(prompt_tokens=read - asked["prompt_tokens"], generated_tokens=written - asked["generated_tokens"])
     else:

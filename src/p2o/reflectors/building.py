@@ -27,7 +27,7 @@ def build_reflector(settings: ReflectorSettings) -> Reflector | str:
     if name == "openai":
         return _endpoint(settings)
     if ":" in name:
-        return CallableReflector(load_function(name, "reflector"))
+        return CallableReflector(load_function(name, "reflector"), settings.reflector_timeout)
     raise ConfigError(f"reflector is {name!r}; use self, policy, openai, phrases, or module:function")
 
 

@@ -93,7 +93,7 @@ class PhrasesReflector:
 
     def __call__(self, jobs: Sequence[ReflectionJob]) -> list[Reply]:
         """The replies to the jobs, in their order."""
-        return [Reply(f"```\n{self.propose(job)}\n```") for job in jobs]
+        return [Reply(f"```\n{self.propose(job)}\n```", None, 0, 0) for job in jobs]
 
     def propose(self, job: ReflectionJob) -> str:
         """The new template for one job."""

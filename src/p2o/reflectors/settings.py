@@ -36,7 +36,7 @@ class ReflectorSettings:
     """Longest reply of the endpoint in tokens, reasoning included; null uses the endpoint's own."""
 
     reflector_timeout: float = 120.0
-    """Most seconds for one request, from the connection to the last byte of the reply."""
+    """Most seconds for one request, from the connection to the last byte of the reply, or for a call of a function."""
 
     reflector_retries: int = 3
     """Tries after the first, for a request that failed for a temporary reason."""

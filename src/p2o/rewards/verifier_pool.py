@@ -42,8 +42,7 @@ START_SECONDS = 120.0  # importing sympy or reasoning-gym on a crowded machine
 FIRST_TRY = 0.1
 """Share of the deadline that a check gets at first. What needs more is tried again after all others, with the rest."""
 MOST_AT_ONCE = 64
-"""Checks that are tried again beside each other, so that many that hang do not wait for each other. What has not had
-its turn when the first of them are through has no second try."""
+"""Checks that are tried again beside each other. What has no turn until the first of them are through has none."""
 WALL_GRACE = 1.5
 """Seconds on the clock that a check has beyond its deadline, both tries together."""
 BATCH = 16  # checks given to a worker at a time, so that it need not wait for this process in between

@@ -38,6 +38,8 @@ class RunResult:
     no_room: dict[str, float] = field(default_factory=dict)
     """Part → share of its prompts that leave no room for a completion, and are not counted; only parts with some."""
     curve: Curve = field(default_factory=list)
+    unmeasured_replies: int = 0
+    """Replies of a reflector whose tokens were not reported: they are missing in ``teacher_tokens``."""
 
 
 def result_file(folder: Path, trained: bool) -> Path:
@@ -77,6 +79,7 @@ def _spent(cost: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "cost": cost["training_cost"],
         "teacher_tokens": sum(phase["teacher_tokens"] for phase in phases),
+        "unmeasured_replies": sum(phase.get("unmeasured_replies", 0) for phase in phases),
         "rollouts": cost["training_rollouts"],
         "seconds": round(sum(phase["seconds"] for phase in phases), 1),
     }

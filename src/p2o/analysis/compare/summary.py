@@ -37,6 +37,8 @@ class ArmSummary:
     rollouts: float
     teacher_tokens: float
     seconds: float
+    unmeasured_replies: float = 0.0
+    """Replies of a reflector without a count of their tokens, missing in ``teacher_tokens``."""
     runs: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -98,6 +100,7 @@ def _summary(
         rollouts=_mean([row.rollouts for row in rows]),
         teacher_tokens=_mean([row.teacher_tokens for row in rows]),
         seconds=_mean([row.seconds for row in rows]),
+        unmeasured_replies=_mean([row.unmeasured_replies for row in rows]),
         runs=[_run(row, test[arm.name][row.seed]) for row in rows],
     )
 

@@ -17,7 +17,7 @@ def rows_of(arms: Sequence[ArmSummary], reference: str | None, group: str | None
     """The header, then a row for each arm. Other groups and OOD parts show the change in training, in points."""
     groups = list(dict.fromkeys(g for a in arms for g in a.groups))
     parts = list(dict.fromkeys(p for a in arms for p in a.ood))
-    teacher = any(a.teacher_tokens for a in arms)
+    teacher = any(a.teacher_tokens or a.unmeasured_replies for a in arms)
     header = ["arm", "seeds", "before", f"bare success{f', {group}' if group else ''} (95 %)", "worst–best seed"]
     header += [f"minus {reference} (95 %)"] if reference else []
     header += [*groups, *(f"OOD: {p}" for p in parts), "cost (M tokens)", "rollouts", "seconds"]
@@ -29,8 +29,14 @@ def rows_of(arms: Sequence[ArmSummary], reference: str | None, group: str | None
         row += [_changed(a.groups.get(g), a.changes.get(g)) for g in groups]
         row += [_changed(a.ood.get(p), a.changes.get(p)) for p in parts]
         row += [f"{a.cost / 1e6:.2f}", f"{a.rollouts:,.0f}", f"{a.seconds:,.0f}"]
-        rows.append(row + ([f"{a.teacher_tokens:,.0f}"] if teacher else []))
+        rows.append(row + ([_teacher(a)] if teacher else []))
     return rows
+
+
+def _teacher(arm: ArmSummary) -> str:
+    if arm.unmeasured_replies:
+        return f"at least {arm.teacher_tokens:,.0f}" if arm.teacher_tokens else "not measured"
+    return f"{arm.teacher_tokens:,.0f}"
 
 
 def terminal_table(arms: Sequence[ArmSummary], reference: str | None, title: str) -> Table:

@@ -9,7 +9,7 @@ from ...base.journal import Journal, digest
 from ...base.loading import what_it_raised
 from ...base.secrets import quotable
 from ...errors import StateError
-from .reflector import ReflectionJob, Reflector, Reply, checked, sound
+from .reflector import ReflectionJob, Reflector, Reply, checked, reported_tokens, sound
 from .result import EvolveCost
 
 Key = tuple[int, int, str]
@@ -51,8 +51,10 @@ class Asker:
 
     def _count(self, reply: Reply) -> None:
         self.cost.reflector_calls += 1
-        self.cost.reflector_prompt_tokens += reply.prompt_tokens
-        self.cost.reflector_completion_tokens += reply.completion_tokens
+        read, written, unmeasured = reported_tokens([reply])
+        self.cost.reflector_prompt_tokens += read
+        self.cost.reflector_completion_tokens += written
+        self.cost.unmeasured_replies += unmeasured
         if reply.error is not None:
             failures = self.cost.reflector_failures
             failures[reply.error] = failures.get(reply.error, 0) + 1

@@ -10,7 +10,7 @@ from ...base.secrets import quotable
 from .prompt import Record
 
 MOST_TOKENS = 10**12
-"""A larger token count is an error and counts as 0."""
+"""A larger token count is an error, as if none had been reported."""
 
 MAX_REPLY_CHARS = 1_000_000
 """A longer reply is refused."""
@@ -37,8 +37,9 @@ class Reply:
     text: str | None
     error: str | None = None
     """The kind of the error in one word, by which failures are counted: "timeout", "auth", "ValueError" …"""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    """None: not reported."""
     reason: str = ""
     """The reason of the error, as the other side gave it; or a remark on the text ("cut off")."""
 
@@ -70,10 +71,18 @@ def sound(reply: Any) -> Reply:
     )
 
 
-def token_count(value: object) -> int:
-    """A token count from outside as a number; 0 for anything that is not a count."""
+def token_count(value: object) -> int | None:
+    """A token count from outside as a number; None for anything that is not a count."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
-    return int(value) if number else 0  # type: ignore[call-overload, no-any-return]
+    return int(value) if number else None  # type: ignore[call-overload, no-any-return]
+
+
+def reported_tokens(replies: Sequence[Reply]) -> tuple[int, int, int]:
+    """Tokens read and written for all replies together, and how many texts came without these counts."""
+    read = sum(reply.prompt_tokens or 0 for reply in replies)
+    written = sum(reply.completion_tokens or 0 for reply in replies)
+    texts = [reply for reply in replies if reply.text is not None]
+    return read, written, sum(None in (reply.prompt_tokens, reply.completion_tokens) for reply in texts)
 
 
 class Reflector(Protocol):

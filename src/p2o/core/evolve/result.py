@@ -64,6 +64,8 @@ class EvolveCost:
     """Kind of failure → the reason of the first one."""
     reflector_prompt_tokens: int = 0
     reflector_completion_tokens: int = 0
+    unmeasured_replies: int = 0
+    """Replies whose tokens were not reported; the two counts above are of the others."""
     shortened_prompts: int = 0
     """Reflection prompts whose texts were shortened to fit."""
     perfect_minibatches: int = 0

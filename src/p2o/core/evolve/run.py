@@ -158,6 +158,11 @@ def _result(pipeline: Pipeline, stopped: str) -> Evolution:
         warnings.append("Most scores were withheld: templates hold the samples' answers (yes and no? single letters?).")
     if cost.reflector_failures and stopped != "reflector":
         warnings.append(f"Of {cost.reflector_calls} reflector calls some failed: {cost.failures()}.")
+    if cost.unmeasured_replies:
+        warnings.append(
+            f"{cost.unmeasured_replies} of {cost.reflector_calls} replies of the reflector came without a count of "
+            "their tokens; its tokens are those of the others."
+        )
     return Evolution(
         candidates=pipeline.candidates,
         templates=[c.template for c in pool],
