@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from itertools import accumulate, pairwise, product
 from statistics import median_low
 from typing import NamedTuple
@@ -64,6 +64,15 @@ def _skeleton(text: Form) -> int:
     return hash(tuple(["0" if t.isdecimal() else t for t in text]))
 
 
+Pair = tuple[str, str, int]
+"""Two tokens of a text, and how many places the second one is after the first."""
+
+
+def _pairs(text: Form, skipping: bool) -> Set[Pair]:
+    found = {(a, b, 1) for a, b in pairwise(text)}
+    return found | {(a, b, 2) for a, b in zip(text, text[2:], strict=False)} if skipping else found
+
+
 class Reading(NamedTuple):
     """What the guard knows of one text."""
 
@@ -71,6 +80,8 @@ class Reading(NamedTuple):
     """Token → how much it tells here; less when it usually follows the one before it in other samples."""
     alike: float
     """The log of how many texts are worded alike."""
+    pairs: Set[Pair]
+    """The tokens that follow each other, in slots also with one between them."""
     slots: bool
     """Whether most of its wording is the data set's, and only some places are its own."""
 
@@ -106,10 +117,14 @@ class Copies:
             counts = [1 + len(self.others.get(t, ())) for t in threes]
             form, alike = self._form(text, threes, counts)
             if form:
-                self.read[text] = Reading(self._fillings(text, counts, form, alike), math.log(alike), slots=True)
+                self.read[text] = Reading(
+                    self._fillings(text, counts, form, alike), math.log(alike), _pairs(text, skipping=True), slots=True
+                )
             else:
                 alike = median_low(counts)
-                self.read[text] = Reading(self._tells(text, counts, alike), math.log(alike), slots=False)
+                self.read[text] = Reading(
+                    self._tells(text, counts, alike), math.log(alike), _pairs(text, skipping=False), slots=False
+                )
         return self.read[text]
 
     def _form(self, text: Form, threes: list[int], counts: list[int]) -> tuple[frozenset[str], int]:
@@ -186,22 +201,23 @@ class Copies:
         when it is at least ``least`` and this ``share`` of the text's total weight; or when no number and none of the
         text's own words is missing, and its tokens would weigh ``least`` in any text.
         """
+        pairs = _pairs(text, skipping=True)
         own = (copied for number in self._nearest(text) for copied in self.samples[number])
-        return any(self._is_copy(text, copied, least, share, enough) for copied in own)
+        return any(self._is_copy(text, pairs, copied, least, share, enough) for copied in own)
 
-    def _is_copy(self, text: Form, copied: Form, least: float, share: float, enough: float) -> bool:
+    def _is_copy(self, text: Form, pairs: Set[Pair], copied: Form, least: float, share: float, enough: float) -> bool:
         reading = self._reading(copied)
         most = sum(reading.tells.values())
         if not most:
             return False
+        wanted = reading.alike + (_LEAST_IN_SLOTS if reading.slots else min(enough, max(least, share * most)))
+        its_own = {*reading.tells, *filter(str.isdecimal, copied)}
+        held = {token for a, b, _ in reading.pairs & pairs for token in (a, b)}
+        if not its_own <= held and sum(reading.tells.get(token, 0.0) for token in held) < wanted:
+            return False  # in whatever order they are
         words, left_out = (_WORDS_IN_SLOTS, _LEFT_OUT) if reading.slots else (_WORDS, 0.0)
         score, tokens = _best_run(text, copied, reading.tells, words, left_out)
-        its_own = {*reading.tells, *filter(str.isdecimal, copied)}
-        if its_own <= tokens and sum(_weight[t] for t in tokens) >= least:
-            return True
-        if reading.slots:
-            return score - reading.alike >= _LEAST_IN_SLOTS
-        return score - reading.alike >= min(enough, max(least, share * most))
+        return score >= wanted or (its_own <= tokens and sum(_weight[t] for t in tokens) >= least)
 
 
 def _best_run(
@@ -214,7 +230,7 @@ def _best_run(
         left_out: what each of the copied text's own tokens costs that is missing between two that are there.
     """
     reach = (1, 2) if left_out else (1,)
-    places: dict[tuple[str, str, int], list[int]] = {}
+    places: dict[Pair, list[int]] = {}
     for apart in reach:
         for place, (a, b) in enumerate(zip(copied, copied[apart:], strict=False)):
             places.setdefault((a, b, apart), []).append(place)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .answers import Answer, form, single_letter
 from .chance import ordinary
 from .numbers import read
+from .spelled import RUN
 from .tokens import split
 
 _TASK = r"(?:[A-Za-z]{2,10}[ _]#?|[A-Za-z]{0,10}#?)\d{1,6}"  # "s12", "Task 3", "#4", "5"
@@ -20,6 +21,7 @@ _ROW = re.compile(rf"(?:.*:\s+)?\(?(?:{_TASK}{_THEN}|[A-Za-z#_]{{1,10}}\d{{1,6}}
 _NAMED = re.compile(r"(?:.*:\s+)?(?:\(?[a-z]\)\s+|[A-Za-z][A-Za-z' -]{0,30}?\s*(?::\s|-+>|=>|→|=(?!=))\s*)(\S.*)", re.I)
 _LEAD = re.compile(r".*(?::|\b(?:are|is))\s+")
 _BLANKS_BETWEEN = re.compile(r"(?:(?:[A-Z]|\d+)\s+)+(?:[A-Z]|\d+)")
+_SIGN = re.compile(r"[\s(\[=]*-?\s*(?=.)")
 _BEFORE_NUMBER = re.compile(r"[\s(\[=]*(-?)\s*")
 _SAYS_ANSWERS = re.compile(r"\b(?:answers?|solutions?|results?|keys?)\b", re.I)
 _LAYOUT = (
@@ -56,7 +58,8 @@ def keys(answer: Answer) -> set[str]:
 def _item(text: str, answers: AbstractSet[str]) -> Item | None:
     """A cell as an answer without unit or name: a number in any reading, a letter, words; None when it is empty."""
     found: list[str] = []
-    if numbers := read(text):
+    begins = _SIGN.match(text)
+    if begins and (text[begins.end()] in ".0123456789" or RUN.match(text, begins.end())) and (numbers := read(text)):
         sign = _BEFORE_NUMBER.fullmatch(text[: numbers[0].start])
         if sign and not re.search(r"\w", text[numbers[0].end :]):
             found = [sign[1] + v for v in numbers[0].values]
