@@ -1,0 +1,35 @@
+"""`p2o train` whose output goes to a file: short plain lines, and not one warning of a library."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+COMMAND = [
+    sys.executable, "-m", "p2o", "train", "quickstart", "--max_train_samples", "32", "--num_train_epochs", "2",
+    "--hard_min_count", "8", "--dev_size", "8", "--evolve_budget", "60", "--evolve_max_iterations", "1",
+    "--test_draws", "2", "--max_completion_length", "24",
+]  # fmt: skip
+
+
+def test_a_run_in_a_file(tmp_path: Path) -> None:
+    done = subprocess.run(COMMAND, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    steps = [line for line in lines if re.match(r" +\d+/4 ", line)]
+    assert [line.split()[0] for line in steps] == ["1/4", "2/4", "3/4", "4/4"]
+    assert all(len(line) < 80 for line in steps)
+    assert not any(sign in done.stdout for sign in ("'", "{", "\x1b", "\r"))
+    for words in (
+        "-- epoch 2 of 2", "evaluation data, bare: ", "one sample of this epoch in full", "bare, failed: ",
+        "test, easy, pass@2", "\nnext:\n",
+    ):  # fmt: skip
+        assert words in done.stdout, words
+    commands = [line.strip() for line in lines if line.startswith("    p2o ")]
+    assert len(commands) == 3
+    rows = [json.loads(line) for line in (tmp_path / "runs/quickstart/p2o/metrics.jsonl").read_text().splitlines()]
+    assert sum("loss" in row for row in rows) == 4  # all figures are there
