@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from p2o.analysis.findings import masked_share, recipe_of, run_findings, screen_findings
+from p2o.base.rows import METRICS_FILE, write_rows
 from p2o.core.diagnosis import Facts, diagnose, facts_after
 from p2o.core.summary import EpochSummary
 from p2o.runs.reading import parse_words
+from p2o.runs.run_directory import read_run
+from runs import make_run
 
 SETTINGS = {
     "distillation": "mask", "hard_min_count": 100, "evolve_budget": "heavy_4", "num_train_epochs": 5.0,
@@ -143,3 +148,44 @@ def test_every_case_is_in_the_guide_to_troubles() -> None:
     page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     for case in CASES:
         assert f'<a id="{case}"></a>' in page, case
+
+
+def screen(pool: list[Any], **evolution: Any) -> Any:
+    def share(count: int) -> Any:
+        return SimpleNamespace(count=count, share=count / 50)
+
+    outcomes = {"all_failed": share(40), "mixed": share(4), "all_solved": share(6)}
+    return SimpleNamespace(
+        samples=50, total=500, outcomes=outcomes, hard=share(41), no_spread=share(46), pool=pool, evolution=evolution
+    )  # fmt: skip
+
+
+def test_a_screen_asks_the_same_function() -> None:
+    found = {"candidates": 20, "fates": {"seed": 1, "rejected": 19}, "best_dev_scores": [0.0] * 9}
+    (finding,) = screen_findings(screen([], **found), SETTINGS)
+    assert (finding.case, finding.command(["r.yaml"])) == ("empty_pool", "")  # not: screen again
+    assert "40 all failed, 6 all solved" in finding.happened
+    weak = {**found, "fates": {"seed": 1, "no_fence": 12, "too_long": 3}}
+    (teacher,) = screen_findings(screen([], **weak), SETTINGS)  # and not the empty pool, which follows from it
+    assert teacher.happened == ("the reflector failed on 15 of 20 calls: 12× no fence, 3× too long")
+    assert screen_findings(screen([{"text": "T"}], **found), SETTINGS) == []
+    few = screen_findings(screen([]), {**SETTINGS, "hard_min_count": 1000})
+    assert few[0].changes == {"hard_min_count": 205}
+
+
+def test_the_findings_of_a_run_directory(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path / "run"))
+    assert run_findings(run) == []
+    assert recipe_of(run) == [str(tmp_path / "run" / "config.yaml")]
+    rows = [{"epoch": 2.0, "completions/clipped_ratio": 0.5, "step": 9}]
+    write_rows(tmp_path / "run" / "p2o" / METRICS_FILE, rows)
+    assert [finding.case for finding in run_findings(read_run(tmp_path / "run"))] == ["cut"]
+    assert run_findings(read_run(make_run(tmp_path / "new", epochs=0))) == []
+
+
+def test_the_share_that_the_mask_drops_by_hand() -> None:
+    edges = [-2.0, -1.0, 0.0, 1.0]
+    record = {"ratio_counts": {"1": [3, 2, 1, 1, 1], "2": [0, 0, 2, 0, 0]}, "ratio_log10_edges": edges}
+    # Below -2 are 3 of 10, above 1 is 1.
+    assert masked_share(record, {"ratio_low": 0.01, "ratio_high": 10.0}) == pytest.approx(0.4)
+    assert masked_share({}, {}) is None

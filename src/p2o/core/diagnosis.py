@@ -180,7 +180,9 @@ def _word(value: Any) -> str:
 
 def diagnose(facts: Facts) -> list[Finding]:
     """What is wrong, the most urgent first; empty when nothing is known to be."""
-    found = [_teacher(facts), *_flat(facts), _not_graduated(facts), _forgotten(facts), _cut(facts)]
+    teacher = _teacher(facts)
+    flat = [] if teacher else _flat(facts)  # a failing teacher explains an empty pool
+    found = [teacher, *flat, _not_graduated(facts), _forgotten(facts), _cut(facts)]
     return [finding for finding in found if finding is not None]
 
 
