@@ -1,7 +1,8 @@
 """Which way of distillation learns what a template unlocks? SmolLM2, one answer format each, the template given.
 
     export OMP_NUM_THREADS=1
-    python benchmarks/credits.py --runs runs/credits --formats boxed,tags,final,lines --credits mask,solved --seeds 3
+    python benchmarks/credits.py --formats boxed,tags,final,lines --credits solved,mask,grpo --seeds 3
+    python benchmarks/credits.py --table
 
 Each cell (format, credit, seed) is one run of ``p2o train``, about 5 minutes on one core; cells that are in
 ``benchmarks/results/credits.json`` are kept, and a killed run continues. All arms stop at the same cost.
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from p2o.analysis.statistics import mean_success
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "credits.json"
@@ -61,6 +64,8 @@ def recipe(form: str, credit: str, seed: int) -> dict[str, Any]:
         "ood": {},
         "rewards": [{"name": "result", "pattern": PATTERNS[form], "compare": "number"}],
         "num_train_epochs": 4,
+        "learning_rate": 7e-4,
+        "lr_scheduler_type": "linear",
         "max_cost": MAX_COST,
         "seed": seed,
         # All that the reflector returns is used, so that no draw of luck decides whether the template is kept.
@@ -98,6 +103,7 @@ def train(form: str, credit: str, seed: int, runs: Path) -> dict[str, Any]:
         "format": form,
         "credit": credit,
         "seed": seed,
+        "outcomes": result["outcomes"]["test"],
         "before": result["before"]["test_bare_success"],
         "after": result["after"]["test_bare_success"],
         "cost": steps[-1]["p2o/cost"],
@@ -105,6 +111,22 @@ def train(form: str, credit: str, seed: int, runs: Path) -> dict[str, Any]:
         "bare_by_step": [row.get("p2o/bare_success") for row in steps],
         "templated_by_step": [row.get("p2o/templated_success") for row in steps],
     }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The cells as Markdown; intervals are over seeds and questions."""
+    lines = ["| format | way | seeds | held-out bare success (95 %) | worst–best seed | cost (M) |"]
+    lines.append("|---|---|---|---|---|---|")
+    for form, credit in dict.fromkeys((row["format"], row["credit"]) for row in rows):
+        own = [row for row in rows if (row["format"], row["credit"]) == (form, credit)]
+        found = mean_success({row["seed"]: row["outcomes"] for row in own})
+        low, high = found.interval
+        after = [row["after"] for row in own]
+        lines.append(
+            f"| {form} | {credit} | {len(own)} | {found.mean:.1%} [{100 * low:.1f}, {100 * high:.1f}] "
+            f"| {100 * min(after):.1f}–{100 * max(after):.1f} | {sum(r['cost'] for r in own) / len(own) / 1e6:.3f} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -115,7 +137,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--table", action="store_true", help="print the cells that are there; train nothing")
     args = parser.parse_args()
+    if args.table:
+        print(table(json.loads(args.out.read_text())))
+        return
     args.runs.mkdir(parents=True, exist_ok=True)
     for cell in cells(args):
         rows = json.loads(args.out.read_text()) if args.out.exists() else []
