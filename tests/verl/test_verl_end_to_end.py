@@ -128,7 +128,8 @@ EVERY_ROW_TEMPLATED = [f"+p2o.method={HERE}/user_methods.py:Always", "trainer.to
 KEEP_ALL = ["++p2o.ratio_low=1e-25", "++p2o.ratio_high=1e25"]
 WAYS = {
     "drop all": ["++p2o.drop_failed_template_rollout=True", "++p2o.success_threshold=2"],
-    "only ratio 1": ["++p2o.ratio_low=1", "++p2o.ratio_high=1"],
+    "only ratio 1": ["++p2o.distillation=mask", "++p2o.ratio_low=1", "++p2o.ratio_high=1"],
+    "only ratio 1, and below if solved": ["++p2o.distillation=solved", "++p2o.ratio_low=1", "++p2o.ratio_high=1"],
     "keep all": KEEP_ALL,
     "keep all corrected": [*KEEP_ALL, "algorithm.rollout_correction.rollout_is=token"],
     "no mask": ["++p2o.distillation=no_mask"],
@@ -144,7 +145,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     @cache
     def run_step(way: str) -> Path:
-        out = tmp_path_factory.mktemp(way.replace(" ", "-"))
+        out = tmp_path_factory.mktemp(way.replace(" ", "-").replace(",", ""))
         run(out, [*EVERY_ROW_TEMPLATED, *WAYS[way]])
         return out
 
@@ -163,6 +164,12 @@ def test_bounds_at_1_leave_next_to_nothing(trained: Callable[[str], Path]) -> No
     bounded, kept = (metrics(trained(name))[-1] for name in ("only ratio 1", "keep all"))
     assert bounded["actor/grad_norm"] < 1e-4 * kept["actor/grad_norm"]
     assert bounded["p2o/ratio_below"] + bounded["p2o/ratio_above"] > 0.5
+
+
+def test_solved_rollouts_keep_what_the_bounds_drop(trained: Callable[[str], Path]) -> None:
+    bounded, solved = (metrics(trained(n))[-1] for n in ("only ratio 1", "only ratio 1, and below if solved"))
+    assert solved["p2o/ratio_below"] == bounded["p2o/ratio_below"] > 0
+    assert solved["actor/grad_norm"] > 100 * bounded["actor/grad_norm"]
 
 
 def test_a_mask_that_keeps_all_is_no_mask(trained: Callable[[str], Path]) -> None:
