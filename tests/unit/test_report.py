@@ -289,3 +289,17 @@ def test_an_unselected_pool_has_no_scores(tmp_path):
     assert "a proposal, not scored" in page
     assert "solves 0 of" not in page
     assert "100.0 %" not in page
+
+
+def test_a_teachers_tokens_that_nobody_reported_are_not_shown_as_none(tmp_path):
+    run = make_run(tmp_path / "run")
+    cost_file = run / "p2o" / "cost.json"
+    cost = json.loads(cost_file.read_text())
+    for replies, said in ((3, True), (0, False), (None, False)):  # None: a run of an earlier version
+        cost["reflect"]["unmeasured_replies"] = replies
+        if replies is None:
+            del cost["reflect"]["unmeasured_replies"]
+        cost_file.write_text(json.dumps(cost))
+        page = write_report([run], tmp_path / "r.html").read_text(encoding="utf-8")
+        assert ("<td>not measured</td>" in page) is said
+        assert ("3 replies of the reflector came without a count" in page) is said
