@@ -55,6 +55,9 @@ tau: 2
 hard_min_count: 4
 dev_size: 6
 withdrawal: graduated
+sampling: adaptive
+scale_steps: true
+pull: 0.01
 evolve_budget: 90
 evolve_parents: 4
 evolve_max_iterations: 2

@@ -54,6 +54,7 @@ def main(given: Path, out: Path) -> None:
         shuffle_dataset=False,
         ratio_low=0.1,
         ratio_high=2.0,
+        scale_steps=True,
     )
     assert world is None or world == PROCESSES
     slots = [ALL_FOUR] * 3 + [""]

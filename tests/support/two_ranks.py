@@ -28,6 +28,8 @@ def main(out: Path, resume: bool) -> None:
         fill_proposals=True,
         evolve_parents=8,
         withdrawal="graduated",
+        sampling="adaptive",
+        scale_steps=True,
         save_strategy="epoch",
     )
     trainer.train(resume_from_checkpoint=resume)

@@ -20,7 +20,7 @@ SANDBOX = Path(p2o.__file__).parent / "data" / "sandbox"
 POLICY = SANDBOX / "policy"
 LABORATORY = Path(__file__).resolve().parents[2] / "tools" / "sandbox"
 ALL_FOUR = "Show your work. Go from the last digit to the first.\nKeep the carry. State the total at the end."
-SIZES = {"train": (128, 32), "dev": (64, 16), "test": (160, 40)}
+SIZES = {"train": (128, 32), "dev": (64, 16), "test": (160, 40), "easy": (0, 400)}
 Row = dict[str, str]
 
 

@@ -9,19 +9,21 @@ epochs the trainer gives it the tools that the method needs.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..base.files import write_json
 from ..base.text import shorten
 from ..errors import ConfigError
 from .credit import Credit
-from .hard import HardLedger, needs_of
-from .methods import EpochEnd, PromptTools, load_method
+from .epoch_files import forget_epochs_from, write_epoch
+from .hard import HardLedger, Tally, needs_of
+from .methods import EpochEnd, Method, PromptTools, load_method
 from .samples import Sample
+from .schedule import Schedule
 from .settings import LoopSettings
+from .states import is_mastered
 from .summary import EpochSummary, summarize
 
 
@@ -39,17 +41,25 @@ class JointLoop:
     def __init__(
         self, settings: LoopSettings, samples: Mapping[str, Sample], run_dir: Path, group_size: int, seed: int
     ) -> None:
-        self.settings, self.samples, self.run_dir = settings, samples, run_dir
+        self.settings, self.samples, self.run_dir, self.seed = settings, samples, run_dir, seed
         self.method = load_method(settings.method)(settings, samples, group_size, seed)
         self.ledger = HardLedger(settings.success_threshold)
+        self.schedule = Schedule()  # stays empty where sampling is uniform
         self.next_epoch = 1
         """Number of the epoch that begins after the next prompt step."""
         self.graduated: set[str] = set()
         """Samples that were solved bare after having needed a template."""
+        self.mastered: set[str] = set()
+        """Samples of which all bare rollouts were solved in an earlier epoch."""
         self.assignment = self._assignment()
         """Sample id → its K templates in the running epoch. Samples without a template are not in it."""
         self.needed: set[str] = set(self.assignment)
         """Samples that have, or had, a template."""
+        self.adaptive = settings.sampling == "adaptive"
+        self.has_own_order = self.adaptive or type(self.method).order is not Method.order
+        """Whether the order of an epoch may differ from the uniform one."""
+        if self.adaptive and type(self.method).order is not Method.order:
+            raise ConfigError(f"method {settings.method} has an order of its own; leave sampling at uniform")
 
     def order(self, ids: Sequence[str], epoch: int) -> list[str]:
         """The samples of an epoch in the order in which they are drawn.
@@ -61,6 +71,8 @@ class JointLoop:
         Raises:
             ConfigError: the method gives more or fewer ids, or one that is not in the data.
         """
+        if self.adaptive:
+            return self.schedule.order(ids, epoch, random.Random(f"{self.seed}:{epoch}:order"))
         wanted = list(self.method.order(ids, epoch))
         if len(wanted) != len(ids) or not self.samples.keys() >= set(wanted):
             known = sum(i in self.samples for i in wanted)
@@ -104,14 +116,20 @@ class JointLoop:
 
     def rolls_out_next(self) -> bool:
         """Whether the next prompt step will roll out."""
-        return self.method.rolls_out(self.ledger.tallies)
+        return self.method.rolls_out(self.known_tallies())
+
+    def known_tallies(self) -> dict[str, Tally]:
+        """Sample id → its tally in this epoch; of a sample that rested, in the last epoch that drew it."""
+        return self.schedule.last | self.ledger.tallies
 
     def prompt_step(self, tools: PromptTools) -> EpochSummary:
         """Closes the epoch: sums it up, and lets the method prepare the next one."""
         summary = self._summary()
-        end = EpochEnd(self.next_epoch, self.ledger.tallies, summary, tools, self.run_dir)
+        end = EpochEnd(self.next_epoch, self.known_tallies(), summary, tools, self.run_dir)
         self.method.between_epochs(end)
         self.assignment = self._assignment()
+        if self.adaptive:
+            self.schedule.add_epoch(self.ledger.tallies, self.assignment, summary.epoch)
         self.needed |= set(self.assignment)
         summary.templated_next = len(self.assignment)
         self._write(summary)
@@ -126,6 +144,8 @@ class JointLoop:
             write: whether this process writes the epoch's file (one of them should).
         """
         summary = self._summary()
+        if self.adaptive:
+            summary.notes.append(self.schedule.draws_line(self.ledger.tallies, self.method.group_size))
         if write:
             self._write(summary)
         return summary
@@ -133,30 +153,19 @@ class JointLoop:
     def _summary(self) -> EpochSummary:
         tallies = self.ledger.tallies
         self.graduated |= {i for i in self.needed if i in tallies and tallies[i].bare_solved}
-        summary = summarize(tallies, self.next_epoch - 1)
-        needs = needs_of(tallies, self.settings.withdrawal, self.settings.tau - 1)
+        summary = summarize(tallies, self.next_epoch - 1, self.mastered)
+        self.mastered |= {i for i, tally in tallies.items() if is_mastered(tally)}
+        needs = needs_of(self.known_tallies(), self.settings.withdrawal, self.settings.tau - 1)
         summary.hard = sum(need == "hard" for need in needs.values())
         summary.graduated = len(self.graduated)
         return summary
 
     def _write(self, summary: EpochSummary) -> None:
-        """Writes one file per epoch. An epoch that is repeated after a resume overwrites its own file."""
-        write_json(
-            self.run_dir / f"epoch-{summary.epoch:03d}.json",
-            {
-                "summary": asdict(summary),
-                "tallies": self.ledger.state_dict()["tallies"],
-                "pool": list(self.method.pool()),
-                "assignment": self.assignment,
-            },
-        )
+        write_epoch(self.run_dir, summary, self.ledger.tallies, self.method.pool(), self.assignment)
 
     def forget_later_epochs(self) -> None:
         """Removes the epoch files that an earlier run wrote after the point from which this one continues."""
-        for path in self.run_dir.glob("epoch-*.json"):
-            number = path.stem.rpartition("-")[2]
-            if number.isdigit() and int(number) >= self.next_epoch - 1:
-                path.unlink()
+        forget_epochs_from(self.run_dir, self.next_epoch - 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Ledger, method and epoch; JSON-able. A run continues from it."""
@@ -165,6 +174,8 @@ class JointLoop:
             "method": self.method.state_dict(),
             "needed": sorted(self.needed),
             "graduated": sorted(self.graduated),
+            "mastered": sorted(self.mastered),
+            "schedule": self.schedule.state_dict(),
             "next_epoch": self.next_epoch,
         }
 
@@ -174,4 +185,6 @@ class JointLoop:
         self.method.load_state_dict(state["method"])
         self.assignment = self._assignment()
         self.needed, self.graduated = set(state["needed"]), set(state["graduated"])
+        self.mastered = set(state["mastered"])
+        self.schedule.load_state_dict(state["schedule"])
         self.next_epoch = int(state["next_epoch"])

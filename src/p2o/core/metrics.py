@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from .cost import CostMeter
 
 if TYPE_CHECKING:
+    from .evolve import Evolution
     from .samples import Rollout
     from .summary import EpochSummary
+    from .templates import PoolTemplate
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,26 @@ def evaluation_metrics(rollouts: Sequence[Rollout], groups: Sequence[str] | None
     return figures if count == len(rollouts) else {**figures, f"{prefix}_no_room": 1 - count / len(rollouts)}
 
 
+def note_evolution(summary: EpochSummary, evolution: Evolution, pool: Sequence[PoolTemplate]) -> None:
+    """Adds an evolution's figures to the summary of its epoch."""
+    summary.evolved = True
+    summary.candidates, summary.iterations = len(evolution.candidates), len(evolution.best_scores) - 1
+    summary.accepted = evolution.fates.get("accepted", 0)
+    summary.helping = sum(
+        bool(text) and any(row) for text, row in zip(evolution.templates, evolution.solved_CV, strict=True)
+    )
+    summary.pool, summary.dev_size = len(pool), len(evolution.dev_ids)
+    if all(t.scored for t in pool):
+        summary.covered = len(frozenset().union(*(t.solves for t in pool)))
+    summary.evolve_cost = asdict(evolution.cost)
+    summary.notes += evolution.warnings
+    best = max((t for t in pool if t.text), key=lambda t: t.weight, default=None)
+    if best is None:
+        summary.notes.append("no template solved a hard sample: the hard samples stay bare in the next epoch")
+    elif best.scored:
+        summary.best_template, summary.best_dev_score = best.text, best.weight
+
+
 def epoch_metrics(summary: EpochSummary) -> dict[str, float]:
     """Figures of an epoch and of the prompt step after it. Counts are numbers of samples."""
     figures = {
@@ -95,6 +117,7 @@ def epoch_metrics(summary: EpochSummary) -> dict[str, float]:
         "all_solved_samples": summary.all_solved,
         "rescued": summary.rescued,
         "graduated": summary.graduated,
+        "forgotten": summary.forgotten,
         "templated_next": summary.templated_next,
         "epoch_bare_success": summary.bare_success,
         "epoch_templated_success": summary.templated_success,

@@ -93,6 +93,8 @@ def epoch_rows(
     rows.append(("no spread of rewards", f"{s.no_spread} of {s.groups} groups ({split})"))
     rows.append(("samples in this epoch", f"hard {s.hard}, rescued {s.rescued}"))
     rows.append(("samples so far", f"graduated {s.graduated}"))
+    if s.forgotten:
+        rows.append(("forgotten", f"{s.forgotten} samples, mastered in an earlier epoch"))
     if s.evolved:
         solves = "not scored" if s.covered is None else f"solving {s.covered} of {s.dev_size} dev samples"
         rows.append(("evolution", f"{s.candidates} candidates, {s.pool} kept, {solves}"))

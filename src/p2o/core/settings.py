@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from .credit import Distillation
 from .evolve.budget import budget
 from .hard import Withdrawal
+from .schedule import Sampling
 
 
 @dataclass
@@ -28,6 +29,10 @@ class LoopSettings:
 
     hard_min_count: int = 100
     """No templates are evolved when fewer samples than this are hard."""
+
+    evolve_when: Literal["hard", "stuck"] = "hard"
+    """When templates are evolved. ``hard`` (paper): whenever so many samples are hard. ``stuck``: not as long as GRPO
+    gets on without templates, see `p2o.core.worth`."""
 
     dev_size: int = 300
     """Size of the dev part of the hard set, on which templates are scored; at most half of the hard set."""
@@ -50,6 +55,17 @@ class LoopSettings:
 
     drop_failed_template_rollout: bool = False
     """Failed templated rollouts get no gradient (they still count in the group's mean and standard deviation)."""
+
+    sampling: Sampling = "uniform"
+    """Which samples an epoch draws. ``uniform`` (paper): each once. ``adaptive``: those that learn in every epoch and
+    up to twice, mastered and hopeless ones at growing intervals, see `p2o.core.schedule`."""
+
+    scale_steps: bool = False
+    """Multiply an optimizer step by the share of the groups with a spread of rewards. Without it Adam moves the weights
+    as far for one such group as for all, which erodes what the policy can (see `p2o.core.retention`)."""
+
+    pull: float = 0.0
+    """Share of the way back to the starting weights that is taken after each optimizer step (0: none)."""
 
     distillation: Distillation = "solved"
     """How templated rollouts are trained on the bare prompt, see `p2o.core.credit.Distillation`."""
@@ -150,7 +166,7 @@ class LoopSettings:
 LEAST: Sequence[tuple[str, float]] = (
     ("tau", 1), ("hard_min_count", 2), ("dev_size", 1), ("evolve_parents", 1), ("evolve_minibatch", 1),
     ("max_template_chars", 1), ("soft_max", 1), ("wide_epochs", 0), ("kl_top_k", 1), ("kl_weight", 0),
-    ("reflect_temperature", 0), ("reflect_max_tokens", 1),
+    ("reflect_temperature", 0), ("reflect_max_tokens", 1), ("pull", 0),
 )  # fmt: skip
 """Keys of `LoopSettings` and their least values."""
 

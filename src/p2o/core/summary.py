@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .hard import Tally
+from .states import state_of
 
 
 @dataclass
@@ -37,6 +38,8 @@ class EpochSummary:
     """Samples that had a template and were solved under it."""
     graduated: int = 0
     """Samples solved bare after having needed a template, at any time."""
+    forgotten: int = 0
+    """Samples on which every bare rollout failed, mastered in an earlier epoch."""
     templated_next: int = 0
     """Samples with templates in the next epoch."""
     evolved: bool = False
@@ -57,12 +60,13 @@ class EpochSummary:
     notes: list[str] = field(default_factory=list)
 
 
-def summarize(tallies: Mapping[str, Tally], epoch: int) -> EpochSummary:
+def summarize(tallies: Mapping[str, Tally], epoch: int, mastered: Collection[str] = ()) -> EpochSummary:
     """Counts of one epoch.
 
     Args:
         tallies: sample id → its rollouts, and how many were solved.
         epoch: its number, from 0.
+        mastered: samples that were mastered in an earlier epoch.
     """
     rows = list(tallies.values())
     both = [t for t in rows if t.bare and t.templated]
@@ -77,6 +81,7 @@ def summarize(tallies: Mapping[str, Tally], epoch: int) -> EpochSummary:
         paired_bare_success=_bare_success(both),
         paired_templated_success=_templated_success(both),
         rescued=sum(t.templated_solved > 0 for t in rows),
+        forgotten=sum(state_of(t, False, i in mastered) == "forgotten" for i, t in tallies.items()),
     )
 
 

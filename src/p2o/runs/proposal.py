@@ -98,6 +98,7 @@ def propose_training(samples: int, group: int = GROUP, small: bool = False) -> l
         Proposed("dev_size", dev, "hard samples on which templates are scored"),
         Proposed("evolve_budget", budget, f"rollouts of one evolution, {budget / (samples * group):.0%} of an epoch's"),
         Proposed("withdrawal", "graduated", "a sample keeps its templates until a bare rollout is solved"),
+        Proposed("scale_steps", True, "a batch of little signal moves the weights little: less is forgotten"),
         Proposed("warm_start", True, "the next evolution begins with the templates of the last"),
         Proposed("fill_proposals", True, "many templates at a time from the first iteration"),
     ]

@@ -29,6 +29,8 @@ class Batch:
     drawn_logps: list[list[float]] = field(default_factory=list)
     """Log-probs of each rollout's tokens, recorded as they were sampled (transformers generation; else empty)."""
     solved: list[bool] = field(default_factory=list)
+    spread_share: float = 0.0
+    """Share of the groups of all ranks with a spread of rewards."""
     engine_logps: list[EngineLogps] = field(default_factory=list)
     """With vLLM: its log-probs of the rows drawn from T(x, z); empty for bare rows."""
 

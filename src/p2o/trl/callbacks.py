@@ -10,7 +10,7 @@ from ..base.stopping import StopRequest
 
 
 class LoopHooks(Protocol):
-    """What a trainer does at five points of HF's loop, and its request to stop."""
+    """What a trainer does at six points of HF's loop, and its request to stop."""
 
     stop: StopRequest
 
@@ -19,6 +19,9 @@ class LoopHooks(Protocol):
 
     def begin_epoch(self, epoch: int) -> None:
         """Before the first step of an epoch (from 0)."""
+
+    def step_is_taken(self) -> None:
+        """After an optimizer step, before the learning rate's schedule."""
 
     def budget_is_spent(self) -> bool:
         """Whether training ends after this step."""
@@ -46,6 +49,9 @@ class LoopCallback(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.hooks.begin_epoch(int((state.epoch or 0.0) + 1e-6))
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.hooks.step_is_taken()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.hooks.budget_is_spent():

@@ -3,6 +3,7 @@
 templates in front of the rollouts' prompts   _generate_single_turn             hook prompt
 rewards into the ledger                       _calculate_rewards
 credit of templated rollouts                  _generate_and_score_completions   hook credit
+length of a step by what it has to say        _compute_loss
 rows without advantage left out               _compute_loss
 steps that are not finite skipped             _get_grad_norm
 """
@@ -19,6 +20,7 @@ from trl import GRPOTrainer
 from ..base.stopping import StopRequest
 from ..base.text import shorten
 from ..core.metrics import group_metrics
+from ..core.retention import spread_share
 from ..core.rollout_log import MAX_CHARS, LoggedRollout
 from ..generation.efficient import generates_plainly
 from ..rewards import text_of
@@ -29,8 +31,13 @@ from .distillation import Output
 from .engine import hold_back
 from .finite import FiniteGuard
 from .inputs import check_inputs
+from .pull import Pull, check_pull
 from .reward_reading import RewardReading, success_index
 from .rollouts import draw_templated
+from .step_scale import StepScale
+
+SPREAD_SHARE = "spread_share"
+"""Field of a batch: the share of its groups with a spread of rewards, with ``scale_steps``."""
 
 
 class StepTrainer(CreditTrainer):
@@ -47,6 +54,9 @@ class StepTrainer(CreditTrainer):
         index = success_index(self.args.success_reward, self.reward_func_names)
         self.reading = RewardReading(index, self.args.success_threshold, self.reward_weights.tolist())
         self.finite = FiniteGuard()
+        self.step_scale = StepScale()
+        check_pull(self.args.pull, self.policy_model, self.weights_are_sharded or self.is_deepspeed_enabled)
+        self.pull = Pull(self.policy_model, self.args.pull)
         self.check_credit()
         self._batch: Batch | None = None
         self._has_dropout = has_dropout(self.policy_model)
@@ -73,7 +83,11 @@ class StepTrainer(CreditTrainer):
             self._batch = None
         if "old_per_token_logps" in output:
             self._count_scored("rollout", output["prompt_mask"], output["completion_mask"])
-        return self._distill(output, batch) if self.loop.assignment else output
+        if self.loop.assignment:
+            output = self._distill(output, batch)
+        if self.args.scale_steps:
+            output[SPREAD_SHARE] = torch.tensor(batch.spread_share)
+        return output
 
     def _generate_single_turn(
         self,
@@ -153,6 +167,7 @@ class StepTrainer(CreditTrainer):
         start = self.accelerator.process_index * len(batch.rows)
         batch.solved = [rollout.solved for rollout in rollouts[start : start + len(batch.rows)]]
         groups = groups_of(rollouts, self.num_generations)
+        batch.spread_share = spread_share([group for group, _ in groups])
         for group, own in groups:
             self.loop.record(group.sample_id, [r.reward for r in own], group.templated, [r.total for r in own])
             if self.accelerator.is_main_process and (group.sample_id in self.loop.needed or not any(group.solved)):
@@ -167,6 +182,8 @@ class StepTrainer(CreditTrainer):
     def _compute_loss(self, model: Any, inputs: Output) -> torch.Tensor:
         if not self.model.training:
             return super()._compute_loss(model, inputs)
+        if SPREAD_SHARE in inputs:
+            self.step_scale.lower(self.optimizer, float(inputs[SPREAD_SHARE]))
         kept = self._without_dead_rows(inputs) if self.skips_dead_rows else inputs
         self.cost["train"].add(trained_tokens=int(kept["prompt_mask"].sum() + kept["completion_mask"].sum()))
         term = self.loop.credit().kl if "teacher_mask" in kept else None
@@ -201,6 +218,11 @@ class StepTrainer(CreditTrainer):
             return inputs
         self._metrics["train"]["p2o/skipped_rows"].append(1 - count / total)
         return take_rows(inputs, rows_to_keep(live, total, count))
+
+    def step_is_taken(self) -> None:
+        """After an optimizer step: the learning rate is the full one again, and the weights are pulled."""
+        self.step_scale.restore(self.optimizer)
+        self.pull.after_step()
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         before = self.cost["rollout"].seconds + self.cost["ratio"].seconds

@@ -44,6 +44,12 @@ class VerlSettings(ReflectorSettings, LoopSettings):
             raise ConfigError(
                 "p2o.distillation=kl: verl gives log-probs of the drawn tokens alone; take p2o.distillation=solved"
             )
+        for name in ("scale_steps", "pull"):
+            if getattr(self, name):
+                raise ConfigError(
+                    f"p2o.{name} is {getattr(self, name)}: on verl P²O changes neither advantages nor "
+                    "optimizer steps, which are made in verl's workers; leave it out, or train with TRL"
+                )
         if self.reflector == "self":
             raise ConfigError(
                 "p2o.reflector=self: verl cannot generate with the starting weights; serve them (vllm serve MODEL) and "

@@ -24,7 +24,6 @@ from ..base.terminal import tell
 from ..core.cost import CostMeter
 from ..core.evolve import Reflector
 from ..core.loop import JointLoop
-from ..core.methods import Method
 from ..core.methods.p2o import set_aside
 from ..core.metrics import Group, cost_metrics, epoch_metrics, group_metrics
 from ..core.ratio_log import ratio_metrics
@@ -85,7 +84,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         self.loop = JointLoop(
             self.settings, samples, self.run_dir / "p2o", self.settings.num_generations, self.settings.seed
         )
-        if type(self.loop.method).order is not Method.order:
+        if self.loop.has_own_order:
             self._order_by_method([sample_of(row).id for row in rows])
 
     def _order_by_method(self, row_ids: Sequence[str]) -> None:

@@ -33,17 +33,28 @@ class Arm:
     ``prompt_only``: not trained."""
 
 
-_PAPER = {"method": "p2o", "withdrawal": "solved", "bare_slots": 0, "warm_start": False, "distillation": "mask"}
-_GRADUATED = {"method": "p2o", "withdrawal": "graduated", "bare_slots": 1, "warm_start": True}
+_PLAIN = {"scale_steps": False, "pull": 0.0, "sampling": "uniform", "evolve_when": "hard"}
+_STEADY = {"scale_steps": True, "pull": 0.015}
+_GRPO = {"method": "grpo", **_PLAIN}
+_PAPER = {
+    "method": "p2o",
+    "withdrawal": "solved",
+    "bare_slots": 0,
+    "warm_start": False,
+    "distillation": "mask",
+    **_PLAIN,
+}
+_GRADUATED = {"method": "p2o", "withdrawal": "graduated", "bare_slots": 1, "warm_start": True, **_PLAIN}
 # The front of the first round holds the bare prompt alone: without fill_proposals that is one proposal.
 _ONE_ROUND = {**_PAPER, "evolve_max_iterations": 1, "fill_proposals": True}
 _ARMS = (
-    Arm("grpo", "GRPO as TRL trains it", {"method": "grpo"}),
-    Arm("grpo_x2", "GRPO with twice the rollouts in each group", {"method": "grpo"}),
+    Arm("grpo", "GRPO as TRL trains it", _GRPO),
+    Arm("grpo_steady", "GRPO that forgets less (scale_steps, pull)", {**_GRPO, **_STEADY}),
+    Arm("grpo_x2", "GRPO with twice the rollouts in each group", _GRPO),
     Arm(
         "grpo_equal",
         "GRPO, trained until it has cost what the dearest of the other methods cost in all",
-        {"method": "grpo"},
+        _GRPO,
         "equal_cost",
     ),
     Arm("p2o", "P²O, templates withdrawn by the paper's rule", _PAPER),
@@ -56,6 +67,11 @@ _ARMS = (
         "p2o_solved",
         "p2o_graduated, solved rollouts trained with the tokens that the paper's mask drops",
         {**_GRADUATED, "distillation": "solved"},
+    ),
+    Arm(
+        "p2o_steady",
+        "p2o_solved that forgets less (scale_steps, pull)",
+        {**_GRADUATED, "distillation": "solved", **_STEADY},
     ),
     Arm(
         "random_pool",
@@ -81,7 +97,7 @@ _ARMS = (
 )  # fmt: skip
 ARMS = {arm.name: arm for arm in _ARMS}
 DEFAULT = ("grpo", "grpo_equal", "p2o", "p2o_solved")
-P2O_IN_ALL = ("p2o", "p2o_graduated", "p2o_solved", "p2o_teacher")
+P2O_IN_ALL = ("p2o", "p2o_graduated", "p2o_solved", "p2o_steady", "p2o_teacher")
 """The shipped arms whose cost ``grpo_equal`` is given (the dearest of them): P²O whole, no ablation."""
 
 # In every arm. A schedule would distort what is read at equal cost; a group without spread is not trained in any arm.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from ...errors import ForeignEvolutionError
 from ..credit import Credit, credit_of
 from ..evolve import Evolution, EvolveConfig, evolve, leaks_answer
 from ..hard import Tally, needs_of, split_hard
+from ..metrics import note_evolution
 from ..samples import Sample
 from ..settings import LoopSettings
 from ..states import Need
-from ..summary import EpochSummary
 from ..templates import PoolTemplate, assign, make_pool, pool_from_json, pool_to_json
+from ..worth import gets_on_alone, live_share
 from .base import EpochEnd, Method
 
 
@@ -40,6 +40,8 @@ class P2O(Method):
         """Sample id → its K templates in the running epoch."""
         self.evolution: Evolution | None = None
         """The last evolution of this process, kept to be shown."""
+        self.live: float | None = None
+        """Live share of the last epoch, if it was without templates (`p2o.core.worth`)."""
 
     def prompts(self, sample_id: str) -> Sequence[str]:
         return self.assignment.get(sample_id, ())
@@ -48,16 +50,28 @@ class P2O(Method):
         return credit_of(self.settings, epoch)
 
     def rolls_out(self, tallies: Mapping[str, Tally]) -> bool:
-        return sum(need == "hard" for need in self._needs(tallies).values()) >= self.settings.hard_min_count
+        hard = sum(need == "hard" for need in self._needs(tallies).values())
+        return hard >= self.settings.hard_min_count and not self._gets_on_alone(tallies)
+
+    def _gets_on_alone(self, tallies: Mapping[str, Tally]) -> bool:
+        if self.settings.evolve_when == "hard" or self.assignment:
+            return False
+        return gets_on_alone(live_share(tallies.values()), self.live)
 
     def between_epochs(self, end: EpochEnd) -> None:
         """Collects the hard set, evolves templates for it, and assigns them to the next epoch."""
         needs = self._needs(end.tallies)
         hard = [i for i, need in needs.items() if need == "hard"]
+        live = None if self.assignment else live_share(end.tallies.values())
+        alone, self.live = self._gets_on_alone(end.tallies), live
         self.assignment = {i: self.assignment[i] for i, need in needs.items() if need == "kept"}
         end.summary.kept = len(self.assignment)
         rng = random.Random(f"{self.seed}:{end.next_epoch}")
-        if len(hard) >= self.settings.hard_min_count:
+        if alone:
+            end.summary.notes.append(
+                f"evolution put off: GRPO gets on without templates ({live:.0%} of the groups not all solved are mixed)"
+            )
+        elif len(hard) >= self.settings.hard_min_count:
             rng.shuffle(hard)
             self.evolution = self._evolve(hard, end)
             self.templates = self._pool_of(self.evolution)
@@ -120,31 +134,12 @@ class P2O(Method):
         return pool_to_json(self.templates)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"assignment": self.assignment, "pool": pool_to_json(self.templates)}
+        return {"assignment": self.assignment, "pool": pool_to_json(self.templates), "live": self.live}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.assignment = {i: list(templates) for i, templates in state["assignment"].items()}
         self.templates = pool_from_json(state["pool"])
-
-
-def note_evolution(summary: EpochSummary, evolution: Evolution, pool: Sequence[PoolTemplate]) -> None:
-    """Adds an evolution's figures to the summary of its epoch."""
-    summary.evolved = True
-    summary.candidates, summary.iterations = len(evolution.candidates), len(evolution.best_scores) - 1
-    summary.accepted = evolution.fates.get("accepted", 0)
-    summary.helping = sum(
-        bool(text) and any(row) for text, row in zip(evolution.templates, evolution.solved_CV, strict=True)
-    )
-    summary.pool, summary.dev_size = len(pool), len(evolution.dev_ids)
-    if all(t.scored for t in pool):
-        summary.covered = len(frozenset().union(*(t.solves for t in pool)))
-    summary.evolve_cost = asdict(evolution.cost)
-    summary.notes += evolution.warnings
-    best = max((t for t in pool if t.text), key=lambda t: t.weight, default=None)
-    if best is None:
-        summary.notes.append("no template solved a hard sample: the hard samples stay bare in the next epoch")
-    elif best.scored:
-        summary.best_template, summary.best_dev_score = best.text, best.weight
+        self.live = state["live"]
 
 
 def evolve_config(settings: LoopSettings, seed: int) -> EvolveConfig:

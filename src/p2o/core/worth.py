@@ -1,0 +1,37 @@
+"""When an evolution is worth its cost (``evolve_when: stuck``). Pure.
+
+    live = mixed groups / groups that are not all solved          (of an epoch without templates)
+
+While GRPO finds successes by itself, and more of them from epoch to epoch, templates are not needed: an evolution and
+the long prompts after it cost more than several bare epochs (docs/results.md, "When do I need it?").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .hard import Tally
+
+LEAST_LIVE = 1 / 16
+"""Below this share GRPO learns from luck alone."""
+LEAST_GROWTH = 1.25
+"""From one epoch to the next, unless the share is large."""
+LARGE = 1 / 4
+
+
+def live_share(tallies: Iterable[Tally]) -> float:
+    """Share of mixed groups among those that are not all solved; 0 if all are."""
+    unsolved = [tally for tally in tallies if tally.successes < tally.rollouts]
+    return sum(tally.successes > 0 for tally in unsolved) / max(1, len(unsolved))
+
+
+def gets_on_alone(live: float, before: float | None) -> bool:
+    """Whether GRPO gets on without templates.
+
+    Args:
+        live: of the epoch that has ended.
+        before: of the epoch before it; None if there is none without templates.
+    """
+    if live < LEAST_LIVE:
+        return False
+    return before is None or live >= LARGE or live >= LEAST_GROWTH * before
