@@ -24,7 +24,7 @@ from ..base.terminal import tell
 from ..core.cost import CostMeter
 from ..core.evolve import Reflector
 from ..core.loop import JointLoop
-from ..core.methods.p2o import set_aside
+from ..core.methods.evolving import set_aside
 from ..core.metrics import Group, cost_metrics, epoch_metrics, group_metrics
 from ..core.ratio_log import ratio_metrics
 from ..core.samples import RolloutFn

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 from ...errors import ForeignEvolutionError
 from ..credit import Credit, credit_of
-from ..evolve import Evolution, EvolveConfig, evolve, leaks_answer
+from ..evolve import Evolution, evolve, leaks_answer
 from ..hard import Tally, needs_of, split_hard
 from ..metrics import note_evolution
 from ..samples import Sample
@@ -27,6 +25,7 @@ from ..states import Need
 from ..templates import PoolTemplate, assign, make_pool, pool_from_json, pool_to_json
 from ..worth import gets_on_alone, live_share
 from .base import EpochEnd, Method
+from .evolving import evolve_config, set_aside
 
 
 class P2O(Method):
@@ -140,23 +139,3 @@ class P2O(Method):
         self.assignment = {i: list(templates) for i, templates in state["assignment"].items()}
         self.templates = pool_from_json(state["pool"])
         self.live = state["live"]
-
-
-def evolve_config(settings: LoopSettings, seed: int) -> EvolveConfig:
-    """The settings of an evolution, taken from the loop's settings."""
-    return EvolveConfig(
-        budget=int(settings.evolve_budget) if settings.evolve_budget.isdigit() else settings.evolve_budget,
-        parents=settings.evolve_parents,
-        minibatch=settings.evolve_minibatch,
-        fill_proposals=settings.fill_proposals,
-        max_iterations=settings.evolve_max_iterations,
-        seed=seed,
-        max_template_chars=settings.max_template_chars,
-        max_prompt_chars=settings.reflect_max_prompt_chars,
-    )
-
-
-def set_aside(folder: Path) -> Path:
-    """Renames a folder to the first free ``NAME-old-N``, and returns that name."""
-    aside = next(p for n in count(1) if not (p := folder.with_name(f"{folder.name}-old-{n}")).exists())
-    return folder.rename(aside)
