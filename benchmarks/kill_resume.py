@@ -164,11 +164,15 @@ def killer(point: str) -> Callable[[], None]:
 
 def fingerprint(run_dir: Path) -> dict[str, str]:
     """Digest of all that a finished run must end with, by file; figures of time are left out."""
+    from p2o.base.rows import METRICS_FILE, read_rows
+
     last = max(run_dir.glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
     found = {"weights": (last / "model.safetensors").read_bytes(), "optimizer": optimizer_bytes(last)}
     for path in sorted((run_dir / "p2o").rglob("*.json*")):
         name = str(path.relative_to(run_dir))
-        if path.suffix == ".jsonl":
+        if path.name == METRICS_FILE:
+            found[name] = json.dumps(without_times(read_rows(path)), sort_keys=True).encode()
+        elif path.suffix == ".jsonl":
             found[name] = path.read_bytes()
         elif path.name != "inputs.json":
             found[name] = json.dumps(without_times(json.loads(path.read_text())), sort_keys=True).encode()

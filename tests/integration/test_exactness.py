@@ -104,7 +104,7 @@ def test_keep_all_mask_is_grpo_on_bare_prompts_with_those_rollouts(tmp_path):
 
 
 def test_ratio_mask_by_hand(tmp_path):
-    trainer = make_trainer(tmp_path, ratio_low=0.1, ratio_high=2.0)
+    trainer = make_trainer(tmp_path, distillation="mask", ratio_low=0.1, ratio_high=2.0)
     batch = rollout_batch(trainer, ALL_FOUR, bare_slots=1)
     model, K = trainer.model, trainer.num_generations
 
