@@ -142,7 +142,7 @@ def templated_log_probs(
 
     Args:
         compute: the workers' log-prob pass on a `KVBatchMeta`; it writes ``log_probs``.
-        multiple: the workers take a multiple of so many rows; the first row is repeated to fill up.
+        multiple: the workers take a multiple of this number of rows; the first row is repeated to fill up.
         temperature: of the rollouts.
     """
     filled = [*rollouts, *[rollouts[0]] * (-len(rollouts) % multiple)]

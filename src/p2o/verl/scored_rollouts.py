@@ -34,7 +34,7 @@ class ScoredRollouts:
     generate: Callable[[Any], None]
     """Starts a batch's rollouts (`AgentLoopManager.generate_sequences`)."""
     wait_for: Callable[[int], Any]
-    """Waits for so many rollouts in the partition; their `KVBatchMeta`, without those that failed."""
+    """Waits for a number of rollouts in the partition; their `KVBatchMeta`, without those that failed."""
     step: int
     """verl's global step."""
     decode: Callable[[list[int]], str]
