@@ -136,7 +136,7 @@ class Watch(TrainerCallback):
                 summary.epoch + 1,
                 args.num_train_epochs,
                 epoch_rows(summary, self._last, self._first, cost, seconds),
-                [note for note in summary.notes if "no evolution" not in note],  # the findings say it, when it matters
+                summary.notes,
                 [finding for finding in self.findings if finding.case not in self._told],
                 sample.rows(self._shown) if sample else (),
                 self.recipe,
