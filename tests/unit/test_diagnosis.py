@@ -110,7 +110,7 @@ def test_a_timeout_asks_for_time_and_a_small_budget_for_more() -> None:
 
 def test_no_distillation_at_all_is_named() -> None:
     none = Facts(**ALIVE, rescued=80, rescued_before=True, settings={**SETTINGS, "distillation": "none"})
-    assert diagnose(none)[0].changes == {"distillation": "mask"}
+    assert diagnose(none)[0].changes == {"distillation": "solved"}
 
 
 def test_a_command_sets_each_key_once_and_leaves_the_old_run_alone() -> None:

@@ -255,10 +255,10 @@ def _not_graduated(f: Facts) -> Finding | None:
     happened = f"{f.rescued} samples were rescued in this epoch, and {f.graduated} have graduated so far"
     if f.settings.get("distillation") == "none":
         return Finding("masked", f"{happened}: distillation is none, so the bare prompt learns nothing",
-                       "distil", {"distillation": "mask"})  # fmt: skip
-    dropped = "" if f.masked is None else f"; the ratio mask drops {percent(f.masked)} of the templated tokens"
-    is_masked = f.settings.get("distillation", "mask") == "mask" and (f.masked or 0) > MASKED_SHARE
-    if is_masked:
+                       "distil", {"distillation": "solved"})  # fmt: skip
+    has_mask = f.settings.get("distillation") == "mask" and f.masked is not None
+    dropped = f"; the ratio mask drops {percent(f.masked)} of the templated tokens" if has_mask else ""
+    if has_mask and (f.masked or 0) > MASKED_SHARE:
         advice = "keep the tokens that the bare prompt finds unlikely, where the answer is right"
         return Finding("masked", happened + dropped, advice, {"distillation": "solved"})
     epochs = float(f.settings.get("num_train_epochs") or EPOCHS)
