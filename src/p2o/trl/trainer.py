@@ -280,6 +280,7 @@ class P2OTrainer(SavingTrainer):
                 output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         finally:
             self.args.eval_on_start = eval_on_start
+            self.watch.view.end()  # an error must not leave a part of the terminal that is redrawn
         self._check_stop()
         return output
 
