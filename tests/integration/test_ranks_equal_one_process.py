@@ -28,10 +28,10 @@ def given(tmp_path_factory):
     return out
 
 
-def step(given, kind, which):
-    out = given / f"{which}-{kind}.pt"
+def step(given, kind, which, distillation="mask"):
+    out = given / f"{which}-{kind}-{distillation}.pt"
     if not out.exists():
-        launch.run(kind, SCRIPT, given / f"{which}.json", out, launch.KINDS[kind][0])
+        launch.run(kind, SCRIPT, given / f"{which}.json", out, launch.KINDS[kind][0], distillation)
     return torch.load(out)
 
 
@@ -69,6 +69,20 @@ def test_a_step_of_two_ranks_equals_one_process(given, kind, which):
     scored = [r["cost"]["ratio"]["scored_tokens"] for r in (alone, ranks)]
     # with sharded weights a rank with fewer rows to score runs as many forwards as the other one
     assert scored[1] > scored[0] if ranks["sharded"] else scored[1] == scored[0]
+
+
+@pytest.mark.parametrize("distillation", ["solved", "kl"])
+def test_other_ways_of_distillation_on_two_ranks(given, distillation):
+    alone, ranks = (step(given, kind, "drawn", distillation) for kind in ("single", "ddp"))
+    assert ranks["loss"] == pytest.approx(alone["loss"], rel=1e-3, abs=1e-6)
+    assert alone["loss"] != pytest.approx(step(given, "single", "drawn")["loss"], rel=1e-2)
+    for name, grad in alone["grads"].items():
+        assert torch.allclose(ranks["grads"][name], grad, rtol=1e-3, atol=1e-6), name
+
+
+def test_kl_is_refused_with_sharded_weights(given):
+    with pytest.raises(AssertionError, match="sharded over processes; take distillation: solved"):
+        step(given, "fsdp2", "drawn", "kl")
 
 
 def test_in_the_idle_case_one_rank_has_nothing_to_train(given):

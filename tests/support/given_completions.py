@@ -55,6 +55,7 @@ def main(given: Path, out: Path) -> None:
         ratio_low=0.1,
         ratio_high=2.0,
         scale_steps=True,
+        distillation=DISTILLATION,
     )
     assert world is None or world == PROCESSES
     slots = [ALL_FOUR] * 3 + [""]
@@ -92,5 +93,5 @@ def main(given: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    PROCESSES = int(sys.argv[3])
+    PROCESSES, DISTILLATION = int(sys.argv[3]), sys.argv[4]
     main(Path(sys.argv[1]), Path(sys.argv[2]))
