@@ -81,16 +81,23 @@ def test_what_the_user_gives_holds(tmp_path: Path) -> None:
     data, out = written(tmp_path / "own.jsonl", rows(96)), tmp_path / "own.yaml"
     test = written(tmp_path / "test.jsonl", [{"question": "What is 1 + 2?", "answer": "3"}])
     given = ["--num_generations", "4", "--rewards", "boxed", "--test", str(test), "--seed", "7"]
+    given += ["--system_prompt", 'Two lines:\n# "this" is one']
     assert main(["init", str(data), "-o", str(out), *SANDBOX, *given]) == 0
     recipe = load_recipe(str(out))
     assert (recipe.training.num_generations, recipe.task.rewards, recipe.training.seed) == (4, ["boxed"], 7)
     assert recipe.task.test == str(test)
+    assert recipe.task.system_prompt == 'Two lines:\n# "this" is one'
     assert recipe.training.per_device_train_batch_size == 16 * 4
 
 
 @pytest.mark.parametrize(
     ("answers", "reward"),
-    [(["7", "-1,200", 3.5], "last_number"), (["\\frac{1}{2}", "3"], "math"), (["yes", "no"], "exact")],
+    [
+        (["7", "-1,200", 3.5], "last_number"),
+        (["\\frac{1}{2}", "3"], "math"),
+        (["yes", "no"], "exact"),
+        ([["7", "7.0"]], "last_number"),
+    ],
 )
 def test_the_reward_fits_the_answers(answers: list[Any], reward: str) -> None:
     assert propose_reward(answers).value == [reward]
@@ -124,8 +131,8 @@ def test_a_column_that_is_not_found_is_asked_for() -> None:
     ("words", "said"),
     [
         (["--tua", "3"], "did you mean tau?"),
-        (["--tau", "x"], "tau is 'x'"),
-        (["--num_generations", "x"], "num_generations is 'x'"),
+        (["--tau", "x"], "--tau is 'x'"),
+        (["--num_generations", "x"], "--num_generations is 'x'"),
         (["-o", "own.txt"], "does not end in .yaml"),
         (["--rewards", "nothing"], "there is no reward 'nothing'"),
     ],
@@ -139,6 +146,11 @@ def test_a_wrong_setting_leaves_no_recipe(
     assert main(["init", "own.jsonl", *SANDBOX, *words]) == 2
     assert said in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own.jsonl"]
+
+
+def test_a_file_without_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", str(written(tmp_path / "own.jsonl", [])), "-o", str(tmp_path / "own.yaml")]) == 2
+    assert "holds no rows" in capsys.readouterr().err
 
 
 def test_a_recipe_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..base.coerce import coerce
 from ..base.files import write_text
 from ..base.terminal import console
 from ..errors import ConfigError, P2OError
@@ -30,6 +31,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     """Writes the recipe, and prints its plan and the next commands."""
     from ..data.sources import read
+    from ..runs.keys import recipe_keys
     from ..runs.plan import make_plan, plan_lines
     from ..runs.proposal import recipe_text
     from ..runs.reading import parse_words
@@ -40,9 +42,11 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
         raise ConfigError(f"the recipe {args.out} does not end in .yaml; give such a name with -o")
     if out.exists():
         raise ConfigError(f"{out} is there already; give another name with -o")
-    given = {key: one.value for key, one in parse_words(settings).items()}
-    if isinstance(given.get("rewards"), str):
-        given["rewards"] = [given["rewards"]]
+    hints = {key.name: key.hint for key in recipe_keys()}
+    given = {
+        key: coerce(f"--{key}", one.value, hints[key], one.text) if key in hints else one.value
+        for key, one in parse_words(settings).items()
+    }
     rows = read(args.data, given.get("train_split"), None)
     write_text(out, recipe_text(args.data, rows, given, out.parent))
     try:

@@ -71,4 +71,5 @@ def make_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[a
         command.add_parser(commands)
     for parser in commands.choices.values():
         parser.epilog = "The keys of a recipe: p2o keys [WORD]"
+    top.epilog = "On your own data: p2o init DATA, p2o screen RECIPE, p2o train RECIPE"
     return top, commands

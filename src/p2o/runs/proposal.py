@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,8 +62,8 @@ def find_columns(source: str, rows: Sequence[DataRow], given: Mapping[str, Any])
 
 
 def propose_reward(answers: Sequence[Any]) -> Proposed:
-    """The built-in reward that fits the answers."""
-    texts = [str(answer).strip() for answer in answers]
+    """The built-in reward that fits the answers; a list holds several right ones."""
+    texts = [str(text).strip() for answer in answers for text in (answer if isinstance(answer, list) else [answer])]
     if all(number(text) is not None for text in texts):
         return Proposed("rewards", ["last_number"], "all answers are numbers: the last number of a completion counts")
     if any(set(text) & set("\\$^=") for text in texts):
@@ -148,8 +149,10 @@ def recipe_text(source: str, rows: Sequence[DataRow], given: Mapping[str, Any], 
         folder: where the recipe will stand, and its relative paths begin.
 
     Raises:
-        DataError: see `find_columns`.
+        DataError: there are no rows; or see `find_columns`.
     """
+    if not rows:
+        raise DataError(f"{source} holds no rows; give a data set with at least one")
     model = str(given.get("model_name_or_path", MODEL))
     group = given.get("num_generations")
     training = propose_training(len(rows), group if isinstance(group, int) and group > 1 else GROUP, is_small(model))
@@ -187,6 +190,10 @@ def _task(source: str, rows: Sequence[DataRow], given: Mapping[str, Any]) -> lis
 
 def _line(line: Proposed, given: Mapping[str, Any], folder: Path) -> str:
     value = as_seen_from(folder, line.key, given.get(line.key, line.value))
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).partition("\n")[0]
+    text = (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).removesuffix("\n...\n").strip()
+    )
+    if "\n" in text:
+        text = json.dumps(value, ensure_ascii=False)
     shown = f"{line.key}: {text}"
     return f"{shown:<34} # {line.why}" if line.why and line.key not in given else shown

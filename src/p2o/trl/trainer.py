@@ -31,6 +31,7 @@ from ..core.rollout_log import RolloutLog
 from ..core.summary import EpochSummary
 from ..data import check_prompts
 from ..errors import ConfigError
+from ..generation.models import resolve_model
 from ..generation.prompt_step import run_prompt_step
 from ..generation.settings import read_chat_template
 from ..reflectors.control_tokens import ControlGuard
@@ -56,10 +57,10 @@ class P2OTrainer(SavingTrainer):
     fails, and distils them into the bare prompt (P²O, arXiv 2603.21877).
 
     Args:
-        model, reward_funcs, args, train_dataset, eval_dataset, …: as in `trl.GRPOTrainer`, in its order. ``args`` is
-            a `P2OConfig` (a plain GRPOConfig gets P²O's defaults). The data set may have a column ``sample_id``
-            (else ids are hashes of the rows). A reward function may call ``log_extra("feedback", texts)`` to tell the
-            reflector what was wrong.
+        model, reward_funcs, args, train_dataset, eval_dataset, …: as in `trl.GRPOTrainer`, in its order. ``model`` may
+            be a built-in one too ("builtin:sandbox"). ``args`` is a `P2OConfig` (a plain GRPOConfig gets P²O's
+            defaults). The data set may have a column ``sample_id`` (else ids are hashes of the rows). A reward function
+            may call ``log_extra("feedback", texts)`` to tell the reflector what was wrong.
         reflector: writes new templates. A `p2o.core.evolve.Reflector`, or "self" (the frozen starting policy) or
             "policy" (the current weights).
 
@@ -93,6 +94,7 @@ class P2OTrainer(SavingTrainer):
         if isinstance(reflector, str) and reflector not in LOCAL:
             raise ConfigError(f"reflector is {reflector!r}; use one of {', '.join(LOCAL)} or a Reflector object")
         args = p2o_config(args)
+        model = resolve_model(model) if isinstance(model, str) else model
         self.rows = training_rows(train_dataset)
         for name, dataset in datasets_of(eval_dataset).items():
             refuse_images(dataset, name)
