@@ -133,9 +133,10 @@ def test_a_run_from_python_gets_python() -> None:
 def test_the_facts_of_epochs() -> None:
     cost = {"reflector_calls": 9, "reflector_failures": {"auth": 8}, "reflector_reasons": {"auth": "HTTP 401"}}
     before = EpochSummary(0, groups=10, rescued=5)
-    last = EpochSummary(1, groups=10, all_failed=9, no_spread=9, rescued=4, graduated=1, evolve_cost=cost)
+    last = EpochSummary(1, groups=10, forgotten=2, all_failed=9, no_spread=9, rescued=4, graduated=1, evolve_cost=cost)
     found = facts_after([before, last], SETTINGS, masked=0.2)
     assert (found.rescued, found.rescued_before, found.graduated, found.masked) == (4, True, 1, 0.2)
+    assert found.forgotten == 2
     assert (found.reflector_calls, found.reflector_failed) == (9, 8)
     assert found.reflector_reasons == "8× auth (HTTP 401)"
     assert not facts_after([last], SETTINGS).rescued_before

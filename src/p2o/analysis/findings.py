@@ -8,8 +8,6 @@ from statistics import fmean
 from typing import Any
 
 from ..core.diagnosis import Facts, Finding, diagnose, facts_after
-from ..core.hard import read_tallies
-from ..core.states import SampleHistory
 from ..core.summary import EpochSummary
 from ..runs.run_directory import Run
 from .screen.measure import Screen
@@ -21,8 +19,6 @@ def run_findings(run: Run) -> list[Finding]:
         return []
     known = EpochSummary.__dataclass_fields__
     summaries = [EpochSummary(**{k: v for k, v in e.summary.items() if k in known}) for e in run.epochs]
-    history = SampleHistory()
-    states = [history.add_epoch(read_tallies(epoch.tallies)) for epoch in run.epochs]
     last = run.epochs[-1]
     cut = run.logged("completions/clipped_ratio")
     clipped = [share for epoch, share in cut if last.number < epoch <= last.number + 1]
@@ -30,7 +26,6 @@ def run_findings(run: Run) -> list[Finding]:
         facts_after(
             summaries,
             run.settings,
-            forgotten=sum(state == "forgotten" for state in states[-1].values()),
             masked=masked_share(last.record, run.settings),
             clipped=fmean(clipped) if clipped else None,
         )

@@ -96,7 +96,6 @@ def facts_after(
     summaries: Sequence[EpochSummary],
     settings: Mapping[str, Any],
     *,
-    forgotten: int | None = None,
     masked: float | None = None,
     clipped: float | None = None,
 ) -> Facts:
@@ -105,7 +104,6 @@ def facts_after(
     Args:
         summaries: of its epochs, at least one, oldest first.
         settings: by their keys.
-        forgotten: samples that were mastered before and failed in the last epoch.
         masked, clipped: of the last epoch, see `Facts`.
     """
     last = summaries[-1]
@@ -128,7 +126,7 @@ def facts_after(
         rescued=last.rescued,
         rescued_before=any(s.rescued >= FEW for s in summaries[:-1]),
         graduated=last.graduated,
-        forgotten=forgotten,
+        forgotten=last.forgotten,
         masked=masked,
         clipped=clipped,
         settings=settings,

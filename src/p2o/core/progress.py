@@ -91,7 +91,7 @@ def epoch_rows(
         rows.append(("samples drawn both ways", pair))
     split = f"{s.all_failed} all failed, {s.all_solved} all solved"
     rows.append(("no spread of rewards", f"{s.no_spread} of {s.groups} groups ({split})"))
-    rows.append(("samples in this epoch", f"hard {s.hard}, rescued {s.rescued}"))
+    rows.append(("samples in this epoch", f"hard {s.hard}, rescued {s.rescued}, forgotten {s.forgotten}"))
     rows.append(("samples so far", f"graduated {s.graduated}"))
     if s.forgotten:
         rows.append(("forgotten", f"{s.forgotten} samples, mastered in an earlier epoch"))

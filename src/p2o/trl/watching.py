@@ -122,7 +122,6 @@ class Watch(TrainerCallback):
         facts = facts_after(
             self.summaries,
             {**vars(args), **self.settings},
-            forgotten=getattr(summary, "forgotten", None),
             masked=_mean([row["p2o/ratio_below"] + row["p2o/ratio_above"] for row in own if "p2o/ratio_below" in row]),
             clipped=_mean([row[name] for row in own if (name := "completions/clipped_ratio") in row]),
         )
