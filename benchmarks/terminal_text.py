@@ -97,9 +97,11 @@ def on_terminal(columns: int) -> str:
 
 
 def in_file() -> str:
-    """The log of the command when its output goes to a file, both streams."""
+    """The log of the command when its output goes to a file, both streams. The run stays in P2O_TERMINAL_KEEP, if that
+    folder is named."""
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(COMMAND, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        place = os.environ.get("P2O_TERMINAL_KEEP", folder)
+        done = subprocess.run(COMMAND, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise SystemExit(done.stdout)
     size = len(done.stdout.encode())

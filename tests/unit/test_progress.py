@@ -56,8 +56,8 @@ def test_an_evaluation_names_its_groups() -> None:
 
 
 def test_the_rows_of_an_epoch_by_hand() -> None:
-    summary = EpochSummary(1, 10, all_failed=4, all_solved=1, no_spread=5, bare_success=0.25, hard=5, rescued=2, forgotten=1,
-                           graduated=3, templated_next=4)  # fmt: skip
+    summary = EpochSummary(1, 10, all_failed=4, all_solved=1, no_spread=5, bare_success=0.25, hard=5, rescued=2,
+                           forgotten=1, graduated=3, templated_next=4)  # fmt: skip
     first = {"eval_bare_success": 0.2}
     rows = dict(epoch_rows(summary, {"eval_bare_success": 0.4}, first, CostMeter(), 61))
     assert rows["evaluation data, bare"] == "40.0 %; at first 20.0 %"
