@@ -15,6 +15,7 @@ from ..data import FALLBACK_PROMPT_COLUMNS, DataRow
 from ..errors import DataError
 from ..generation.models import PREFIX
 from ..rewards import number
+from .machine import is_installed
 from .paths import as_seen_from
 from .schema import MODELINE, schema_file
 
@@ -128,7 +129,7 @@ def propose_machine(model: str) -> list[Proposed]:
         Proposed("lora_dropout", 0.0, "with dropout, rollouts without advantage must be trained too"),
         Proposed("lora_target_modules", "all-linear", ""),
         Proposed("dtype", "bfloat16", "of the frozen weights"),
-        Proposed("use_vllm", True, "fast rollouts: pip install 'p2o-rl[vllm]'; false draws them with transformers"),
+        Proposed("use_vllm", is_installed("vllm"), "true: much faster rollouts; pip install 'p2o-rl[vllm]'"),
         Proposed("processes", 1, "GPUs; for N of them, divide gradient_accumulation_steps by N"),
         Proposed("save_strategy", "epoch", "a checkpoint after each epoch"),
     ]
