@@ -32,11 +32,11 @@ LOG = {
 
 
 def test_a_row_fits_into_80_columns_and_says_what_was_not_measured() -> None:
-    assert len(step_line(list(COLUMNS))) < 80
-    assert len(step_line(step_cells(LOG, 200000, 3599 * 100))) < 90  # of the largest run that one can think of
-    assert len(step_line(step_cells({**LOG, "step": 1234, "reward": 0.52}, 5000, 3599))) < 80
+    assert len(step_line(list(COLUMNS), 5000)) < 80
+    assert len(step_line(step_cells(LOG, 200000, 3599 * 100), 200000)) < 90  # of the largest run that one can think of
+    assert len(step_line(step_cells({**LOG, "step": 1234, "reward": 0.52}, 5000, 3599), 5000)) < 80
     cells = step_cells({"step": 1, "loss": 0.0}, 50, None)
-    assert cells == ["1/50", *["–"] * 8]
+    assert cells == [" 1/50", *["–"] * 8]
 
 
 def test_short_numbers_and_times() -> None:

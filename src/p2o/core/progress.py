@@ -34,7 +34,7 @@ def step_cells(log: Mapping[str, Any], steps: int, seconds_left: float | None) -
     shares = ("bare_success", "templated_success", "no_spread", "rescued_groups", "graduated_groups")
     reward, cost = log.get("reward"), log.get("p2o/cost")
     return [
-        f"{log['step']}/{steps}",
+        f"{log['step']:>{len(str(steps))}}/{steps}",
         "–" if reward is None else f"{reward:.3g}",
         *("–" if (share := log.get(f"p2o/{name}")) is None else f"{100 * share:.0f} %" for name in shares),
         "–" if cost is None else short(cost),
@@ -42,9 +42,14 @@ def step_cells(log: Mapping[str, Any], steps: int, seconds_left: float | None) -
     ]
 
 
-def step_line(cells: Sequence[str]) -> str:
-    """The cells (or the names of the columns) under each other, as one line of less than 80 characters."""
-    return " ".join(cell.rjust(width) for cell, width in zip(cells, COLUMNS.values(), strict=True))
+def step_line(cells: Sequence[str], steps: int) -> str:
+    """The cells (or the names of the columns) under each other, as one line of less than 80 characters.
+
+    Args:
+        steps: of the whole run.
+    """
+    widths = [max(len("step"), 2 * len(str(steps)) + 1), *list(COLUMNS.values())[1:]]
+    return " ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
 
 
 def plain_rows(rows: Rows) -> str:

@@ -104,9 +104,9 @@ class TerminalView:
         """Shows a row of the log."""
         if self.bar is None:
             if not self._headed:
-                console.print(Text(step_line(list(COLUMNS)), style="dim"))
+                console.print(Text(step_line(list(COLUMNS), self.steps), style="dim"))
             self._headed = True
-            console.print(step_line(cells))
+            console.print(step_line(cells, self.steps))
             return
         table = Table.grid(padding=(0, 1))
         for width in COLUMNS.values():
