@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from p2o.analysis.statistics import mean_success
+from p2o.base.rows import METRICS_FILE, read_rows
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "credits.json"
@@ -97,8 +98,7 @@ def train(form: str, credit: str, seed: int, runs: Path) -> dict[str, Any]:
     with (runs / f"{folder.name}.log").open("w") as log:
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
     result = json.loads((folder / "p2o" / "result.json").read_text())
-    log_rows = json.loads((folder / "p2o" / "metrics.json").read_text())["log"]
-    steps = [row for row in log_rows if "reward" in row]
+    steps = [row for row in read_rows(folder / "p2o" / METRICS_FILE) if "reward" in row]
     return {
         "format": form,
         "credit": credit,
