@@ -1,4 +1,4 @@
-"""Problems of Reasoning Gym and templates from elsewhere: what the leak guard's constants were not chosen by.
+"""Problems of Reasoning Gym and templates from elsewhere, beside those by which the leak guard was built.
 
 Needs the extra ``reasoning-gym``. Seed 0 was looked at while the guard was written; the figures are of seed 1.
 """
