@@ -104,7 +104,8 @@ def test_old_less_sampling_log_probs_are_the_engines_mismatch_in_every_row(tmp_p
 
 
 def test_the_loss_is_weighed_by_mask_and_correction(tmp_path):
-    trainer = with_engine(tmp_path, vllm_importance_sampling_mode="token_truncate", ratio_low=0.1, ratio_high=2.0)
+    bounds = {"distillation": "mask", "ratio_low": 0.1, "ratio_high": 2.0}
+    trainer = with_engine(tmp_path, vllm_importance_sampling_mode="token_truncate", **bounds)
     batch = rollout_batch(trainer, ALL_FOUR)
     bare, under, _ = bare_and_templated_prompts(trainer, bare_slots=0)
     K = trainer.num_generations

@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lora_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lora")
-    return train(folder, "--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "all-linear")
+    return train(folder, "--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "all-linear", "--pull", "0")
 
 
 def test_the_checkpoint_loads_with_plain_transformers(run: Path) -> None:

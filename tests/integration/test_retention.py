@@ -90,7 +90,7 @@ def test_each_step_is_pulled_back_to_the_start(tmp_path: Path) -> None:
 
 
 def test_an_adapter_is_not_pulled(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="set weight_decay instead"):
+    with pytest.raises(ConfigError, match="set pull to 0"):
         P2OTrainer(
             resolve_model("builtin:sandbox"),
             every_second,

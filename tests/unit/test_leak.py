@@ -377,7 +377,7 @@ def test_no_text_takes_long(unit: str) -> None:
 
 def test_the_benchmark_keeps_its_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    result = importlib.import_module("leak_guard").measure(sizes=(100,))
+    result = importlib.import_module("leak_guard").measure(sizes=(300,))
     assert result["honest_templates"] >= 200
     assert len(result["honest"]) == 8
     assert result["passed"], result

@@ -42,8 +42,8 @@ def check_pull(share: float, model: torch.nn.Module, held_elsewhere: bool) -> No
         raise ConfigError(f"pull is {share}, and a step would end where training began; set it below 1 (0.015)")
     if isinstance(model, PeftModel):
         raise ConfigError(
-            f"pull is {share}, and an adapter is trained; set weight_decay instead, which pulls an adapter to 0, where "
-            "it began"
+            f"pull is {share}, and an adapter is trained; set pull to 0 (weight_decay pulls an adapter to 0, where it "
+            "began)"
         )
     if held_elsewhere:
         raise ConfigError(
