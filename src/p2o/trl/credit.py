@@ -47,17 +47,18 @@ class CreditTrainer(DrawingTrainer):
             self._metrics["train"][name].append(value)
 
     def _distill(self, output: Output, batch: Batch) -> Output:
+        credit = self.loop.credit()
         corrects = self.use_vllm and self.vllm_importance_sampling_correction
         output, ratios = distill(
             output,
             batch,
-            self.loop.credit(),
+            credit,
             self._logps_of,
             self._correct_engine if corrects else None,
             self._tokenizer.pad_token_id,
         )
-        if term := self.loop.credit().kl:
-            self._teach(output, batch, term.top_k)
+        if credit.kl:
+            self._teach(output, batch, credit.kl.top_k)
         if ratios is not None:
             log_ratios = gather_values(ratios.of_templated_tokens(), self.accelerator)
             if log_ratios.numel():

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from .kl import TEACHER
+
 Inputs = dict[str, Any]
 
 ROW_MEAN = ("grpo", "sapo", "luspo", "dr_grpo")
@@ -51,8 +53,7 @@ def take_rows(inputs: Inputs, rows: list[int]) -> Inputs:
     length = max(1, int(taken["completion_mask"].sum(1).max()))
     padding = int((taken["prompt_mask"].sum(0) == 0).sum())  # prompts are padded on the left
     for name, value in taken.items():
-        by_token = isinstance(value, torch.Tensor) and (value.dim() == 2 or name.startswith("teacher"))
-        if not by_token:
+        if not isinstance(value, torch.Tensor) or (value.dim() != 2 and name not in TEACHER):
             continue
         if name.startswith("prompt"):
             taken[name] = value[:, padding:]
