@@ -64,7 +64,7 @@ def test_page_stands_alone_and_nothing_in_it_acts(tmp_path):
     assert "@import" not in page
     assert "Content-Security-Policy" in page
     assert not re.search(r"url\((?!#)", page)
-    assert "All rollouts of 3 of the 4 samples failed in some epoch" in page
+    assert "3 of the 4 samples failed in every rollout of at least one epoch" in page
 
 
 def test_page_of_a_run_that_has_hardly_begun(tmp_path):
@@ -117,12 +117,15 @@ def test_forgotten_samples_are_in_the_headline(tmp_path):
     found = read_run(run)
     figure = next(f for f in headline(found, matrix(found.epochs)) if f.label == "forgotten")
     assert (figure.value, figure.tone) == ("1", "bad")
-    assert "1 of them was mastered and later failed" in story(found, matrix(found.epochs))
+    assert "1 sample was forgotten: mastered in one epoch" in story(found, matrix(found.epochs))
 
 
 def test_several_runs_side_by_side(tmp_path):
     runs = [make_run(tmp_path / "one" / "run"), make_run(tmp_path / "two" / "run", epochs=0)]
-    page = write_report(runs).read_text(encoding="utf-8")
+    path = write_report(runs)
+    assert path == runs[0] / "comparison.html"
+    assert not (runs[0] / "report.html").exists()  # a comparison never replaces a run's own report
+    page = path.read_text(encoding="utf-8")
     assert all(f">{run.parent.name}/{run.name}</a>" in page for run in runs)
     assert "Comparison" in page
     ids = re.findall(r' id="([^"]+)"', page)
@@ -301,5 +304,5 @@ def test_a_teachers_tokens_that_nobody_reported_are_not_shown_as_none(tmp_path):
             del cost["reflect"]["unmeasured_replies"]
         cost_file.write_text(json.dumps(cost))
         page = write_report([run], tmp_path / "r.html").read_text(encoding="utf-8")
-        assert ("<td>not measured</td>" in page) is said
+        assert (">not measured</td>" in page) is said
         assert ("3 replies of the reflector came without a count" in page) is said

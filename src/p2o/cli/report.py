@@ -8,6 +8,8 @@ from typing import Any
 
 from ..base.terminal import console
 
+DEFAULT = "report.html in the run's directory; for several runs comparison.html in the first one's"
+
 
 def add_parser(commands: Any) -> None:
     """Adds the command to the command line."""
@@ -15,7 +17,7 @@ def add_parser(commands: Any) -> None:
         "report", help="write one HTML page of a run, or of several side by side", allow_abbrev=False
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories")
-    parser.add_argument("--out", help="the file to write (default: report.html in the first run's directory)")
+    parser.add_argument("--out", help=f"the file to write (default: {DEFAULT})")
     parser.set_defaults(run=run)
 
 

@@ -18,7 +18,7 @@ from ..base.text import shorten
 if TYPE_CHECKING:
     import torch
 
-MAX_SAMPLES = 128
+MAX_SAMPLES = 200
 """Samples kept per epoch: those whose ids have the lowest hashes, so that the same samples are kept in every epoch."""
 MAX_CHARS = 1200
 """Longer prompts and completions lose their middle."""

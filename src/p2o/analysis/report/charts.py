@@ -175,7 +175,7 @@ def ratio_histogram(record: Mapping[str, Any], low: float, high: float, name: st
         add_tips(axes, [(c, share / 2, tip) for c, share, tip in zip(centres, shares, tips, strict=True) if share])
         axes.set_xlim(edges[0] - width, 2.2)
         ticks = range(-6, 3, 2)
-        axes.set_xticks(ticks, ["1" if t == 0 else f"{10.0**t:g}" for t in ticks])
+        axes.set_xticks(ticks, ["1" if t == 0 else f"{10**t:g}" if abs(t) <= 2 else f"1e{t}" for t in ticks])
         axes.set_xlabel("π(token | bare) / π(token | with template)")
         axes.yaxis.set_major_formatter("{x:.0f} %")
 

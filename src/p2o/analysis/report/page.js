@@ -146,7 +146,7 @@ function cellOf(run, number, place) {
 
 function buildMatrix(box, wanted) {
   const run = box.dataset.run, data = DATA.runs[run];
-  const columns = `minmax(7rem, 2fr) repeat(${data.epochs.length}, minmax(10px, 1fr))`;
+  const columns = `minmax(9.5rem, 2fr) repeat(${data.epochs.length}, minmax(10px, 1fr))`;
   const head = el("div", "row head");
   head.style.gridTemplateColumns = columns;
   head.append(el("span", "id", "sample"), ...data.epochs.map((e) => el("span", "", e)));

@@ -19,7 +19,7 @@ from ...core.states import STATES
 from ...runs.run_directory import Epoch, Run, read_run
 from ..findings import BOUNDS, masked_share, recipe_of, run_findings
 from . import charts, states
-from .payload import MAX_ROLLOUT_CHARS, payload
+from .payload import MAX_ROLLOUT_CHARS, MAX_ROWS, payload
 from .story import headline, story
 from .tree import layout
 
@@ -28,12 +28,13 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     """Writes the report of one run, or of several side by side.
 
     Args:
-        out: default: ``report.html`` in the first run's directory.
+        out: default: in the first run's directory, ``report.html`` for one run, ``comparison.html`` for several.
 
     Raises:
         StateError: a directory holds no run, or files of another version.
     """
-    return write_page([read_run(path) for path in run_dirs], out or run_dirs[0] / "report.html")
+    name = "report.html" if len(run_dirs) == 1 else "comparison.html"
+    return write_page([read_run(path) for path in run_dirs], out or run_dirs[0] / name)
 
 
 def write_page(runs: Sequence[Run], target: Path) -> Path:
@@ -141,6 +142,7 @@ def _view(run: Run, n: int) -> dict[str, Any]:
         "evolutions": [_evolution(run, epoch) for epoch in run.evolutions],
         "samples": len(rows),
         "in_need": len(states.in_need(rows)),
+        "rows": min(MAX_ROWS, len(states.in_need(rows))),
         "histograms": [h for h in histograms if h[1]],
         "bounds": (low, high),
         "distillation": config.get("distillation", ""),

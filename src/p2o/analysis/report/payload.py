@@ -11,12 +11,12 @@ from dataclasses import asdict
 from typing import Any
 
 from ...base.text import clean_text, one_line, shorten
-from ...core.rollout_log import reading_order
+from ...core.rollout_log import MAX_SAMPLES, reading_order
 from ...runs.run_directory import Run
 from . import states
 
-MAX_ROWS = 300
-"""Samples in the matrix."""
+MAX_ROWS = MAX_SAMPLES
+"""Samples in the matrix: not more than the run keeps rollouts of, so that each shows its question."""
 MAX_ROLLOUT_CHARS = 900_000
 """Text of prompts and rollouts in one page; samples beyond it show their counts only."""
 MAX_REFUSED_CHARS = 400_000

@@ -42,7 +42,7 @@ def headline(run: Run, rows: Mapping[str, Sequence[str]]) -> list[Figure]:
             Figure(
                 "forgotten",
                 str(counts["forgotten"]),
-                "mastered, and later all bare rollouts failed",
+                "mastered, later failed in all bare rollouts",
                 "bad" if counts["forgotten"] else "",
             ),
             Figure("all failed", *_share_of_groups("all_failed", first, last)),
@@ -51,7 +51,7 @@ def headline(run: Run, rows: Mapping[str, Sequence[str]]) -> list[Figure]:
             figures.append(Figure(f"{NO_SPREAD.label} of rewards", *_share_of_groups("no_spread", first, last)))
     if run.cost:
         figures.append(Figure("training cost", short(run.cost["training_cost"]), "forward-equivalent tokens"))
-        figures.append(Figure("of it the prompt step", percent(prompt_share(run.cost)), "evolution and reflection"))
+        figures.append(Figure("prompt step", percent(prompt_share(run.cost)), "of the cost: evolution, reflection"))
         seconds = sum(phase["seconds"] for phase in run.cost.values() if isinstance(phase, Mapping))
         rollouts = sum(p["rollouts"] for n, p in run.cost.items() if isinstance(p, Mapping) and n != "evaluate")
         figures.append(Figure("time", f"{seconds / 60:.1f} min", f"{rollouts:,} rollouts"))
@@ -61,15 +61,16 @@ def headline(run: Run, rows: Mapping[str, Sequence[str]]) -> list[Figure]:
 def story(run: Run, rows: Mapping[str, Sequence[str]]) -> str:
     """One paragraph in plain words."""
     counts, changes = sample_counts(run, rows), run_changes(run)
-    parts = [f"All rollouts of {counts['all_failed']} of the {len(rows)} samples failed in some epoch."] if rows else []
+    failed = f"{counts['all_failed']} of the {len(rows)} samples failed in every rollout of at least one epoch."
+    parts = [failed] if rows else []
     if counts["forgotten"]:
-        verb = "was" if counts["forgotten"] == 1 else "were"
-        parts.append(f"{counts['forgotten']} of them {verb} mastered and later failed in every bare rollout.")
+        subject = "1 sample was" if counts["forgotten"] == 1 else f"{counts['forgotten']} samples were"
+        parts.append(f"{subject} forgotten: mastered in one epoch, failed in every bare rollout of a later one.")
     if counts["needed"]:
         help_given = "Evolved templates were given" if run.evolutions else "Help in front of the prompt was given"
         parts.append(
-            f"{help_given} to {counts['needed']}; of these {counts['rescued']} were rescued (solved under it), and "
-            f"{counts['graduated']} graduated (solved bare afterwards)."
+            f"{help_given} to {counts['needed']} samples; {counts['rescued']} of them were rescued (solved under it), "
+            f"and {counts['graduated']} graduated (solved bare afterwards)."
         )
     told = [*changes[:1], *losses(changes[1:])]
     parts += [f"Bare success on the {change.data} {change.sentence}." for change in told]
