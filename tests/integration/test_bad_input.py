@@ -177,7 +177,7 @@ def test_fewer_hard_samples_than_asked_for(capsys: pytest.CaptureFixture[str]) -
     line = said(capsys, "evolve", "r.yaml", "--output_dir", "run")
     assert "fewer than hard_min_count 100; lower it" in line
     assert main(["train", "r.yaml", "--output_dir", "run"]) == 0
-    assert "fewer than hard_min_count 100: no evolution" in capsys.readouterr().out
+    assert "fewer than hard_min_count 100" in capsys.readouterr().out
 
 
 def test_a_tokenizer_without_a_chat_template(capsys: pytest.CaptureFixture[str]) -> None:

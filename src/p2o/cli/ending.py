@@ -36,9 +36,14 @@ def print_result(result: Mapping[str, Any], temperature: float) -> None:
         return
     console.print(before_and_after(result, temperature))
     for change in [*changes_of(result), *draw_changes(result)]:
-        if change.sure and not change.measure:
-            sentence = f"bare success on the {change.data} {change.sentence}"
-            console.print(Text(sentence, style=STYLES[change.direction]), soft_wrap=not console.is_terminal)
+        if (
+            change.sure or change.direction == "fell"
+        ) and not change.measure:  # a loss is said even if it may be chance
+            style = STYLES[change.direction] if change.sure else ""
+            console.print(
+                Text(f"bare success on the {change.data} {change.sentence}", style=style),
+                soft_wrap=not console.is_terminal,
+            )
 
 
 def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:
@@ -49,12 +54,13 @@ def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:
         temperature: at which the one completion of each sample was drawn.
     """
     drawn = "greedy" if temperature == 0 else f"at temperature {temperature:g}"
-    title = f"bare success on held-out data ({drawn}, unless it says @k)"
+    changes = [*changes_of(result), *draw_changes(result)]
+    draws = "; rows with @: several draws of each sample" if any(change.measure for change in changes) else ""
+    title = f"bare success on held-out data ({drawn}{draws})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("")
     for column in ("before", "after", "points [95 %]", "gained", "lost"):
         table.add_column(column, justify="right", no_wrap=True)
-    changes = [*changes_of(result), *draw_changes(result)]
     for change in changes:
         table.add_row(*_cells(change), style=STYLES[change.direction] if change.sure else "")
     known = {change.key for change in changes}

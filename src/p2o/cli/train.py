@@ -152,7 +152,7 @@ def _finish(
 
     print_result(result, recipe.training.eval_temperature)
     model = Path(latest_checkpoint(run_dir) or run_dir)
-    console.print(f"{duration(result['seconds'])}; the model is in {model}")
+    console.print(f"took {duration(result['seconds'])}; the model is in {model}")
     export_run(run_dir, recipe)
     _write_report(run_dir, trainer)
     print_commands(next_commands(Run(run_dir), model, words, recipe, trainer.watch.findings))

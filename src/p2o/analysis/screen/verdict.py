@@ -19,6 +19,8 @@ REACHED = 0.4
 """If less of the gain is reached by every way of distillation, it is not clear that any of it can be distilled."""
 FAILING = 0.5
 """A reflector that fails more often says nothing about prompts."""
+TRAINED = "the templated success can be trained into the bare prompt"
+"""How a reach is said."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +64,21 @@ def _judge(s: Screen) -> tuple[Worth, str]:
             f"the gain of {_points(s.gap.difference)} is not sure: it lies between {_points(low)} and {_points(high)}"
         )
     if s.reaches is None:
-        return "not clear", "prompts help, but a served policy cannot say what can be distilled"
+        return "not clear", "prompts help, but a served policy gives no log-probs, so what can be trained is not known"
     take = s.reaches.recommended(s.distillation)
     if s.reaches.ways[take].reach < REACHED:
-        return "not clear", f"prompts help, but only {percent(s.reaches.ways[take].reach)} of it can be distilled"
-    return (
-        "worth it",
-        f"{_points(s.gap.difference)} on held-out hard samples; {_advice(s.reaches, s.distillation, take)}",
-    )
+        return "not clear", f"prompts help, but only {percent(s.reaches.ways[take].reach)} of {TRAINED}"
+    gain = f"templates add {_points(s.gap.difference)} on held-out hard samples"
+    return "worth it", f"{gain}; {_advice(s.reaches, s.distillation, take)}"
 
 
 def _advice(found: Reaches, own: str, take: str) -> str:
     """Which way of distillation to take, and what the recipe's would lose."""
     if take == own:
-        return f"distillation: {own} reaches {percent(found.ways[own].reach)} of it"
+        return f"with distillation: {own}, {percent(found.ways[own].reach)} of {TRAINED}"
     return (
-        f"take distillation: {take}, which reaches {percent(found.ways[take].reach)} of it; the recipe's {own} would "
-        f"reach {percent(found.ways[own].reach)}"
+        f"take distillation: {take}, with which {percent(found.ways[take].reach)} of {TRAINED}; "
+        f"with the recipe's {own} it is {percent(found.ways[own].reach)}"
     )
 
 
@@ -120,10 +120,10 @@ def _gap(gap: TemplateEffect | None) -> str:
 def _reaches(found: Reaches | None) -> list[str]:
     if found is None:
         return ["distillation: not measured, no log-probs of a solved templated rollout"]
-    lines = [f"distillation, on {found.tokens} tokens of {found.rollouts} solved templated rollouts:"]
+    of = f"{found.tokens} tokens of {found.rollouts} solved templated rollouts"
+    lines = [f"distillation: how much of {TRAINED} (from {of}):"]
     for name, way in found.ways.items():
-        drops = f"no gradient on {percent(way.untrained)} of the tokens"
-        lines.append(f"  {name}: reaches {percent(way.reach)} of the templated success; {drops}")
+        lines.append(f"  {name}: {percent(way.reach)}; {percent(way.untrained)} of the tokens get no gradient")
     return lines
 
 

@@ -68,7 +68,7 @@ class P2O(Method):
         rng = random.Random(f"{self.seed}:{end.next_epoch}")
         if alone:
             end.summary.notes.append(
-                f"evolution put off: GRPO gets on without templates ({live:.0%} of the groups not all solved are mixed)"
+                f"no evolution yet: GRPO learns without templates ({live:.0%} of the groups not all solved are mixed)"
             )
         elif len(hard) >= self.settings.hard_min_count:
             rng.shuffle(hard)
@@ -77,7 +77,7 @@ class P2O(Method):
             note_evolution(end.summary, self.evolution, self.templates)
         else:
             end.summary.notes.append(
-                f"{len(hard)} hard samples, fewer than hard_min_count {self.settings.hard_min_count}: no evolution"
+                f"no evolution: hard samples {len(hard)}, fewer than hard_min_count {self.settings.hard_min_count}"
             )
         if end.summary.evolved or self.settings.warm_start:
             self.assignment |= self._assign(hard, rng)
