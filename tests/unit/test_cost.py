@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 
-from p2o.core.cost import PHASES, CostMeter
+from p2o.core.cost import PHASES, CostMeter, without_false_zeros
 from p2o.core.evolve.result import EvolveCost
 from p2o.core.metrics import cost_metrics
 from p2o.core.samples import Rollout
@@ -68,6 +68,26 @@ def spent(made_rollouts, teacher, replies=0):
     return cost.state_dict()
 
 
+def test_tokens_that_nobody_reported_are_not_shown_as_0():
+    cost = CostMeter()
+    told = cost.state_dict()
+    assert without_false_zeros(told) == told
+    cost["evolve"].add_rollouts([Rollout("c", 0.0, False)] * 3)
+    add_reflection(cost["reflect"], 0, 0, 2, on_policy=False)
+    shown = without_false_zeros(cost.state_dict())
+    assert {key: shown["evolve"][key] for key in ("prompt_tokens", "generated_tokens", "cost")} == dict.fromkeys(
+        ("prompt_tokens", "generated_tokens", "cost")
+    )
+    assert shown["evolve"]["unmeasured_texts"] == shown["evolve"]["rollouts"] == 3
+    assert shown["reflect"]["teacher_tokens"] is None
+    assert shown["reflect"]["prompt_tokens"] == 0  # a teacher's are no part of the cost
+    assert shown["training_cost"] is None
+    cost["rollout"].add_rollouts([Rollout("c", 0.0, False, "", 10, 4)])
+    assert without_false_zeros(cost.state_dict())["training_cost"] == 14  # at least
+    evolution = dataclasses.asdict(EvolveCost(metric_calls=3, unmeasured_rollouts=3))
+    assert without_false_zeros(evolution) == {**evolution, "prompt_tokens": None, "completion_tokens": None}
+
+
 def test_a_budget_is_spent_by_cost_or_by_rollouts():
     cost = meter()
     assert cost.reaches(34, None)
@@ -82,5 +102,5 @@ def test_a_resumed_evolution_costs_what_an_undisturbed_one_does():
     assert spent(5, teacher=True)["reflect"]["teacher_tokens"] == 1012
     assert spent(5, teacher=False)["reflect"] == {
         **meter().state_dict()["reflect"], "prompt_tokens": 8, "generated_tokens": 4, "cost": 12,
-        "unmeasured_replies": 1,
+        "unmeasured_texts": 1,
     }  # fmt: skip

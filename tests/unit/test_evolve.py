@@ -368,7 +368,7 @@ def test_rewards_that_are_not_finite_count_as_zero(tmp_path: Path) -> None:
 
 def test_rollouts_without_room_are_counted_also_after_a_resume(tmp_path: Path) -> None:
     def policy(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
-        return [Rollout("", 0.0, False, fits=len(t) < 5) for t, _ in pairs]
+        return [Rollout("", 0.0, False, "", 0, 0, fits=len(t) < 5) for t, _ in pairs]
 
     e = run(tmp_path, policy, Climber(), max_iterations=1)
     assert e.cost.no_room == e.cost.rollouts["children"] == 3

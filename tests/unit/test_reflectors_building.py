@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 
 from p2o.core.evolve import ReflectionJob, Reply
 from p2o.errors import ConfigError, ReflectorError
-from p2o.reflectors import CallableReflector, OpenAIReflector, PhrasesReflector
-from p2o.reflectors.building import build_reflector
+from p2o.reflectors import BatchReflector, CallableReflector, OpenAIReflector, PhrasesReflector, TimedReflector
+from p2o.reflectors.building import build_reflector, with_deadline
 from p2o.reflectors.settings import ReflectorSettings
 from p2o.runs.recipe import RecipeConfig
 from p2o.verl.settings import VerlSettings
@@ -126,3 +127,34 @@ def test_a_function_has_the_deadline_of_the_settings(tmp_path: Path) -> None:
     built = build_reflector(settings(reflector=f"{tmp_path / 'mine.py'}:write", reflector_timeout=7.0))
     assert isinstance(built, CallableReflector)
     assert built.timeout == 7
+
+
+@pytest.mark.parametrize("make", [lambda f: with_deadline(f), lambda f: BatchReflector(f)])
+def test_an_object_that_takes_a_batch_has_a_total_deadline(make: Callable[..., TimedReflector]) -> None:
+    def write(jobs: Sequence[object]) -> list[Reply]:
+        if len(jobs) > 1:
+            threading.Event().wait()
+        return [Reply("new")]
+
+    reflector = make(write)
+    assert reflector.timeout == 120
+    reflector.timeout = 0.2
+    start = time.monotonic()
+    replies = reflector([JOB] * 3)
+    assert 0.5 < time.monotonic() - start < 2
+    assert {(r.text, r.error) for r in replies} == {(None, "timeout")}
+    assert replies[0].reason == "the reflector did not return within 0.6 s (0.2 s for each of 3 jobs)"
+    assert reflector([JOB]) == [Reply("new")]
+
+
+def test_reflectors_that_have_deadlines_get_no_second_one() -> None:
+    for reflector in ("self", PhrasesReflector(), CallableReflector(str), TimedReflector(PhrasesReflector(), 5)):
+        assert with_deadline(reflector) is reflector
+
+
+def test_what_an_object_raises_is_its_own_error() -> None:
+    def busy(jobs: Sequence[object]) -> list[Reply]:
+        raise TimeoutError("the model is busy")
+
+    with pytest.raises(TimeoutError, match="the model is busy"):
+        TimedReflector(busy)([JOB])

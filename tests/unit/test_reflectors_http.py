@@ -311,7 +311,7 @@ def test_a_password_in_the_url_is_shown_nowhere(caplog: pytest.LogCaptureFixture
 
 def _evolve(url: str, tmp_path: Path, **options: object) -> Evolution:
     def rollout(pairs: list[tuple[str, Sample]]) -> list[Rollout]:
-        return [Rollout("", float("good" in t), "good" in t) for t, _ in pairs]
+        return [Rollout("", float("good" in t), "good" in t, "", 9, 1) for t, _ in pairs]
 
     samples = [Sample(f"s{i}", [{"role": "user", "content": f"Riddle {i}"}]) for i in range(12)]
     config = EvolveConfig(budget=200, parents=8, minibatch=1, fill_proposals=True, max_template_chars=60, **options)  # type: ignore[arg-type]

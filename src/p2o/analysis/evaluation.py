@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.cost import token_sums
 from ..core.evolve import leaks_answer
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.templates import PoolTemplate, assign
@@ -33,8 +34,9 @@ class Evaluation:
     by_group: dict[str, float]
     """Mean success by value of the group column, if there is one."""
     per_sample: dict[str, float]
-    prompt_tokens: int
-    generated_tokens: int
+    prompt_tokens: int | None
+    generated_tokens: int | None
+    """None: not measured, some rollouts came without token counts."""
     no_room: int = 0
     """Samples whose prompts leave no room for a completion; they are in no other figure."""
     greedy: float | None = None
@@ -80,6 +82,7 @@ def evaluate_policy(
     elif draws == 1 and temperature == 0:
         greedily = rollouts
     hits = [float(r.solved) for r in greedily or [] if r.fits]
+    read, written, unmeasured = token_sums(rollouts)
     return Evaluation(
         samples=len(fitting),
         draws=draws,
@@ -90,8 +93,8 @@ def evaluate_policy(
         pass_intervals={k: success_interval(values) for k, values in passes.items()},
         by_group=_by_group(fitting, per_sample, group_column),
         per_sample=per_sample,
-        prompt_tokens=sum(r.prompt_tokens for r in rollouts),
-        generated_tokens=sum(r.completion_tokens for r in rollouts),
+        prompt_tokens=None if unmeasured else read,
+        generated_tokens=None if unmeasured else written,
         greedy=mean(hits) if hits else None,
         greedy_interval=success_interval(hits) if hits else None,
         no_room=len(samples) - len(fitting),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,6 +29,22 @@ def start_daemon(work: Callable[[], T]) -> Future[T]:
 
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+class LateError(Exception):
+    """Work did not end in time."""
+
+
+def run_within(seconds: float, work: Callable[[], T]) -> T:
+    """The result of ``work``, or its error. It runs in a daemon thread, which is left alone when it is late.
+
+    Raises:
+        LateError: it did not end within ``seconds``.
+    """
+    future = start_daemon(work)
+    if not wait([future], seconds).done:
+        raise LateError
+    return future.result()
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:

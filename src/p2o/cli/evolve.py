@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
 
 
 def _evolve(recipe: Recipe, run_dir: Path) -> None:
-    from ..core.cost import CostMeter
+    from ..core.cost import CostMeter, without_false_zeros
     from ..core.loop import JointLoop
     from ..runs.building import rewards_of, samples_of
     from ..runs.fixed_policy import fixed_policy
@@ -60,14 +60,15 @@ def _evolve(recipe: Recipe, run_dir: Path) -> None:
         ),
     )
     console.print(f"{summary.hard} of {len(groups)} samples are hard")
-    write_json(run_dir / "p2o" / "cost.json", cost.state_dict())
+    write_json(run_dir / "p2o" / "cost.json", without_false_zeros(cost.state_dict()))
     if not summary.evolved:
         raise ConfigError(
             f"{summary.hard} hard samples are fewer than hard_min_count {training.hard_min_count}; lower it, or take "
             "harder data"
         )
     pool = pool_from_json(loop.method.pool())
-    write_json(run_dir / "p2o" / "pool.json", {"pool": pool_to_json(pool), "cost": summary.evolve_cost})
+    spent = without_false_zeros(summary.evolve_cost)
+    write_json(run_dir / "p2o" / "pool.json", {"pool": pool_to_json(pool), "cost": spent})
     write_text(run_dir / "p2o" / "pool.md", pool_page(pool, summary.dev_size, recipe.name, "on a fixed policy"))
     _print_pool(pool, summary.dev_size, run_dir / "p2o" / "pool.json")
 

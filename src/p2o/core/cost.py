@@ -10,13 +10,38 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from .samples import Rollout
 
 Phase = Literal["rollout", "ratio", "train", "evolve", "reflect", "evaluate"]
 PHASES: tuple[Phase, ...] = ("rollout", "ratio", "train", "evolve", "reflect", "evaluate")
 TRAINED_TOKEN_COST = 3
+UNMEASURED = {
+    "unmeasured_texts": ("prompt_tokens", "generated_tokens", "cost"),
+    "unmeasured_rollouts": ("prompt_tokens", "completion_tokens"),
+    "unmeasured_replies": ("teacher_tokens", "reflector_prompt_tokens", "reflector_completion_tokens"),
+}
+"""What has no token counts → the counts in which they are missing."""
+
+
+class Counted(Protocol):
+    """A text with its token counts; None: not reported."""
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """Tokens read."""
+
+    @property
+    def completion_tokens(self) -> int | None:
+        """Tokens written."""
+
+
+def token_sums(texts: Sequence[Counted]) -> tuple[int, int, int]:
+    """Tokens read and written for all texts together, and how many of the texts came without these counts."""
+    read = sum(text.prompt_tokens or 0 for text in texts)
+    written = sum(text.completion_tokens or 0 for text in texts)
+    return read, written, sum(None in (text.prompt_tokens, text.completion_tokens) for text in texts)
 
 
 @dataclass
@@ -34,7 +59,9 @@ class PhaseCost:
     teacher_tokens: int = 0
     """Prompt and generated tokens of a reflector that is not the policy; they are no part of the cost."""
     unmeasured_replies: int = 0
-    """Replies of a reflector whose tokens were not reported; the counts above are of the others."""
+    """Replies of a reflector that is not the policy, whose tokens were not reported: they are missing above."""
+    unmeasured_texts: int = 0
+    """Rollouts, and replies of the policy as the reflector, whose tokens were not reported."""
     seconds: float = 0.0
 
     @property
@@ -50,11 +77,8 @@ class PhaseCost:
 
     def add_rollouts(self, rollouts: Sequence[Rollout]) -> None:
         """Counts rollouts that were drawn."""
-        self.add(
-            rollouts=len(rollouts),
-            prompt_tokens=sum(r.prompt_tokens for r in rollouts),
-            generated_tokens=sum(r.completion_tokens for r in rollouts),
-        )
+        read, written, unmeasured = token_sums(rollouts)
+        self.add(rollouts=len(rollouts), prompt_tokens=read, generated_tokens=written, unmeasured_texts=unmeasured)
 
 
 class CostMeter:
@@ -109,3 +133,16 @@ class CostMeter:
         names = {f.name for f in fields(PhaseCost)}
         for phase in PHASES:
             self.phases[phase] = PhaseCost(**{k: v for k, v in state[phase].items() if k in names})
+
+
+def without_false_zeros(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts for a reader: None, not 0, where tokens were spent and none of them was reported.
+
+    Args:
+        counts: of all phases (`CostMeter.state_dict`), of one, or of an evolution (`EvolveCost` as a dict).
+    """
+    parts = {k: without_false_zeros(v) for k, v in counts.items() if isinstance(v, Mapping) and "cost" in v}
+    unknown = {key for missing, keys in UNMEASURED.items() if counts.get(missing) for key in keys}
+    if any(part["cost"] is None for part in parts.values()):
+        unknown.add("training_cost")
+    return {key: (value or None) if key in unknown else parts.get(key, value) for key, value in counts.items()}

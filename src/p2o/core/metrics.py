@@ -79,10 +79,11 @@ def evaluation_metrics(rollouts: Sequence[Rollout], groups: Sequence[str] | None
             by_group.setdefault(group, []).append(rollout.solved)
     fitting = [r for r in rollouts if r.fits]
     count = len(fitting)
+    lengths = [r.completion_tokens for r in fitting if r.completion_tokens is not None]
     figures = {
         f"{prefix}_bare_success": sum(r.solved for r in fitting) / count,
         f"{prefix}_reward": sum(r.reward for r in fitting) / count,
-        f"{prefix}_completion_length": sum(r.completion_tokens for r in fitting) / count,
+        **({f"{prefix}_completion_length": sum(lengths) / len(lengths)} if lengths else {}),
         **{f"{prefix}_bare_success_{group}": sum(solved) / len(solved) for group, solved in sorted(by_group.items())},
     }
     return figures if count == len(rollouts) else {**figures, f"{prefix}_no_room": 1 - count / len(rollouts)}

@@ -65,8 +65,9 @@ class Rollout:
     """Whether the named reward reached the success threshold."""
     feedback: str = ""
     """The text about this completion that a reflector reads."""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    """None: not reported, so not measured."""
     fits: bool = True
     """False: the prompt left no room in the context, so nothing was drawn."""
 

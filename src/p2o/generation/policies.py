@@ -28,8 +28,9 @@ class Completion:
     """A policy's completion of one prompt."""
 
     text: str
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    """None: not reported, so not measured."""
     ids: tuple[int, ...] = ()
     """Token ids; only a local policy gives them."""
     fits: bool = True
@@ -98,6 +99,7 @@ class EndpointPolicy:
     ) -> None:
         self.chat = ChatModel(model, base_url, concurrency=concurrency, timeout=timeout, retries=RETRIES)
         self.settings = settings
+        self.warned = False  # that token counts are missing
 
     def complete(
         self, prompts: Sequence[Prompt], temperature: float, max_new_tokens: int | None = None
@@ -120,13 +122,15 @@ class EndpointPolicy:
                 bar.advance()
 
             replies = self.chat.ask(chats, options, answered)
-        if unmeasured := reported_tokens(replies)[2]:
+        unmeasured = reported_tokens(replies)[2]
+        if unmeasured and not self.warned:
+            self.warned = True
             log.warning(
                 "the policy endpoint %s gave no token counts (usage) for %d of %d completions: the tokens of these "
                 "rollouts are not measured, and missing from every cost",
                 self.chat.place, unmeasured, len(replies),
             )  # fmt: skip
-        return [Completion(r.text or "", r.prompt_tokens or 0, r.completion_tokens or 0) for r in replies]
+        return [Completion(r.text or "", r.prompt_tokens, r.completion_tokens) for r in replies]
 
 
 def request_options(

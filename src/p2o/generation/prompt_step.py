@@ -61,7 +61,7 @@ def rollout_fn(policy: Policy, score: ScoreFn, temperature: float) -> RolloutFn:
 def as_rollout(completion: Completion, score: Score) -> Rollout:
     """A completion with its score. If the prompt did not fit the context, the reward is 0 and ``fits`` is False."""
     if not completion.fits:
-        return Rollout("", 0.0, False, TOO_LONG, fits=False)
+        return Rollout("", 0.0, False, TOO_LONG, 0, 0, fits=False)
     return Rollout(
         completion=completion.text,
         reward=score.reward,
@@ -155,11 +155,10 @@ def run_prompt_step(
 
 def add_reflection(spent: PhaseCost, read: int, written: int, unmeasured: int, on_policy: bool) -> None:
     """Counts a reflector's tokens, and the replies whose tokens were not reported."""
-    spent.add(unmeasured_replies=unmeasured)
     if on_policy:
-        spent.add(prompt_tokens=read, generated_tokens=written)
+        spent.add(prompt_tokens=read, generated_tokens=written, unmeasured_texts=unmeasured)
     else:
-        spent.add(teacher_tokens=read + written)
+        spent.add(teacher_tokens=read + written, unmeasured_replies=unmeasured)
 
 
 def add_replayed(
@@ -178,11 +177,13 @@ def add_replayed(
         rollouts=evolution["metric_calls"] - made["rollouts"],
         prompt_tokens=evolution["prompt_tokens"] - made["prompt_tokens"],
         generated_tokens=evolution["completion_tokens"] - made["generated_tokens"],
+        unmeasured_texts=evolution["unmeasured_rollouts"] - made["unmeasured_texts"],
     )
     asked = {name: getattr(reflect, name) - getattr(before["reflect"], name) for name in vars(reflect)}
     read, written = evolution["reflector_prompt_tokens"], evolution["reflector_completion_tokens"]
-    reflect.add(unmeasured_replies=evolution["unmeasured_replies"] - asked["unmeasured_replies"])
+    unmeasured = evolution["unmeasured_replies"] - asked["unmeasured_texts"] - asked["unmeasured_replies"]
     if on_policy:
-        reflect.add(prompt_tokens=read - asked["prompt_tokens"], generated_tokens=written - asked["generated_tokens"])
+        read, written = read - asked["prompt_tokens"], written - asked["generated_tokens"]
     else:
-        reflect.add(teacher_tokens=read + written - asked["teacher_tokens"])
+        read -= asked["teacher_tokens"]
+    add_reflection(reflect, read, written, unmeasured, on_policy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..base.loading import load_function
 from ..core.evolve import Reflector
 from ..errors import ConfigError
-from .callables import CallableReflector
+from .callables import CallableReflector, TimedReflector
 from .endpoint import OpenAIReflector
 from .phrases import GENERAL_BANK, PhrasesReflector
 from .settings import LOCAL, ReflectorSettings
@@ -29,6 +29,14 @@ def build_reflector(settings: ReflectorSettings) -> Reflector | str:
     if ":" in name:
         return CallableReflector(load_function(name, "reflector"), settings.reflector_timeout)
     raise ConfigError(f"reflector is {name!r}; use self, policy, openai, phrases, or module:function")
+
+
+WITH_DEADLINES = (CallableReflector, OpenAIReflector, PhrasesReflector, TimedReflector)
+
+
+def with_deadline(reflector: Reflector | str) -> Reflector | str:
+    """The reflector; one of the user's own gets a total deadline (`TimedReflector`)."""
+    return reflector if isinstance(reflector, (str, *WITH_DEADLINES)) else TimedReflector(reflector)
 
 
 def _endpoint(settings: ReflectorSettings) -> OpenAIReflector:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..core.cost import TRAINED_TOKEN_COST
@@ -99,9 +99,10 @@ class Projection:
     live: float
     """Share of groups with spread on the bare prompt, which are all that GRPO trains."""
     grpo_rollouts: float
-    grpo_cost: float
     p2o_rollouts: float
-    p2o_cost: float
+    grpo_cost: float | None
+    p2o_cost: float | None
+    """None: not known, for want of measured lengths."""
 
     @property
     def extra_rollouts(self) -> float:
@@ -109,22 +110,29 @@ class Projection:
         return self.p2o_rollouts / self.grpo_rollouts - 1
 
     @property
-    def extra_cost(self) -> float:
+    def extra_cost(self) -> float | None:
         """P²O's cost beyond GRPO's, as a share of GRPO's."""
-        return self.p2o_cost / self.grpo_cost - 1
+        return None if self.p2o_cost is None or self.grpo_cost is None else self.p2o_cost / self.grpo_cost - 1
 
 
-def project(training: P2OConfig, run: RunCounts, hard: float, live: float, tokens: Tokens) -> Projection:
+def project(training: P2OConfig, run: RunCounts, hard: float, live: float, tokens: Tokens | None) -> Projection:
     """What a run will cost against plain GRPO.
 
     Args:
         run: its counts; it draws some rollouts.
         hard: share of hard samples.
         live: share of groups with spread; only those are trained (``skip_dead_rows``).
-        tokens: measured lengths.
+        tokens: measured lengths; None: not measured.
     """
     rollouts, K = run.rollouts or 0, run.group
     hard_groups = hard * rollouts / run.epochs / K  # of an epoch
+    evolutions, evolution = 0, 0
+    if hard_groups >= training.hard_min_count:
+        evolutions = evolution_count(run.epochs)
+        evolution = evolution_rollouts(training, dev_part_size(int(hard_groups), training.dev_size))
+    counts = Projection(run.epochs, live, rollouts, rollouts + evolutions * evolution, None, None)
+    if tokens is None:
+        return counts
     bare = tokens.prompt + tokens.completion
     completion = tokens.templated_completion or tokens.completion
     templated = (tokens.templated_prompt or tokens.prompt) + completion
@@ -132,17 +140,10 @@ def project(training: P2OConfig, run: RunCounts, hard: float, live: float, token
     # A templated group is generated under T(x, z), scored under both prompts, and trained on x.
     on_x = tokens.prompt + completion
     templated_group = K * (templated + on_x + templated + TRAINED_TOKEN_COST * on_x)
-    evolutions, evolution = 0, 0
-    if hard_groups >= training.hard_min_count:
-        evolutions = evolution_count(run.epochs)
-        evolution = evolution_rollouts(training, dev_part_size(int(hard_groups), training.dev_size))
     grpo = rollouts / K * group
-    return Projection(
-        epochs=run.epochs,
-        live=live,
-        grpo_rollouts=rollouts,
+    return replace(
+        counts,
         grpo_cost=grpo,
-        p2o_rollouts=rollouts + evolutions * evolution,
         # Hard groups are almost all dead on the bare prompt: generated, but not trained.
         p2o_cost=grpo + evolutions * (hard_groups * (templated_group - K * bare) + evolution * templated),
     )

@@ -34,6 +34,7 @@ from ..errors import ConfigError
 from ..generation.models import resolve_model
 from ..generation.prompt_step import run_prompt_step
 from ..generation.settings import read_chat_template
+from ..reflectors.building import with_deadline
 from ..reflectors.control_tokens import ControlGuard
 from ..reflectors.settings import LOCAL
 from ..rewards.deadline import watch
@@ -100,7 +101,7 @@ class P2OTrainer(SavingTrainer):
             refuse_images(dataset, name)
         if args.method != "grpo":
             check_prompts(list(self.rows.samples.values()))
-        self.reflector = reflector
+        self.reflector = with_deadline(reflector)
         self.run_dir = Path(args.output_dir)
         self.cost = CostMeter()
         self.loop = JointLoop(args, self.rows.samples, self.run_dir / "p2o", args.num_generations, args.seed)

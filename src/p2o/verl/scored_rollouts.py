@@ -64,7 +64,7 @@ class ScoredRollouts:
         self, sample: Sample, prompt_ids: Any, response_ids: Any, scores: Any, extra: Mapping[str, Any]
     ) -> Rollout:
         if extra.get(OVERFLOW):
-            return Rollout("", 0.0, False, TOO_LONG, fits=False)
+            return Rollout("", 0.0, False, TOO_LONG, 0, 0, fits=False)
         reward = float(scores.sum())
         solved = is_solved(success_reward(self.success_reward, reward, extra), self.success_threshold)
         return Rollout(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ...core.cost import CostMeter
+from ...core.cost import CostMeter, Counted, token_sums
 from ...core.evolve import Evolution
 from ...core.hard import dev_part_size
 from ...core.loop import JointLoop
@@ -119,8 +119,8 @@ def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int) -> 
         hard_min_count=training.hard_min_count,
         distillation=training.distillation,
     )
-    costs = [(r.prompt_tokens, r.completion_tokens) for rows in bare.values() for r in rows]
-    tokens = Tokens(*_means(costs))
+    lengths = _mean_tokens([r for rows in bare.values() for r in rows])
+    tokens = Tokens(*lengths) if lengths else None
     if len(hard) >= LEAST_HARD:
         rng.shuffle(hard)
         held = hard[: min(MAX_HELD_OUT, math.ceil(HELD_OUT * len(hard)))]
@@ -131,7 +131,7 @@ def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int) -> 
         if result.pool:
             templates = best_slots(held, pool, K, training.seed)
             result.gap, result.reaches, under = _held_out(fixed, held, templates)
-            if under is not None:
+            if under is not None and tokens is not None:
                 tokens = replace(tokens, templated_prompt=under[0], templated_completion=under[1])
     run = count_run(training, fixed.recipe.task.processes or training.world_size, len(samples))
     if run.rollouts:
@@ -216,9 +216,10 @@ def _held_out(
         under = policy.token_logps([prompt_of(rows[n][1], rows[n][0]) for n in good], ids, heat or 1.0)
         plain = policy.token_logps([rows[n][1].prompt for n in good], ids, heat or 1.0)
         found = reaches(plain, under, loop_settings(training))
-    lengths = [(c.prompt_tokens, c.completion_tokens) for c in completions]
-    return gap, found, _means(lengths) if lengths else None
+    return gap, found, _mean_tokens(completions)
 
 
-def _means(pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    return sum(a for a, _ in pairs) / len(pairs), sum(b for _, b in pairs) / len(pairs)
+def _mean_tokens(texts: Sequence[Counted]) -> tuple[float, float] | None:
+    """Mean tokens of a prompt and of a completion; None where not all are measured, or there are none."""
+    read, written, unmeasured = token_sums(texts)
+    return (read / len(texts), written / len(texts)) if texts and not unmeasured else None

@@ -91,7 +91,7 @@ def _numbers(s: Screen) -> list[str]:
         lines.append(f"evolution: not tried, it needs {LEAST_HARD} hard samples in the screen")
     if s.projection is not None:
         lines.append(_cost(s.projection))
-        if s.gap is None:
+        if s.gap is None and s.projection.p2o_cost is not None:
             lines.append("these costs take the bare lengths for templated rollouts, which were not measured")
     return lines
 
@@ -128,9 +128,14 @@ def _reaches(found: Reaches | None) -> list[str]:
 
 
 def _cost(p: Projection) -> str:
-    return (
+    rollouts = (
         f"cost of {p.epochs:g} epochs: {p.p2o_rollouts:,.0f} rollouts ({100 * p.extra_rollouts:+.0f} % over GRPO's "
-        f"{p.grpo_rollouts:,.0f}), at most {p.p2o_cost:.3g} forward-equivalent tokens "
+        f"{p.grpo_rollouts:,.0f})"
+    )
+    if p.p2o_cost is None or p.grpo_cost is None or p.extra_cost is None:
+        return f"{rollouts}; tokens: not measured, the endpoint reports no token counts (usage)"
+    return (
+        f"{rollouts}, at most {p.p2o_cost:.3g} forward-equivalent tokens "
         f"({100 * p.extra_cost:+.0f} % over GRPO's {p.grpo_cost:.3g}, which trains {percent(p.live)} of its groups)"
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...base.secrets import quotable
+from ..cost import token_sums
 from .prompt import Record
 
 MOST_TOKENS = 10**12
@@ -79,10 +80,8 @@ def token_count(value: object) -> int | None:
 
 def reported_tokens(replies: Sequence[Reply]) -> tuple[int, int, int]:
     """Tokens read and written for all replies together, and how many texts came without these counts."""
-    read = sum(reply.prompt_tokens or 0 for reply in replies)
-    written = sum(reply.completion_tokens or 0 for reply in replies)
-    texts = [reply for reply in replies if reply.text is not None]
-    return read, written, sum(None in (reply.prompt_tokens, reply.completion_tokens) for reply in texts)
+    read, written, _ = token_sums(replies)
+    return read, written, token_sums([reply for reply in replies if reply.text is not None])[2]
 
 
 class Reflector(Protocol):

@@ -158,11 +158,12 @@ def _result(pipeline: Pipeline, stopped: str) -> Evolution:
         warnings.append("Most scores were withheld: templates hold the samples' answers (yes and no? single letters?).")
     if cost.reflector_failures and stopped != "reflector":
         warnings.append(f"Of {cost.reflector_calls} reflector calls some failed: {cost.failures()}.")
-    if cost.unmeasured_replies:
-        warnings.append(
-            f"{cost.unmeasured_replies} of {cost.reflector_calls} replies of the reflector came without a count of "
-            "their tokens; its tokens are those of the others."
-        )
+    for unmeasured, texts in (
+        (cost.unmeasured_rollouts, f"{cost.metric_calls} rollouts"),
+        (cost.unmeasured_replies, f"{cost.reflector_calls} replies of the reflector"),
+    ):
+        if unmeasured:
+            warnings.append(f"{unmeasured} of {texts} came without a count of their tokens, which is missing.")
     return Evolution(
         candidates=pipeline.candidates,
         templates=[c.template for c in pool],

@@ -11,9 +11,10 @@ from ...base.text import shorten
 from ...errors import StateError
 from ..samples import Rollout, RolloutFn, Sample
 from .leak import leaks_answer
+from .reflector import token_count
 from .result import EvolveCost
 
-LEAKED = Rollout(completion="", reward=0.0, solved=False)
+LEAKED = Rollout("", 0.0, False, prompt_tokens=0, completion_tokens=0)
 """In place of a rollout that is not made, because the template holds the sample's answer."""
 
 Pair = tuple[str, Sample]
@@ -64,8 +65,9 @@ class Scorer:
             assert self.cost.metric_calls + len(missing) <= self.budget, "the plan did not keep the budget"
             for (template, sample), result in zip(missing, self._roll(missing, phase), strict=True):
                 self.known[template, sample.id] = result
-                self.cost.prompt_tokens += result.prompt_tokens
-                self.cost.completion_tokens += result.completion_tokens
+                self.cost.prompt_tokens += result.prompt_tokens or 0
+                self.cost.completion_tokens += result.completion_tokens or 0
+                self.cost.unmeasured_rollouts += None in (result.prompt_tokens, result.completion_tokens)
                 self.cost.no_room += not result.fits
             self.cost.generation_calls += 1
             self.cost.metric_calls += len(missing)
@@ -103,6 +105,6 @@ class Scorer:
             feedback=shorten(r.feedback, self.keep_chars) if read else "",
             reward=float(r.reward) if math.isfinite(r.reward) else 0.0,
             solved=bool(r.solved),
-            prompt_tokens=int(r.prompt_tokens),
-            completion_tokens=int(r.completion_tokens),
+            prompt_tokens=token_count(r.prompt_tokens),
+            completion_tokens=token_count(r.completion_tokens),
         )
