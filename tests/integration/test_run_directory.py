@@ -44,6 +44,14 @@ def train(*words: str) -> int:
     return main(["train", "my recipe.yaml", *words])
 
 
+def on_hard_data() -> list[str]:
+    """Writes samples that the policy fails, and gives the settings for an evolution on them."""
+    hard = [{"prompt": f"What is {300 + n} + 867?", "answer": str(n + 1167)} for n in range(8)]
+    Path("hard.jsonl").write_text("".join(json.dumps(row) + "\n" for row in hard))
+    settings = {"train": "hard.jsonl", "method": "p2o", "hard_min_count": "4", "dev_size": "2", "evolve_budget": "8"}
+    return [word for key, value in settings.items() for word in (f"--{key}", value)]
+
+
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("p2o: ")]
     return line
@@ -155,21 +163,7 @@ def test_an_evolution_and_a_training_do_not_share_a_folder(capsys: pytest.Captur
     assert train("--output_dir", "run", "--max_steps", "1") == 0
     assert main(["evolve", "my recipe.yaml", "--output_dir", "run"]) == 2
     assert "run holds a training run" in said(capsys)
-    hard = [{"prompt": f"What is {300 + n} + 867?", "answer": str(n + 1167)} for n in range(8)]
-    Path("hard.jsonl").write_text("".join(json.dumps(row) + "\n" for row in hard))
-    words = [
-        "--hard_min_count",
-        "4",
-        "--dev_size",
-        "2",
-        "--evolve_budget",
-        "8",
-        "--method",
-        "p2o",
-        "--train",
-        "hard.jsonl",
-    ]
-    assert main(["evolve", "my recipe.yaml", "--output_dir", "templates", *words]) == 0
+    assert main(["evolve", "my recipe.yaml", "--output_dir", "templates", *on_hard_data()]) == 0
     assert train("--output_dir", "templates") == 2
     assert "templates holds the templates of p2o evolve" in said(capsys)
 
@@ -227,37 +221,12 @@ def test_handlers_are_put_back() -> None:
 
 def test_no_secret_is_written_or_shown(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    hard = [{"prompt": f"What is {300 + n} + 867?", "answer": str(n + 1167)} for n in range(8)]
-    Path("hard.jsonl").write_text("".join(json.dumps(row) + "\n" for row in hard))
     url = "http://user:hunter2pass@127.0.0.1:9/v1?api-key=hunter2key"
     words = [
-        "--method",
-        "p2o",
-        "--train",
-        "hard.jsonl",
-        "--hard_min_count",
-        "4",
-        "--dev_size",
-        "2",
-        "--evolve_budget",
-        "8",
-        "--max_steps",
-        "-1",
-        "--num_train_epochs",
-        "2",
-        "--reflector",
-        "openai",
-        "--reflector_model",
-        "m",
-        "--reflector_retries",
-        "0",
-        "--reflector_base_url",
-        url,
-        "--hub_token",
-        "hunter2token",
-        "--output_dir",
-        "run",
-    ]
+        *on_hard_data(), "--max_steps", "-1", "--num_train_epochs", "2", "--output_dir", "run", "--hub_token",
+        "hunter2token", "--reflector", "openai", "--reflector_model", "m", "--reflector_retries", "0",
+        "--reflector_base_url", url,
+    ]  # fmt: skip
     assert train(*words) == 0  # the reflector is down: the run continues as GRPO
     assert list(Path("run").glob("p2o/evolution-*"))
     command = ["compare", "my recipe.yaml", "--arms", "grpo", "--seeds", "1", "--out", "compared", "--max_steps", "1"]

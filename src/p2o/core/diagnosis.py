@@ -43,32 +43,19 @@ RUN_KEYS = ("output_dir", "if_exists", "resume_from_checkpoint")
 Case = Literal["solved", "teacher", "empty_pool", "few_hard", "flat", "partial", "masked", "slow", "forgotten", "cut"]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is known about a run after an epoch, or from a screen. None: not measured. Counts are of samples."""
+@dataclass
+class Facts(EpochSummary):
+    """What is known about a run: the figures of its last epoch (those of an evolution are of the last one), or what a
+    screen found. None: not measured."""
 
-    groups: int
-    all_failed: int
-    all_solved: int
-    no_spread: int
-    hard: int = 0
-    templated_next: int = 0
-    evolved: bool = False
-    """Whether templates were ever evolved. The five figures below are of the last time."""
-    helping: int = 0
-    """Templates that solved at least one hard sample."""
-    candidates: int = 0
-    iterations: int = 0
+    epoch: int = 0
     reflector_calls: int = 0
+    """Of the last evolution."""
     reflector_failed: int = 0
     reflector_reasons: str = ""
     """What the failed calls said."""
-    rescued: int = 0
     rescued_before: bool = False
     """Whether samples were rescued in an earlier epoch too, so that they had time to graduate."""
-    graduated: int = 0
-    """So far."""
-    forgotten: int | None = None
     masked: float | None = None
     """Share of the templated tokens that the ratio mask drops."""
     clipped: float | None = None
@@ -109,24 +96,13 @@ def facts_after(
     last = summaries[-1]
     evolved = next((s for s in reversed(summaries) if s.evolved), last)  # no evolution follows the last epoch
     cost = EvolveCost(**evolved.evolve_cost)
+    of_evolution = {name: getattr(evolved, name) for name in ("evolved", "helping", "candidates", "iterations")}
     return Facts(
-        groups=last.groups,
-        all_failed=last.all_failed,
-        all_solved=last.all_solved,
-        no_spread=last.no_spread,
-        hard=last.hard,
-        templated_next=last.templated_next,
-        evolved=evolved.evolved,
-        helping=evolved.helping,
-        candidates=evolved.candidates,
-        iterations=evolved.iterations,
+        **vars(last) | of_evolution,
         reflector_calls=cost.reflector_calls,
         reflector_failed=sum(cost.reflector_failures.values()),
         reflector_reasons=cost.failures(),
-        rescued=last.rescued,
         rescued_before=any(s.rescued >= FEW for s in summaries[:-1]),
-        graduated=last.graduated,
-        forgotten=last.forgotten,
         masked=masked,
         clipped=clipped,
         settings=settings,
@@ -264,7 +240,7 @@ def _not_graduated(f: Facts) -> Finding | None:
 
 
 def _forgotten(f: Facts) -> Finding | None:
-    if f.forgotten is None or f.forgotten < max(FEW, FORGOTTEN_SHARE * f.groups):
+    if f.forgotten < max(FEW, FORGOTTEN_SHARE * f.groups):
         return None
     happened = f"{f.forgotten} of {f.groups} samples are forgotten: mastered before, every bare rollout fails now"
     if f.settings.get("scale_steps") is False:
