@@ -12,7 +12,7 @@ import pytest
 from p2o import P2OConfig
 from p2o.errors import ConfigError, P2OError
 from p2o.verl.settings import VerlSettings, check_command, settings_of
-from p2o.verl.training_data import read_samples, sample_of
+from p2o.verl.training_data import agent_of, read_samples, sample_of
 
 
 def verl_config(p2o: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
@@ -72,11 +72,10 @@ def test_wrong_settings_are_said(p2o: dict[str, Any], says: str) -> None:
         ("algorithm__filter_groups__enable", True),
         ("trainer__v1__sampler__sync_refill_failed_groups", True),
         ("actor_rollout_ref__rollout__enable_rollout_routing_replay", True),
-        ("actor_rollout_ref__rollout__multi_turn__enable", True),
         ("actor_rollout_ref__actor__policy_loss__loss_mode", "geo_mean"),
         ("reward__reward_model__enable", True),
         ("actor_rollout_ref__rollout__n", 1),
-        ("actor_rollout_ref__rollout__agent__default_agent_loop", "tool_agent"),
+        ("actor_rollout_ref__rollout__agent__default_agent_loop", "p2o"),
         ("actor_rollout_ref__rollout__agent__agent_loop_manager_class", "mine.Manager"),
         ("skip__rollout_tq__enable", True),
     ],
@@ -87,9 +86,11 @@ def test_settings_of_verl_that_cannot_be_combined_are_said(key: str, value: Any)
         settings_of(verl_config(**{key: value}))
 
 
-@pytest.mark.parametrize("agent_loop", ["single_turn_agent", "p2o", None])
-def test_verls_own_agent_loop_is_replaced(agent_loop: str | None) -> None:
-    settings_of(verl_config(actor_rollout_ref__rollout__agent__default_agent_loop=agent_loop))
+@pytest.mark.parametrize("agent_loop", ["single_turn_agent", "tool_agent", "my_agent", None])
+def test_any_agent_loop_is_wrapped(agent_loop: str | None) -> None:
+    rollout = "actor_rollout_ref__rollout"
+    changes = {f"{rollout}__agent__default_agent_loop": agent_loop, f"{rollout}__multi_turn__enable": True}
+    settings_of(verl_config(**changes))
 
 
 @pytest.mark.parametrize(
@@ -157,11 +158,22 @@ def test_rows_become_samples_by_prompt_and_answer() -> None:
     assert all(sample_of(rows[n]).id == i for i, (n, _) in found.items())
 
 
+def test_rows_that_set_up_another_environment_are_other_samples() -> None:
+    rows = [row(("user", "Play."), tools_kwargs={"game": {"seed": seed}}, index=n) for n, seed in enumerate((1, 2, 1))]
+    assert [n for n, _ in read_samples(rows).values()] == [0, 1]
+    assert sample_of(row(("user", "Play."), tools_kwargs={})).id == sample_of(row(("user", "Play."))).id
+
+
+def test_a_row_names_its_agent_loop() -> None:
+    named, unnamed = row(("user", "2+3?"), agent_name="tool_agent"), row(("user", "2+3?"))
+    assert [agent_of(r, "single_turn_agent") for r in (named, unnamed)] == ["tool_agent", "single_turn_agent"]
+
+
 @pytest.mark.parametrize(
     "bad",
     [
         row(("user", [{"type": "image", "image": object()}])), row(("system", "Be brief.")), row(("user", "  ")),
-        {"raw_prompt": "2+3?"}, {"prompt": "2+3?"}, row(("user", "2+3?"), agent_name="tool_agent"),
+        {"raw_prompt": "2+3?"}, {"prompt": "2+3?"}, row(("user", "2+3?"), agent_name="p2o"),
     ],
 )  # fmt: skip
 def test_rows_that_take_no_template_are_refused_with_their_number(bad: dict[str, Any]) -> None:

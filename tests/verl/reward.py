@@ -2,6 +2,9 @@
 
 from p2o.rewards import last_number
 
+NOTED = "Noted."
+"""What the tool and the environment of `user_loops` answer."""
+
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
     answer = last_number(solution_str)
@@ -10,3 +13,8 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kw
     right = answer == ground_truth
     told = "Right answer." if right else f"Wrong answer: {answer}. The right answer is {ground_truth}."
     return {"score": float(right), "feedback": f"{told} Reward: {float(right):g}."}
+
+
+def compute_first_turn(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
+    """The score of what the model said before it was answered."""
+    return compute_score(data_source, solution_str.split(NOTED)[0], ground_truth)

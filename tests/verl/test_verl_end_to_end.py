@@ -256,7 +256,7 @@ def test_a_plug_in_that_is_not_loaded_is_said(tmp_path: Path, monkeypatch: pytes
         ("trainer.v1.trainer_mode=sync", "set trainer.v1.trainer_mode=p2o"),
         ("p2o.reflector=openai", "needs reflector_model"),
         ("+trainer.gepa.enabled=True", "trainer.gepa is read by nothing"),
-        ("actor_rollout_ref.rollout.agent.default_agent_loop=tool_agent", "a single-turn agent loop of its own"),
+        ("actor_rollout_ref.rollout.agent.default_agent_loop=p2o", "names P²O itself"),
     ],
 )
 def test_a_setting_that_is_refused_ends_the_command_with_one_sentence(tmp_path: Path, change: str, says: str) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,12 @@ PHRASES = [
 ]  # fmt: skip
 
 
-def write_data(out: Path) -> None:
-    """Sums of the sandbox in verl's own format."""
+def write_data(out: Path, agents: Sequence[str] = ()) -> None:
+    """Sums of the sandbox in verl's own format.
+
+    Args:
+        agents: the agent loops that the rows ask for, one after the other; none: there is no such column.
+    """
     import pyarrow
     from pyarrow import parquet
 
@@ -42,6 +47,7 @@ def write_data(out: Path) -> None:
             "reward_model": {"style": "rule", "ground_truth": s.answer},
             "extra_info": {"index": n, "split": "train"},
         }
+        | ({"agent_name": agents[n % len(agents)]} if agents else {})
         for n, s in enumerate(samples)
     ]
     out.mkdir(parents=True, exist_ok=True)
@@ -111,10 +117,21 @@ P2O = [
 """What a user adds for P²O."""
 
 
+MULTI_TURN = [
+    "data.max_response_length=96",
+    "actor_rollout_ref.rollout.multi_turn.enable=True",
+    "actor_rollout_ref.rollout.multi_turn.format=written_work",
+    "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=2",
+    f"actor_rollout_ref.rollout.multi_turn.function_tool_path={HERE}/user_tool.py",
+    "reward.custom_reward_function.name=compute_first_turn",
+]
+"""What a user adds for the tool and the environment of `user_loops`."""
+
+
 def environment(out: Path) -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
-        "VERL_USE_EXTERNAL_MODULES": "cpu_shim",
+        "VERL_USE_EXTERNAL_MODULES": "cpu_shim,user_loops",
         "VERL_PLATFORM": "cpu",
         "VERL_FILE_LOGGER_PATH": f"{out}/metrics.jsonl",
         "CPU_SHIM_LOG": f"{out}/server.jsonl",

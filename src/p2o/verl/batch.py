@@ -52,7 +52,9 @@ class BatchRollout:
     prompt_tokens: int
     """Length of the stored prompt."""
     responses_T: torch.Tensor
+    """All turns: what the model wrote, and what tools and environments answered."""
     mask_T: torch.Tensor
+    """1 on the model's own tokens."""
     old_logps_T: torch.Tensor
     """log π_old(y_t | stored prompt)"""
     rollout_logps_T: torch.Tensor | None
@@ -73,9 +75,15 @@ class BatchRollout:
         return OVERFLOW in self.extra
 
     @property
+    def generated_tokens(self) -> int:
+        """The model's own tokens."""
+        return int(self.mask_T.sum())
+
+    @property
     def read_tokens(self) -> int:
-        """Length of the prompt from which it was drawn."""
-        return len(self.templated_ids) if self.template else self.prompt_tokens
+        """Length of the prompt from which it was drawn, and of what tools and environments answered."""
+        prompt = len(self.templated_ids) if self.template else self.prompt_tokens
+        return prompt + len(self.responses_T) - self.generated_tokens
 
     @property
     def template(self) -> str:

@@ -15,12 +15,6 @@ REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("trainer.v1.sampler.sync_refill_failed_groups", (False, None), "epochs would overlap"),
     ("skip.rollout_tq.enable", (False, None), "stored rollouts were drawn under other templates"),
     ("actor_rollout_ref.rollout.enable_rollout_routing_replay", (False, None), "routes were taken on other prompts"),
-    ("actor_rollout_ref.rollout.multi_turn.enable", (False, None), "rollouts are single-turn"),
-    (
-        "actor_rollout_ref.rollout.agent.default_agent_loop",
-        ("single_turn_agent", NAME),
-        "P²O rolls out with a single-turn agent loop of its own",
-    ),
     (
         "actor_rollout_ref.rollout.agent.agent_loop_manager_class",
         (None,),
@@ -54,6 +48,11 @@ def check_verl(config: Mapping[str, Any]) -> None:
         if value not in allowed:
             todo = "leave it out" if allowed[0] is None else f"set it to {allowed[0]}"
             raise ConfigError(f"{key}={value} cannot be combined with P²O ({why}); {todo}")
+    if value_at(config, "actor_rollout_ref.rollout.agent.default_agent_loop", "") == NAME:
+        raise ConfigError(
+            f"actor_rollout_ref.rollout.agent.default_agent_loop={NAME} names P²O itself, which wraps the agent loop "
+            "that is chosen there; set it to single_turn_agent, tool_agent or one of your own"
+        )
     loss = value_at(config, "actor_rollout_ref.actor.policy_loss.loss_mode", "vanilla")
     if loss in LOSSES_WITHOUT_TOKEN_WEIGHTS:
         raise ConfigError(

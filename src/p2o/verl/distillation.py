@@ -69,8 +69,10 @@ def distill(
     bare = [rollout.old_logps_T for rollout in templated]
     under_template = log_probs(templated) if credit.needs_ratio or corrects_engine else bare
     if credit.weights is not None:
+        pairs = [_on_own_tokens(r.mask_T, r.old_logps_T, t) for r, t in zip(templated, under_template, strict=True)]
         solved = [rollout.solved for rollout in templated]
-        for n, own_T in zip(places, token_weights(bare, under_template, solved, credit.weights), strict=True):
+        made = token_weights([b for b, _ in pairs], [t for _, t in pairs], solved, credit.weights)
+        for n, own_T in zip(places, made, strict=True):
             weights[n] = weights[n] * own_T
         ratios_N = _log_ratios(templated, under_template)
     old = [rollout.old_logps_T for rollout in rollouts]
@@ -104,6 +106,11 @@ def token_weights(
     weights_BT = weights(bare_BT, templated_BT, torch.ones(len(bare_BT), dtype=torch.bool), torch.tensor(solved))
     weights_BT = weights_BT.masked_fill(log_ratio(bare_BT, templated_BT).isnan(), math.nan)
     return [weights_T[: len(row)] for weights_T, row in zip(weights_BT, bare, strict=True)]
+
+
+def _on_own_tokens(mask_T: torch.Tensor, *logps: torch.Tensor) -> list[torch.Tensor]:
+    """(T,) log-probs, 0 where a tool or an environment wrote: no ratio is taken there."""
+    return [logps_T.masked_fill(~mask_T.bool(), 0.0) for logps_T in logps]
 
 
 def _log_ratios(rollouts: Sequence[BatchRollout], templated: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from ..core.hard import is_solved
 from ..core.samples import Rollout, Sample
 from ..generation.prompt_step import TOO_LONG
-from .agent_loop import OVERFLOW, PROMPT_IDS, TEMPLATES
+from . import NAME
+from .agent_loop import AGENT, OVERFLOW, PROMPT_IDS, TEMPLATES
 from .batch import success_reward
+from .training_data import agent_of
 
 PARTITION = "val"
 """verl's partition of the transfer queue for validation; empty between two validations."""
@@ -31,6 +35,8 @@ class ScoredRollouts:
 
     data_row: Callable[[Sample], Mapping[str, Any]]
     """The sample's row of verl's data set."""
+    default_agent: str
+    """The agent loop of rows that name none."""
     generate: Callable[[Any], None]
     """Starts a batch's rollouts (`AgentLoopManager.generate_sequences`)."""
     wait_for: Callable[[int], Any]
@@ -50,7 +56,8 @@ class ScoredRollouts:
         return [found.get(uid, Rollout("", 0.0, False, FAILED)) for uid in uids]
 
     def _start(self, uids: Sequence[str], pairs: Sequence[tuple[str, Sample]]) -> None:
-        columns = collate_fn([dict(self.data_row(sample)) for _, sample in pairs])
+        rows = [dict(self.data_row(sample)) for _, sample in pairs]
+        columns = collate_fn([{**row, AGENT: agent_of(row, self.default_agent), "agent_name": NAME} for row in rows])
         columns["uid"] = np.array(uids, dtype=object)
         columns["__rollout_n__"] = np.array([1] * len(pairs), dtype=object)
         batch = tu.get_tensordict({**columns, TEMPLATES: [[template] for template, _ in pairs]})
@@ -61,30 +68,42 @@ class ScoredRollouts:
         self.generate(batch)
 
     def _rollout(
-        self, sample: Sample, prompt_ids: Any, response_ids: Any, scores: Any, extra: Mapping[str, Any]
+        self, sample: Sample, prompt_ids: Any, response_ids: Any, mask: Any, scores: Any, extra: Mapping[str, Any]
     ) -> Rollout:
         if extra.get(OVERFLOW):
             return Rollout("", 0.0, False, TOO_LONG, 0, 0, fits=False)
         reward = float(scores.sum())
         solved = is_solved(success_reward(self.success_reward, reward, extra), self.success_threshold)
+        generated = int(mask.sum())
         return Rollout(
-            completion=self.decode(response_ids.tolist()),
+            completion=transcript(response_ids.tolist(), mask.tolist(), self.decode),
             reward=reward,
             solved=solved,
             feedback=_feedback(sample, reward, solved, extra),
-            prompt_tokens=len(extra.get(PROMPT_IDS) or prompt_ids),
-            completion_tokens=len(response_ids),
+            prompt_tokens=len(extra.get(PROMPT_IDS) or prompt_ids) + len(response_ids) - generated,
+            completion_tokens=generated,
         )
 
 
 def _fetch(done: Any) -> list[tuple[Any, ...]]:
-    """(uid, prompt ids, response ids, scores, extra fields) of each finished rollout; takes them out of the queue."""
+    """(uid, prompt ids, response ids, response mask, scores, extra fields) of each finished rollout; takes them out of
+    the queue."""
     if not done.keys:
         return []
-    fields = ["uid", "prompts", "responses", "rm_scores", "extra_fields"]
+    fields = ["uid", "prompts", "responses", "response_mask", "rm_scores", "extra_fields"]
     data = tq.kv_batch_get(keys=done.keys, partition_id=PARTITION, select_fields=fields)
     tq.kv_clear(keys=done.keys, partition_id=PARTITION)
     return list(zip(*(list(data[name]) for name in fields), strict=True))
+
+
+def transcript(ids: Sequence[int], mask: Sequence[int], decode: Callable[[list[int]], str]) -> str:
+    """The text of a rollout; what tools and environments answered stands in lines of its own.
+
+    Args:
+        ids, mask: of the response; mask 1 on the model's own tokens.
+    """
+    turns = [(own, [i for i, _ in turn]) for own, turn in groupby(zip(ids, mask, strict=True), itemgetter(1))]
+    return "\n".join(decode(turn) if own else f"[answered] {decode(turn)}" for own, turn in turns)
 
 
 def _feedback(sample: Sample, reward: float, solved: bool, extra: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from omegaconf import OmegaConf, open_dict
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -30,12 +29,12 @@ from ..core.ratio_log import ratio_metrics
 from ..core.samples import RolloutFn
 from ..core.states import has_spread
 from ..data.fingerprint import fingerprint
-from ..errors import ConfigError
 from ..generation.prompt_step import policy_reflector, run_prompt_step
 from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
 from . import NAME
-from .agent_loop import SAMPLE_ID, STORED_PROMPT, TEMPLATES
+from .agent_check import check_agent_loops
+from .agent_loop import AGENT, SAMPLE_ID, STORED_PROMPT, TEMPLATES
 from .batch import BatchRollout, by_group, column, read_rollouts
 from .distillation import distill, engine_metrics, templated_log_probs, write_weights
 from .sampler import OrderedSampler
@@ -43,7 +42,7 @@ from .scored_rollouts import PARTITION, ScoredRollouts
 from .served_policy import ServedPolicy
 from .settings import settings_of
 from .state import RunState, claim
-from .training_data import check_size, read_samples, sample_of
+from .training_data import ROW_COLUMNS, agent_of, check_size, read_samples, sample_of
 
 
 @register_trainer(NAME)
@@ -63,7 +62,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         self.chosen_reflector = build_reflector(self.settings)
         with open_dict(config):
             config.trainer.v1.trainer_mode = "sync"  # verl asks for it by name in many places
-            config.actor_rollout_ref.rollout.agent.default_agent_loop = NAME
+        self.default_agent = str(config.actor_rollout_ref.rollout.agent.default_agent_loop)
         self.run_dir = Path(config.trainer.default_local_dir).absolute()
         self.claim = claim(self.run_dir)
         self.cost = CostMeter()
@@ -80,6 +79,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         found = read_samples(rows)
         self.data = fingerprint([sample_of(row) for row in rows])
         self.row_of = {sample_id: row for sample_id, (row, _) in found.items()}
+        self.row_of_agent = {agent_of(row, self.default_agent): row for row in reversed(rows)}
         samples = {sample_id: sample for sample_id, (_, sample) in found.items()}
         self.loop = JointLoop(
             self.settings, samples, self.run_dir / "p2o", self.settings.num_generations, self.settings.seed
@@ -106,11 +106,13 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
 
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
         batch = super()._next_train_batch(num_prompts)
-        names = [name for name in ("raw_prompt", "reward_model") if name in batch]
+        names = [name for name in ROW_COLUMNS if name in batch]
         rows = [dict(zip(names, values, strict=True)) for values in zip(*(batch[name] for name in names), strict=True)]
         ids = [sample_of(row).id for row in rows]
         slots = range(self.settings.num_generations)
         batch[SAMPLE_ID] = column(ids)
+        batch[AGENT] = column([agent_of(row, self.default_agent) for row in rows])
+        batch["agent_name"] = column([NAME] * len(ids))
         batch[TEMPLATES] = column([[self.loop.template(i, slot) for slot in slots] for i in ids])
         tu.assign_non_tensor_data(batch, STORED_PROMPT, self.loop.credit().trained_on)
         return batch
@@ -147,7 +149,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         rows = 1 if rollout.log_prob_use_dynamic_bsz else int(rollout.log_prob_micro_batch_size_per_gpu)
         with self.cost.timed("ratio") as cost:
             logps = templated_log_probs(rollouts, workers.compute_log_prob, ranks * rows, rollout.temperature)
-        cost.add(scored_tokens=sum(r.read_tokens + len(r.responses_T) for r in rollouts))
+        cost.add(scored_tokens=sum(len(r.templated_ids) + len(r.responses_T) for r in rollouts))
         return logps
 
     def _record_groups(self, rollouts: Sequence[BatchRollout]) -> dict[str, float]:
@@ -165,8 +167,8 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
     def _count_rollouts(self, rollouts: Sequence[BatchRollout]) -> None:
         """Counts what a batch costs: drawing it, old log-probs, and the update."""
         drawn = [r for r in rollouts if not r.is_padding]
-        generated = sum(len(r.responses_T) for r in drawn)
-        stored = sum(r.prompt_tokens for r in drawn) + generated
+        generated = sum(r.generated_tokens for r in drawn)
+        stored = sum(r.prompt_tokens + len(r.responses_T) for r in drawn)
         self.cost["rollout"].add(
             rollouts=len(drawn),
             prompt_tokens=sum(r.read_tokens for r in drawn),
@@ -178,17 +180,8 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
     # --- epochs --------------------------------------------------------------------------------------------
 
     def fit(self, agent_loop_manager: Any) -> None:
-        """Trains, as verl does, after asking every rollout worker for the agent loop.
-
-        Raises:
-            ConfigError: a worker does not know it; verl would roll out without templates.
-        """
-        workers = agent_loop_manager.agent_loop_workers
-        if not all(ray.get([worker.__ray_call__.remote(_has_agent_loop) for worker in workers])):
-            raise ConfigError(
-                f"a rollout worker of verl does not know the agent loop {NAME!r}; install this package with its extra "
-                "verl on every node, and leave VERL_USE_EXTERNAL_PLUGINS at 'auto' or put 'p2o' into it"
-            )
+        """Trains, as verl does, after a trial of every agent loop that the run asks for (see `check_agent_loops`)."""
+        check_agent_loops(agent_loop_manager.agent_loop_workers, self.row_of_agent)
         super().fit(agent_loop_manager)
 
     def on_step_begin(self) -> None:
@@ -216,6 +209,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
     def _scored_rollouts(self) -> RolloutFn:
         return ScoredRollouts(
             data_row=lambda sample: self.train_dataset[self.row_of[sample.id]],
+            default_agent=self.default_agent,
             generate=self.agent_loop_manager.generate_sequences,
             wait_for=self._wait_for_rollouts,
             step=self.global_steps,
@@ -279,10 +273,3 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         self.loop.load_state_dict(state.loop)
         self.cost.load_state_dict(state.cost)
         self.loop.forget_later_epochs()
-
-
-def _has_agent_loop(worker: Any) -> bool:
-    """Run in a rollout worker."""
-    from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
-
-    return NAME in _agent_loop_registry

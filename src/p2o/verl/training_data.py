@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,14 +11,26 @@ from ..data import stable_id
 from ..errors import ConfigError, DataError
 from . import NAME
 
+ENVIRONMENT_COLUMNS = ("tools_kwargs", "interaction_kwargs")
+"""verl's columns with which a row sets up its tools and its environment."""
+
+ROW_COLUMNS = ("raw_prompt", "reward_model", "agent_name", *ENVIRONMENT_COLUMNS)
+"""verl's columns that this module reads."""
+
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
-    """The sample of a row; its id is a hash of prompt and answer (verl's ``index`` may be missing, and its ``uid`` is
-    new at each fetch)."""
+    """The sample of a row; its id is a hash of prompt, answer and what sets up its environment (verl's ``index`` may be
+    missing, and its ``uid`` is new at each fetch)."""
     messages = [{"role": m["role"], "content": m["content"]} for m in row["raw_prompt"]]
     gold = (row.get("reward_model") or {}).get("ground_truth")
     answer = None if gold is None else str(gold)
-    return Sample(stable_id(messages, [] if answer is None else [answer]), messages, answer)
+    environment = [json.dumps(row[name], sort_keys=True, default=str) for name in ENVIRONMENT_COLUMNS if row.get(name)]
+    return Sample(stable_id(messages, [*([] if answer is None else [answer]), *environment]), messages, answer)
+
+
+def agent_of(row: Mapping[str, Any], default: str) -> str:
+    """The agent loop that rolls a row out: its ``agent_name``, or the default."""
+    return str(row.get("agent_name") or default)
 
 
 def check_size(rows: int, batch_size: int) -> None:
@@ -32,16 +45,15 @@ def read_samples(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, Samp
     """Sample id → number of its first row (from 0), and the sample.
 
     Raises:
-        ConfigError: a row names another agent loop.
+        ConfigError: a row names P²O as its agent loop.
         DataError: a row is not a chat of texts with a question.
     """
     found: dict[str, tuple[int, Sample]] = {}
     for n, row in enumerate(rows):
-        agent = row.get("agent_name", NAME)
-        if agent != NAME:
+        if row.get("agent_name") == NAME:
             raise ConfigError(
-                f"row {n + 1} of data.train_files has agent_name {agent!r}, which would roll out without templates; "
-                f"drop the column, or set it to {NAME!r}"
+                f"row {n + 1} of data.train_files has agent_name {NAME!r}, which is P²O itself; name the agent loop "
+                "that it is to roll out with, or drop the column"
             )
         if not _is_chat_of_texts(row.get("raw_prompt")):
             raise DataError(

@@ -1,6 +1,7 @@
 """A rollout server on transformers: batches what is asked at the same time, and samples reproducibly.
 
-Writes what it was asked to $CPU_SHIM_LOG: one JSON line per request (prompt ids, weight version, sum of its weights).
+Writes what it was asked to $CPU_SHIM_LOG: one JSON line per request (prompt ids, weight version, sum of its
+weights, number of tokens of the answer).
 """
 
 import asyncio
@@ -66,10 +67,6 @@ class Server:
         place = repr((self.steps, temperature, list(prompt_ids)))
         seed = hashlib.sha256(f"{place}{self.asked[place]}".encode()).digest()
         self.asked[place] += 1
-        if log := os.environ.get("CPU_SHIM_LOG"):
-            line = {"prompt_ids": list(prompt_ids), "steps": self.steps, "sum": self.sum, "temperature": temperature}
-            with open(log, "a") as file:
-                file.write(json.dumps(line) + "\n")
         done = asyncio.get_running_loop().create_future()
         self.waiting.append((list(prompt_ids), temperature, limit, int.from_bytes(seed[:7], "big"), done))
         if len(self.waiting) == 1:
@@ -78,6 +75,10 @@ class Server:
             for (*_, future), result in zip(batch, self._sample(batch), strict=True):
                 future.set_result(result)
         ids, logps = await done
+        if log := os.environ.get("CPU_SHIM_LOG"):
+            line = {"prompt_ids": list(prompt_ids), "steps": self.steps, "sum": self.sum, "temperature": temperature}
+            with open(log, "a") as file:
+                file.write(json.dumps(line | {"generated": len(ids)}) + "\n")
         return TokenOutput(
             token_ids=ids, log_probs=logps, stop_reason="completed", extra_fields={"global_steps": self.steps}
         )
