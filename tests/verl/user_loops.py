@@ -29,6 +29,7 @@ class Loop(AgentLoopBase):
         said = await self.server_manager.generate(
             request_id=uuid4().hex, prompt_ids=ids, sampling_params=sampling_params
         )
+        self.extra = dict(said.extra_fields)  # verl wants to know which weights spoke
         merged, mask, logps = await self.ct_merge_assistant_token(
             ids, said.token_ids, mask, logps, assistant_logprobs=said.log_probs
         )
@@ -43,6 +44,7 @@ class Loop(AgentLoopBase):
             response_logprobs=logps[:limit],
             num_turns=turns,
             metrics={},
+            extra_fields=self.extra,
         )
 
 
