@@ -15,16 +15,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from p2o.analysis import ending as result_ending
 from p2o.base import live
 from p2o.base.terminal import CleanConsole
 from p2o.cli import ending
+from p2o.core import display
 from p2o.core.cost import CostMeter
 from p2o.core.progress import COLUMNS, step_cells
 from p2o.core.rollout_log import RolloutLog
 from p2o.core.summary import EpochSummary
 from p2o.runs.recipe import load_recipe
 from p2o.runs.run_directory import Run, read_run
-from p2o.trl import display
 from p2o.trl.watching import Watch
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "terminal"
@@ -40,11 +41,11 @@ def shown(run: Run, width: int | None) -> str:
     console = CleanConsole(
         file=out, force_terminal=width is not None, width=width or 80, color_system=None, soft_wrap=True
     )
-    for module in (display, ending, live):
+    for module in (display, ending, result_ending, live):
         module.console = console  # type: ignore[attr-defined]
     recipe = load_recipe("quickstart", [], [])
     watch = Watch(run.own, redrawn=False, verbose=False)
-    watch.recipe, watch.settings = ["quickstart"], vars(recipe.task)
+    watch.run_by, watch.settings = ["quickstart"], vars(recipe.task)
     rows = [row for row in run.log if "loss" in row]
     view = watch.view
     assert isinstance(view, display.TerminalView)
@@ -62,8 +63,8 @@ def shown(run: Run, width: int | None) -> str:
         rollouts.resume(epoch.number)
         for row in () if width else [row for row in rows if epoch.number < row["epoch"] <= epoch.number + 1]:
             view.step(row["step"], step_cells(row, len(rows), None))
-        watch.epoch(EpochSummary(**epoch.summary), recipe.training, seen, rollouts, _cost(seen))
-    ending.print_result(run.result, recipe.training.eval_temperature)
+        watch.epoch_of(EpochSummary(**epoch.summary), recipe.training, seen, rollouts, _cost(seen))
+    result_ending.print_result(run.result, recipe.training.eval_temperature)
     model = Path("runs/quickstart") / f"checkpoint-{rows[-1]['step']}"
     commands = ending.next_commands(_named(run), model, ["quickstart"], recipe, watch.findings)
     ending.print_commands(commands)

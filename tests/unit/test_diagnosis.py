@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from p2o.analysis.findings import masked_share, recipe_of, run_findings, screen_findings
+from p2o.analysis.findings import masked_share, run_by, run_findings, screen_findings
 from p2o.base.rows import METRICS_FILE, write_rows
 from p2o.core.diagnosis import Facts, diagnose, facts_after
 from p2o.core.summary import EpochSummary
@@ -177,7 +177,7 @@ def test_a_screen_asks_the_same_function() -> None:
 def test_the_findings_of_a_run_directory(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
     assert run_findings(run) == []
-    assert recipe_of(run) == [str(tmp_path / "run" / "config.yaml")]
+    assert run_by(run) == [str(tmp_path / "run" / "config.yaml")]
     rows = [{"epoch": 2.0, "completions/clipped_ratio": 0.5, "step": 9}]
     write_rows(tmp_path / "run" / "p2o" / METRICS_FILE, rows)
     assert [finding.case for finding in run_findings(read_run(tmp_path / "run"))] == ["cut"]

@@ -13,15 +13,15 @@ from p2o.base import live
 from p2o.base.live import Bar, show_above
 from p2o.base.rows import append_row, read_rows, write_rows
 from p2o.base.terminal import CleanConsole
+from p2o.core import display
 from p2o.core.cost import CostMeter
+from p2o.core.display import EpochNews, EvolutionBar, TerminalView
 from p2o.core.evolve import EvolveProgress
 from p2o.core.progress import COLUMNS, all_figures, duration, epoch_rows, evaluation_line, short, step_cells, step_line
 from p2o.core.rollout_log import LoggedRollout, RolloutLog
 from p2o.core.shown import choose_sample, failed_bare
 from p2o.core.summary import EpochSummary
 from p2o.errors import StateError
-from p2o.trl import display
-from p2o.trl.display import EpochNews, EvolutionBar, TerminalView
 from p2o.trl.notebook import NotebookView
 from p2o.trl.watching import Watch
 

@@ -99,7 +99,7 @@ def test_the_console_cleans_whatever_it_prints(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_trls_table_of_completions_is_cleaned(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    import p2o.trl.display  # noqa: F401
+    import p2o.core.display  # noqa: F401
 
     chat = [{"role": "user", "content": text}]
     utils.print_prompt_completions_sample(
@@ -112,8 +112,8 @@ def test_trls_table_of_completions_is_cleaned(text: str, capsys: pytest.CaptureF
 
 
 def test_the_summary_of_an_epoch_is_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
+    from p2o.core.display import EpochNews, TerminalView
     from p2o.core.shown import ShownSample
-    from p2o.trl.display import EpochNews, TerminalView
 
     for text in HOSTILE.values():
         sample = ShownSample(text, text, text, text, text, text)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from ..core.diagnosis import Facts, Finding, diagnose, facts_after
+from ..core.diagnosis import Facts, Finding, RunBy, diagnose, facts_after
 from ..core.summary import EpochSummary
 from ..runs.run_directory import Run
 from .screen.measure import Screen
@@ -62,8 +62,10 @@ USEFUL = ("seed", "accepted", "rejected", "duplicate")
 """Fates of candidates whose text could be used."""
 
 
-def recipe_of(run: Run) -> Sequence[str] | None:
-    """The words behind ``p2o train`` that make the run again; None: it was made from Python."""
+def run_by(run: Run) -> RunBy:
+    """What makes the run again."""
+    if run.of_verl:
+        return "verl"
     return [str(run.path / "config.yaml")] if run.config else None
 
 

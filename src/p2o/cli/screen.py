@@ -45,9 +45,9 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     from ..analysis.findings import screen_findings
     from ..analysis.screen.measure import measure_screen
     from ..analysis.screen.verdict import judge_screen
+    from ..core.display import print_finding
     from ..runs.building import rewards_of, samples_of
     from ..runs.fixed_policy import fixed_policy
-    from ..trl.display import print_finding
 
     samples, rewards = samples_of(recipe, "train"), rewards_of(recipe)
     rewards.check_gold(samples)

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None, words: Sequenc
     resolved = recipe.to_yaml(run_dir)  # as it was asked for: libraries fill in settings of their own
     held_out = HeldOut(recipe)  # before the model: a mistake in the data shows at once
     trainer = trainer_of(recipe)
-    trainer.watch.recipe, trainer.watch.settings = words, vars(recipe.task)
+    trainer.watch.run_by, trainer.watch.settings = words, vars(recipe.task)
     disable_progress_bar()  # transformers shows one for each file that it writes
     main = trainer.accelerator.is_main_process
     if main:
@@ -145,29 +146,16 @@ def _finish(
     recipe: Recipe, run_dir: Path, result: Mapping[str, Any], words: Sequence[str], trainer: P2OTrainer
 ) -> None:
     """Prints the result, and writes what a user takes home."""
+    from ..analysis.ending import print_report, print_result
     from ..runs.export import export_run
     from ..runs.run_directory import Run
     from ..trl.checkpoint import latest_checkpoint
-    from .ending import next_commands, print_commands, print_result
+    from ..trl.trackers import send_report
+    from .ending import next_commands, print_commands
 
     print_result(result, recipe.training.eval_temperature)
     model = Path(latest_checkpoint(run_dir) or run_dir)
     console.print(f"took {duration(result['seconds'])}; the model is in {model}")
     export_run(run_dir, recipe)
-    _write_report(run_dir, trainer)
+    print_report(run_dir, partial(send_report, trainer.callback_handler.callbacks))
     print_commands(next_commands(Run(run_dir), model, words, recipe, trainer.watch.findings))
-
-
-def _write_report(run_dir: Path, trainer: P2OTrainer) -> None:
-    """Writes the report. When that fails, the run itself is still complete: the reason is printed."""
-    from ..analysis.report import write_report
-    from ..trl.trackers import send_report
-
-    try:
-        path = write_report([run_dir])
-        console.print(f"the report is in {path}")
-        send_report(trainer.callback_handler.callbacks, path)
-    except Exception as error:
-        log.debug("report", exc_info=True)
-        reason = f"{type(error).__name__}: {error}"
-        console.print(f"! the report could not be written ({reason}); `p2o report {run_dir}` tries again")

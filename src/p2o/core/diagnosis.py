@@ -40,6 +40,17 @@ EPOCHS = 3
 RUN_KEYS = ("output_dir", "if_exists", "resume_from_checkpoint")
 """Settings of a run that the next one does not take over."""
 
+RunBy = Sequence[str] | Literal["verl"] | None
+"""What makes a run: the words behind ``p2o train``, a command of verl's, or (None) Python."""
+
+VERL_KEYS = {
+    "num_train_epochs": "trainer.total_epochs",
+    "learning_rate": "actor_rollout_ref.actor.optim.lr",
+    "beta": "actor_rollout_ref.actor.kl_loss_coef",
+    "max_completion_length": "data.max_response_length",
+}
+"""Key → verl's name of it. All other keys are P²O's own there, ``p2o.KEY``."""
+
 Case = Literal["solved", "teacher", "empty_pool", "few_hard", "flat", "partial", "masked", "slow", "forgotten", "cut"]
 
 
@@ -126,25 +137,28 @@ class Finding:
         """Whether something is wrong. A run whose samples are all solved has nothing wrong with it."""
         return self.case != "solved"
 
-    def command(self, recipe: Sequence[str] | None) -> str:
-        """The next step as a command, or as Python; "" when there is none.
+    def command(self, run_by: RunBy) -> str:
+        """The next step as a command, as overrides of a verl command, or as Python; "" when there is none.
 
         Args:
-            recipe: the words behind ``p2o train`` that make the run; None: it was made from Python.
+            run_by: what makes the run.
         """
+        if run_by == "verl":
+            names = {key: VERL_KEYS.get(key, f"++p2o.{key}") for key in self.changes}
+            return shlex.join(f"{names[key]}={_word(value)}" for key, value in self.changes.items())
         if self.screen:
-            return shlex.join(["p2o", "screen", *settings_without(recipe or ["RECIPE.yaml"], RUN_KEYS)])
+            return shlex.join(["p2o", "screen", *settings_without(run_by or ["RECIPE.yaml"], RUN_KEYS)])
         if not self.changes:
             return ""
-        if recipe is None:
+        if run_by is None:
             return "P2OConfig(" + ", ".join(f"{key}={value!r}" for key, value in self.changes.items()) + ", …)"
         words = [word for key, value in self.changes.items() for word in (f"--{key}", _word(value))]
-        kept = settings_without(recipe, {*self.changes, *RUN_KEYS})
+        kept = settings_without(run_by, {*self.changes, *RUN_KEYS})
         return shlex.join(["p2o", "train", *kept, *words, "--if_exists", "new"])
 
-    def lines(self, recipe: Sequence[str] | None) -> list[str]:
+    def lines(self, run_by: RunBy) -> list[str]:
         """Two or three lines: what happened; the advice; the command."""
-        command = self.command(recipe)
+        command = self.command(run_by)
         return [self.happened, f"next: {self.advice}", *([command] if command else [])]
 
 

@@ -125,6 +125,11 @@ class Run:
         content = yaml.safe_load(self.config) if self.config else {}
         return content if isinstance(content, dict) else {}
 
+    @property
+    def of_verl(self) -> bool:
+        """Whether verl trained it: its settings then hold P²O's, and verl's whole configuration under ``verl``."""
+        return "verl" in self.settings
+
     def logged(self, key: str) -> list[tuple[float, float]]:
         """(epoch, value) wherever the log has the key."""
         return [(row["epoch"], row[key]) for row in self.log if row.get(key) is not None and "epoch" in row]

@@ -12,11 +12,11 @@ from ..core.evolve import EvolveProgress
 from ..core.progress import COLUMNS
 
 if TYPE_CHECKING:
-    from .display import EpochNews
+    from ..core.display import EpochNews
 
 
 class NotebookView:
-    """Shows a run in a notebook. The methods are those of `display.TerminalView`."""
+    """Shows a run in a notebook. The methods are those of `p2o.core.display.TerminalView`."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -58,7 +58,7 @@ class NotebookView:
         """Shows an epoch: its row stays, its summary is replaced by the next one's."""
         self.epochs.append((news.title, self.cells))
         self.cells, self.status = (), ""
-        told = [line for finding in news.findings for line in finding.lines(news.recipe)]
+        told = [line for finding in news.findings for line in finding.lines(news.run_by)]
         rows = [*news.rows, *(("note", note) for note in news.notes), *(("!", line) for line in told)]
         self.below = _rows(news.title, rows)
         if news.sample:

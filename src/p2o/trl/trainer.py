@@ -209,7 +209,7 @@ class P2OTrainer(SavingTrainer):
         Trainer.log(self, epoch_metrics(summary) | cost_metrics(cost))
         if self.accelerator.is_main_process:
             write_json(self.loop.run_dir / "cost.json", cost.state_dict())
-            sample = self.watch.epoch(summary, self.args, self.state.log_history, self.rollout_log, cost)
+            sample = self.watch.epoch_of(summary, self.args, self.state.log_history, self.rollout_log, cost)
             sheets = [template_sheet(summary.epoch + 1, self.loop.method.pool() if summary.evolved else [])]
             sheets += [sample_sheet(summary.epoch + 1, sample)] if sample else []
             send_sheets(self.callback_handler.callbacks, sheets, self.state.global_step)

@@ -28,6 +28,9 @@ SAMPLE_ID = "p2o_sample"
 AGENT = "p2o_agent"
 """Column of a batch: the agent loop that is wrapped. verl's own column ``agent_name`` names the wrapper."""
 
+TEMPERATURE = "p2o_temperature"
+"""Column of a batch: at which it is sampled; without it as verl says."""
+
 TEMPLATE, PROMPT_IDS, OVERFLOW = "p2o_template", "p2o_prompt_ids", "p2o_overflow"
 """Extra fields of a templated rollout: the template, the token ids of T(x, z), and whether it did not fit."""
 
@@ -65,6 +68,8 @@ class P2OAgentLoop:
         agent, templates = columns.pop(AGENT), columns.pop(TEMPLATES)
         stored = columns.pop(STORED_PROMPT, "templated")
         columns.pop(SAMPLE_ID, None)
+        if TEMPERATURE in columns:
+            sampling_params = {**sampling_params, "temperature": columns.pop(TEMPERATURE), "top_p": 1.0, "top_k": -1}
         loop = hydra.utils.instantiate(_agent_loop_registry[agent], **self.made_with)
         template = templates[int(columns["session_id"]) % len(templates)]
         prompts = TemplatedPrompts(loop, template) if template else None

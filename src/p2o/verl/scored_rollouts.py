@@ -18,7 +18,7 @@ from ..core.hard import is_solved
 from ..core.samples import Rollout, Sample
 from ..generation.prompt_step import TOO_LONG
 from . import NAME
-from .agent_loop import AGENT, OVERFLOW, PROMPT_IDS, TEMPLATES
+from .agent_loop import AGENT, OVERFLOW, PROMPT_IDS, TEMPERATURE, TEMPLATES
 from .batch import success_reward
 from .training_data import agent_of
 
@@ -30,8 +30,8 @@ FAILED = "The rollout failed."
 
 @dataclass(frozen=True)
 class ScoredRollouts:
-    """A `RolloutFn`: one completion of each (template, sample), made as in verl's validation: sampling parameters of
-    ``rollout.val_kwargs`` (greedy by default), agent loop, reward workers, transfer queue."""
+    """A `RolloutFn`: one completion of each (template, sample), made as in verl's validation: agent loop, reward
+    workers, transfer queue."""
 
     data_row: Callable[[Sample], Mapping[str, Any]]
     """The sample's row of verl's data set."""
@@ -43,6 +43,7 @@ class ScoredRollouts:
     """Waits for a number of rollouts in the partition; their `KVBatchMeta`, without those that failed."""
     step: int
     """verl's global step."""
+    temperature: float
     decode: Callable[[list[int]], str]
     success_reward: str | None
     success_threshold: float
@@ -63,6 +64,7 @@ class ScoredRollouts:
         batch = tu.get_tensordict({**columns, TEMPLATES: [[template] for template, _ in pairs]})
         tu.assign_non_tensor_data(batch, "global_steps", self.step)
         tu.assign_non_tensor_data(batch, "validate", True)
+        tu.assign_non_tensor_data(batch, TEMPERATURE, self.temperature)
         tags = [{"is_prompt": True, "status": "pending", "global_steps": self.step} for _ in pairs]
         tq.kv_batch_put(keys=list(uids), partition_id=PARTITION, tags=tags)
         self.generate(batch)

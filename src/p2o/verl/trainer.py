@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf, open_dict
 from torchdata.stateful_dataloader import StatefulDataLoader
-from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+from verl.trainer.ppo.v1 import register_trainer
 from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 
-from ..base.terminal import tell
 from ..core.cost import CostMeter
 from ..core.evolve import Reflector
 from ..core.loop import JointLoop
 from ..core.methods.evolving import set_aside
 from ..core.metrics import Group, cost_metrics, epoch_metrics, group_metrics
 from ..core.ratio_log import ratio_metrics
+from ..core.rollout_log import count_ratios
 from ..core.samples import RolloutFn
 from ..core.states import has_spread
 from ..data.fingerprint import fingerprint
@@ -43,10 +43,11 @@ from .served_policy import ServedPolicy
 from .settings import settings_of
 from .state import RunState, claim
 from .training_data import ROW_COLUMNS, agent_of, check_size, read_samples, sample_of
+from .watched import WatchedTrainer
 
 
 @register_trainer(NAME)
-class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
+class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
     """Chosen with ``trainer.v1.trainer_mode=p2o``; its settings are the ``p2o`` group (see `settings.VerlSettings`).
 
     Raises:
@@ -84,6 +85,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         self.loop = JointLoop(
             self.settings, samples, self.run_dir / "p2o", self.settings.num_generations, self.settings.seed
         )
+        self.prepare_watch()
         if self.loop.has_own_order:
             self._order_by_method([sample_of(row).id for row in rows])
 
@@ -132,6 +134,8 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
             corrects = has_engine_logps and bool(correction.rollout_is or correction.rollout_rs)
             with marked_timer("p2o_ratio", self.timing_raw):
                 distilled = distill(batch, rollouts, self.loop.credit(), self._templated_log_probs, corrects)
+            if distilled.log_ratios_N.numel():
+                self.rollout_log.add_ratios(self.global_steps, count_ratios(distilled.log_ratios_N))
             metrics.update(ratio_metrics(distilled.log_ratios_N, settings.ratio_low, settings.ratio_high))
             if has_engine_logps:
                 metrics.update(engine_metrics(distilled.batch))
@@ -159,6 +163,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
             sample_id, templated = group[0].sample_id, [bool(r.template) for r in group]
             totals = [r.reward for r in group]
             self.loop.record(sample_id, [r.success for r in group], templated, totals)
+            self.log_group(sample_id, group)
             groups.append(Group(sample_id, templated, [r.solved for r in group], has_spread(totals)))
         drawn = [r for r in rollouts if not r.is_padding]
         overflow = sum(r.did_not_fit for r in drawn) / max(1, len(drawn))
@@ -182,7 +187,9 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
     def fit(self, agent_loop_manager: Any) -> None:
         """Trains, as verl does, after a trial of every agent loop that the run asks for (see `check_agent_loops`)."""
         check_agent_loops(agent_loop_manager.agent_loop_workers, self.row_of_agent)
+        self.begin_watch()
         super().fit(agent_loop_manager)
+        self.end_watch(self.last_step)
 
     def on_step_begin(self) -> None:
         """Runs the prompt step that is due before this epoch; verl's servers hold the newest weights here."""
@@ -194,17 +201,21 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
     def prompt_step(self) -> None:
         """Closes the epoch and prepares the next one, with the newest weights."""
         chosen = self.chosen_reflector
-        summary = run_prompt_step(
-            self.loop,
-            self._scored_rollouts(),
-            self._policy_reflector() if isinstance(chosen, str) else chosen,
-            self.cost,
-            control=ControlGuard(self.tokenizer),
-            on_policy=isinstance(chosen, str),
-        )
+        bar = self.watch.evolution(self.loop.next_epoch + 1)
+        try:
+            summary = run_prompt_step(
+                self.loop,
+                self._scored_rollouts(),
+                self._policy_reflector() if isinstance(chosen, str) else chosen,
+                self.cost,
+                control=ControlGuard(self.tokenizer),
+                on_policy=isinstance(chosen, str),
+                progress=bar.update,
+            )
+        finally:
+            bar.close()
         self.epoch_figures = epoch_metrics(summary)
-        for note in summary.notes:
-            tell(note)
+        self.tell_epoch(summary)
 
     def _scored_rollouts(self) -> RolloutFn:
         return ScoredRollouts(
@@ -213,6 +224,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
             generate=self.agent_loop_manager.generate_sequences,
             wait_for=self._wait_for_rollouts,
             step=self.global_steps,
+            temperature=self.settings.evolve_temperature,
             decode=partial(self.tokenizer.decode, skip_special_tokens=True),
             success_reward=self.settings.success_reward,
             success_threshold=self.settings.success_threshold,
@@ -237,12 +249,19 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         )
 
     def on_step_end(self) -> None:
-        """Closes the loop after the last step; saves a checkpoint where the next step begins with an evolution."""
-        if self.global_steps >= self.total_training_steps:
-            self.loop.close()
-        elif self.global_steps % self.steps_per_epoch == 0 and self.loop.rolls_out_next():
+        """Ends training when the budget is spent; saves a checkpoint then, and where the next step begins with an
+        evolution."""
+        self.last_step = self.global_steps
+        if self.cost.reaches(self.settings.max_cost, self.settings.max_rollouts):
+            self.total_training_steps = self.global_steps  # verl's loop ends after this step
+            self.save_once()
+        elif self._evolves_next():
             self.save_once()  # steps that are repeated after a kill must not cost the evolution with them
         super().on_step_end()
+
+    def _evolves_next(self) -> bool:
+        ends = self.global_steps >= self.total_training_steps
+        return not ends and self.global_steps % self.steps_per_epoch == 0 and self.loop.rolls_out_next()
 
     # --- state ---------------------------------------------------------------------------------------------
 
@@ -262,6 +281,7 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
 
     def _load_checkpoint(self) -> None:
         super()._load_checkpoint()
+        self.last_step = self.global_steps
         if not self.global_steps:
             if self.loop.run_dir.exists():  # of an earlier run that is not resumed: its evolutions are of other weights
                 set_aside(self.loop.run_dir)
@@ -273,3 +293,4 @@ class P2OTrainer(PPOTrainerSync):  # type: ignore[misc]
         self.loop.load_state_dict(state.loop)
         self.cost.load_state_dict(state.cost)
         self.loop.forget_later_epochs()
+        self.resume_watch()

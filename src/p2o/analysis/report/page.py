@@ -17,7 +17,7 @@ from ...base.terminal import percent
 from ...base.text import clean_text
 from ...core.states import STATES
 from ...runs.run_directory import Epoch, Run, read_run
-from ..findings import BOUNDS, masked_share, recipe_of, run_findings
+from ..findings import BOUNDS, masked_share, run_by, run_findings
 from . import charts, states
 from .payload import MAX_ROLLOUT_CHARS, MAX_ROWS, payload
 from .story import headline, story
@@ -137,7 +137,7 @@ def _view(run: Run, n: int) -> dict[str, Any]:
         "headline": headline(run, rows),
         "story": story(run, rows),
         "notes": _no_room(run),
-        "findings": [(f.is_fault, f.lines(recipe_of(run))) for f in run_findings(run)],
+        "findings": [(f.is_fault, f.lines(run_by(run))) for f in run_findings(run)],
         "curves": [c for c in curves if c[1]],
         "evolutions": [_evolution(run, epoch) for epoch in run.evolutions],
         "samples": len(rows),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.cost import CostMeter, Counted, token_sums
+from ...core.display import EvolutionBar
 from ...core.evolve import Evolution
 from ...core.hard import dev_part_size
 from ...core.loop import JointLoop
@@ -27,7 +28,6 @@ from ...core.templates import PoolTemplate, pool_to_json
 from ...generation.policies import prompt_of
 from ...runs.estimate import Projection, Tokens, count_run, project
 from ...runs.fixed_policy import FixedPolicy
-from ...trl.display import EvolutionBar
 from ..evaluation import TemplateEffect, best_slots, mean, template_effect
 from ..statistics import Interval, wilson_interval
 from .reach import Reaches, reaches

@@ -11,16 +11,13 @@ from dataclasses import dataclass, field
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
-from trl.trainer import utils
 
 from ..base.live import Bar, is_live, show_above
-from ..base.terminal import CleanConsole, console, percent
+from ..base.terminal import console, percent
 from ..base.text import one_line
-from ..core.diagnosis import Finding
-from ..core.evolve import EvolveProgress
-from ..core.progress import COLUMNS, Rows, plain_rows, step_line
-
-utils.Console = CleanConsole  # TRL's table of completions (log_completions) is cleaned in the same way
+from .diagnosis import Finding, RunBy
+from .evolve import EvolveProgress
+from .progress import COLUMNS, Rows, plain_rows, step_line
 
 NAME_WIDTH = 26
 """Of the names in an epoch's summary, in characters."""
@@ -40,8 +37,8 @@ class EpochNews:
     findings: Sequence[Finding] = ()
     sample: Rows = ()
     """One sample in full, see `p2o.core.shown.ShownSample.rows`."""
-    recipe: Sequence[str] | None = None
-    """The words behind ``p2o train``, for the findings' commands; None: the run was made from Python."""
+    run_by: RunBy = None
+    """What makes the run, for the findings' commands."""
 
     @property
     def title(self) -> str:
@@ -139,7 +136,7 @@ class TerminalView:
         for note in news.notes:
             console.print(Text(f"  {note}", style="dim"))
         for finding in news.findings:
-            print_finding(finding, news.recipe)
+            print_finding(finding, news.run_by)
         if news.sample:
             console.print(Text("  one sample of this epoch in full", style="dim"))
             print_rows(news.sample)
@@ -166,10 +163,10 @@ def print_rows(rows: Rows) -> None:
     console.print(table)
 
 
-def print_finding(finding: Finding, recipe: Sequence[str] | None) -> None:
+def print_finding(finding: Finding, run_by: RunBy) -> None:
     """Prints what happened, and the next step. A fault is marked."""
     mark, style = ("!", "yellow") if finding.is_fault else (" ", "")
     for line in (f"{mark} {finding.happened}", f"  next: {finding.advice}"):
         console.print(Text(line, style=style), soft_wrap=not console.is_terminal)
-    if command := finding.command(recipe):
+    if command := finding.command(run_by):
         console.print(f"  {command}")  # not wrapped, so that it can be copied

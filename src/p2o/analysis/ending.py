@@ -1,0 +1,87 @@
+"""The end of a run at the terminal: success on held-out data before and after training, and the report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ..base.terminal import console, percent
+from .changes import KEY, Change, changes_of, draw_changes
+from .report import write_report
+
+log = logging.getLogger(__name__)
+
+STYLES = {"rose": "green", "fell": "red", "stayed": ""}
+
+
+def print_result(result: Mapping[str, Any], temperature: float) -> None:
+    """Prints what training changed on the held-out data, losses like gains.
+
+    Args:
+        result: content of the run's ``result.json``.
+        temperature: at which the one completion of each sample was drawn.
+    """
+    if not result["after"]:
+        return
+    console.print(before_and_after(result, temperature))
+    for change in [*changes_of(result), *draw_changes(result)]:
+        # A loss is said even if it may be chance.
+        if (change.sure or change.direction == "fell") and not change.measure:
+            sentence = f"bare success on the {change.data} {change.sentence}"
+            style = STYLES[change.direction] if change.sure else ""
+            console.print(Text(sentence, style=style), soft_wrap=not console.is_terminal)
+
+
+def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:
+    """Bare success on the held-out parts and their groups before and after training.
+
+    Args:
+        result: content of the run's ``result.json``.
+        temperature: at which the one completion of each sample was drawn.
+    """
+    drawn = "greedy" if temperature == 0 else f"at temperature {temperature:g}"
+    changes = [*changes_of(result), *draw_changes(result)]
+    draws = "; rows with @: several draws of each sample" if any(change.measure for change in changes) else ""
+    title = f"bare success on held-out data ({drawn}{draws})"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("")
+    for column in ("before", "after", "points [95 %]", "gained", "lost"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for change in changes:
+        table.add_row(*_cells(change), style=STYLES[change.direction] if change.sure else "")
+    known = {change.key for change in changes}
+    for key, value in result["after"].items():
+        before = percent(result["before"].get(key))
+        if key.endswith("_no_room"):
+            part = key.removesuffix("_no_room").replace("_", " ")
+            table.add_row(f"{part}: no room, not counted", before, percent(value))
+        elif KEY in key and key not in known:
+            table.add_row(key.replace(KEY, "").replace("_", " "), before, percent(value))
+    return table
+
+
+def _cells(change: Change) -> list[str]:
+    counts = ["" if n is None else str(n) for n in (change.gained, change.lost)]
+    return [change.label, percent(change.before), percent(change.after), change.points.replace(" points", ""), *counts]
+
+
+def print_report(run_dir: Path, then: Callable[[Path], None] = lambda _: None) -> None:
+    """Writes a run's report, and says where it is. When that fails, the run is still complete: the reason is printed.
+
+    Args:
+        then: what is done with the page.
+    """
+    try:
+        path = write_report([run_dir])
+        console.print(f"the report is in {path}")
+        then(path)
+    except Exception as error:
+        log.debug("report", exc_info=True)
+        reason = f"{type(error).__name__}: {error}"
+        console.print(f"! the report could not be written ({reason}); `p2o report {run_dir}` tries again")
