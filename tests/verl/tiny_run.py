@@ -118,7 +118,7 @@ P2O = [
 
 
 MULTI_TURN = [
-    "data.max_response_length=96",
+    "data.max_response_length=160",  # two answers, and what comes between
     "actor_rollout_ref.rollout.multi_turn.enable=True",
     "actor_rollout_ref.rollout.multi_turn.format=written_work",
     "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=2",
@@ -135,6 +135,7 @@ def environment(out: Path) -> dict[str, str]:
         "VERL_PLATFORM": "cpu",
         "VERL_FILE_LOGGER_PATH": f"{out}/metrics.jsonl",
         "CPU_SHIM_LOG": f"{out}/server.jsonl",
+        "CPU_SHIM_MAX_TOKENS": "56",
         "TOKENIZERS_PARALLELISM": "false",
         "HYDRA_FULL_ERROR": "1",
         "HF_HUB_OFFLINE": "1",

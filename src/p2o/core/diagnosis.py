@@ -145,7 +145,7 @@ class Finding:
         """
         if run_by == "verl":
             names = {key: VERL_KEYS.get(key, f"++p2o.{key}") for key in self.changes}
-            return shlex.join(f"{names[key]}={_word(value)}" for key, value in self.changes.items())
+            return shlex.join(f"{names[key]}={_number(value)}" for key, value in self.changes.items())
         if self.screen:
             return shlex.join(["p2o", "screen", *settings_without(run_by or ["RECIPE.yaml"], RUN_KEYS)])
         if not self.changes:
@@ -160,6 +160,11 @@ class Finding:
         """Two or three lines: what happened; the advice; the command."""
         command = self.command(run_by)
         return [self.happened, f"next: {self.advice}", *([command] if command else [])]
+
+
+def _number(value: Any) -> str:
+    """verl wants whole numbers without a point."""
+    return f"{value:g}" if isinstance(value, float) else _word(value)
 
 
 def _word(value: Any) -> str:

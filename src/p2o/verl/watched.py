@@ -160,8 +160,8 @@ class WatchedTrainer(PPOTrainerSync):  # type: ignore[misc]
         """Training begins: writes the configuration, and the rows of the log so far."""
         verls = OmegaConf.to_container(self.config, resolve=True)
         verls.pop(NAME, None)
-        text = yaml.safe_dump({**self.facts(), "verl": without_keys(verls)}, sort_keys=False, allow_unicode=True)
-        write_text(self.run_dir / "config.yaml", without_secrets(text))
+        config = without_keys({**self.facts(), "verl": verls})
+        write_text(self.run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         (self.loop.run_dir / COMPLETE).unlink(missing_ok=True)
         self.begun_at = time.perf_counter()
         self.watch.begin(self.global_steps, self.total_training_steps, self.rows)
@@ -195,9 +195,9 @@ class WatchedTrainer(PPOTrainerSync):  # type: ignore[misc]
 
 
 def without_keys(value: Any) -> Any:
-    """A configuration without the values of keys that hold secrets."""
+    """A configuration without keys and passwords."""
     if isinstance(value, Mapping):
         return {k: HIDDEN if is_secret(str(k)) and v else without_keys(v) for k, v in value.items()}
     if isinstance(value, list):
         return [without_keys(entry) for entry in value]
-    return value
+    return without_secrets(value) if isinstance(value, str) else value

@@ -1,7 +1,8 @@
 """A rollout server on transformers: batches what is asked at the same time, and samples reproducibly.
 
 Writes what it was asked to $CPU_SHIM_LOG: one JSON line per request (prompt ids, weight version, sum of its
-weights, number of tokens of the answer).
+weights, number of tokens of the answer). An answer has at most
+$CPU_SHIM_MAX_TOKENS tokens, a whole response by default.
 """
 
 import asyncio
@@ -62,7 +63,8 @@ class Server:
 
     async def generate(self, request_id, *, prompt_ids, sampling_params, **kwargs):
         temperature = float(sampling_params.get("temperature", 1.0))
-        limit = int(sampling_params.get("max_tokens", self.response_length))
+        longest = os.environ.get("CPU_SHIM_MAX_TOKENS", self.response_length)
+        limit = int(sampling_params.get("max_tokens", longest))
         # Same weights, same prompt, the n-th time: same completion, whatever else is in the batch.
         place = repr((self.steps, temperature, list(prompt_ids)))
         seed = hashlib.sha256(f"{place}{self.asked[place]}".encode()).digest()
