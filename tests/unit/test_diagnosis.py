@@ -130,6 +130,12 @@ def test_a_run_from_python_gets_python() -> None:
     assert finding.command(None) == "P2OConfig(distillation='solved', …)"
 
 
+def test_a_run_on_verl_gets_overrides() -> None:
+    longer = Finding("slow", "", "", {"num_train_epochs": 6.0, "distillation": "solved"})
+    assert longer.command("verl") == "trainer.total_epochs=6 ++p2o.distillation=solved"
+    assert Finding("flat", "", "", screen=True).command("verl") == ""
+
+
 def test_the_facts_of_epochs() -> None:
     cost = {"reflector_calls": 9, "reflector_failures": {"auth": 8}, "reflector_reasons": {"auth": "HTTP 401"}}
     before = EpochSummary(0, groups=10, rescued=5)

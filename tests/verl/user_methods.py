@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from p2o.core.credit import Credit, credit_of
+from p2o.core.credit import Credit, KlTerm, credit_of
 from p2o.core.methods import EpochEnd, Method
 
 HINT = "Show your work. Go from the last digit to the first. Keep the carry. State the total at the end."
@@ -38,3 +38,10 @@ class Hints(Method):
 
     def load_state_dict(self, state: Mapping[str, list[str]]) -> None:
         self.hinted = state["hinted"]
+
+
+class WithKl(Method):
+    """Asks for one more term of the loss."""
+
+    def credit(self, epoch: int) -> Credit:
+        return Credit(kl=KlTerm(weight=1.0, top_k=20, clip=10.0))

@@ -36,7 +36,7 @@ from . import NAME
 from .agent_check import check_agent_loops
 from .agent_loop import AGENT, SAMPLE_ID, STORED_PROMPT, TEMPLATES
 from .batch import BatchRollout, by_group, column, read_rollouts
-from .distillation import distill, engine_metrics, templated_log_probs, write_weights
+from .distillation import distill, engine_metrics, refuse_kl, templated_log_probs, write_weights
 from .sampler import OrderedSampler
 from .scored_rollouts import PARTITION, ScoredRollouts
 from .served_policy import ServedPolicy
@@ -85,6 +85,8 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
         self.loop = JointLoop(
             self.settings, samples, self.run_dir / "p2o", self.settings.num_generations, self.settings.seed
         )
+        for epoch in range(self.config.trainer.total_epochs):
+            refuse_kl(self.loop.method.credit(epoch), self.settings.method)
         self.prepare_watch()
         if self.loop.has_own_order:
             self._order_by_method([sample_of(row).id for row in rows])

@@ -162,7 +162,8 @@ class WatchedTrainer(PPOTrainerSync):  # type: ignore[misc]
         verls.pop(NAME, None)
         config = without_keys({**self.facts(), "verl": verls})
         write_text(self.run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        (self.loop.run_dir / COMPLETE).unlink(missing_ok=True)
+        for name in (COMPLETE, "result.json"):
+            (self.loop.run_dir / name).unlink(missing_ok=True)
         self.begun_at = time.perf_counter()
         self.watch.begin(self.global_steps, self.total_training_steps, self.rows)
 
@@ -177,7 +178,7 @@ class WatchedTrainer(PPOTrainerSync):  # type: ignore[misc]
         self.global_steps = last_step
         if self.config.trainer.test_freq > 0 and self.evaluated_at < last_step:  # the budget ended the run
             self._init_dump_executor()  # verl has closed its own
-            self._validate()
+            self.logger.log(data=self._validate(), step=last_step)
             self._shutdown_dump_executor()
         if self.loop.ledger.tallies:
             self.tell_epoch(self.loop.close())
