@@ -11,7 +11,7 @@ import pytest
 
 from p2o.analysis.findings import masked_share, run_by, run_findings, screen_findings
 from p2o.base.rows import METRICS_FILE, write_rows
-from p2o.core.diagnosis import Facts, diagnose, facts_after
+from p2o.core.diagnosis import Facts, Finding, diagnose, facts_after
 from p2o.core.summary import EpochSummary
 from p2o.runs.reading import parse_words
 from p2o.runs.run_directory import read_run

@@ -145,7 +145,7 @@ class Finding:
         """
         if run_by == "verl":
             names = {key: VERL_KEYS.get(key, f"++p2o.{key}") for key in self.changes}
-            return shlex.join(f"{names[key]}={_number(value)}" for key, value in self.changes.items())
+            return shlex.join(f"{names[key]}={_word(value)}" for key, value in self.changes.items())
         if self.screen:
             return shlex.join(["p2o", "screen", *settings_without(run_by or ["RECIPE.yaml"], RUN_KEYS)])
         if not self.changes:
@@ -162,12 +162,9 @@ class Finding:
         return [self.happened, f"next: {self.advice}", *([command] if command else [])]
 
 
-def _number(value: Any) -> str:
-    """verl wants whole numbers without a point."""
-    return f"{value:g}" if isinstance(value, float) else _word(value)
-
-
 def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"  # verl takes whole numbers without a point only
     return value if isinstance(value, str) else json.dumps(value)
 
 
