@@ -57,7 +57,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "slow": (
         {**ALIVE, "rescued": 80, "rescued_before": True, "graduated": 2, "masked": 0.01},
         "the ratio mask drops 1.0 % of the templated tokens",
-        "p2o train r.yaml --num_train_epochs 10.0 --if_exists new",
+        "p2o train r.yaml --num_train_epochs 10 --if_exists new",
     ),
     "forgotten": (
         {**ALIVE, "forgotten": 31},
