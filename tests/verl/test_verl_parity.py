@@ -31,6 +31,8 @@ def test_trl_and_verl_give_the_same_gradient(tmp_path: Path) -> None:
     ]
     T = max(map(len, completions))
     mask_BT = torch.tensor([[1] * len(c) + [0] * (T - len(c)) for c in completions])
+    own_BT = mask_BT.clone()
+    own_BT[0, 5:9] = own_BT[2, 2:4] = 0  # as if a tool had written them
     completion_BT = torch.tensor([c + [tokenizer.pad_token_id] * (T - len(c)) for c in completions])
 
     def left(prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,7 +53,7 @@ def test_trl_and_verl_give_the_same_gradient(tmp_path: Path) -> None:
     old_BT = logps(bare) + 0.3 * torch.randn(mask_BT.shape, generator=generator)
     weights_BT = ratio_mask(logps(bare), logps(templated), templated_B, low=0.5, high=1.5)
     advantages_B = torch.tensor([1.3, -0.8, 0.4, -0.9])
-    tokens = mask_BT.bool()
+    tokens = own_BT.bool()
     assert 0.2 < weights_BT[tokens].mean() < 0.9, "the mask drops some tokens and keeps some"
     ratios = (logps(bare) - old_BT).exp()[tokens]
     assert (ratios > 1.2).any()
@@ -63,10 +65,11 @@ def test_trl_and_verl_give_the_same_gradient(tmp_path: Path) -> None:
     inputs = {
         "prompt_ids": prompt_ids, "prompt_mask": prompt_mask, "completion_ids": completion_BT,
         "completion_mask": mask_BT, "advantages": advantages_B[:, None] * weights_BT, "old_per_token_logps": old_BT,
-        "num_items_in_batch": mask_BT.sum(),
+        "tool_mask": own_BT, "num_items_in_batch": own_BT.sum(),
     }  # fmt: skip
     ours = gradient_of(trainer, inputs)
     unmasked = gradient_of(trainer, inputs | {"advantages": advantages_B})
+    with_tools = gradient_of(trainer, inputs | {"tool_mask": mask_BT})
 
     lengths = [len(c) for c in completions]
     torch.save(
@@ -77,6 +80,7 @@ def test_trl_and_verl_give_the_same_gradient(tmp_path: Path) -> None:
             "old_logps": [row[:n] for row, n in zip(old_BT, lengths, strict=True)],
             "weights": [row[:n] for row, n in zip(weights_BT, lengths, strict=True)],
             "advantages": [a.repeat(n) for a, n in zip(advantages_B, lengths, strict=True)],
+            "masks": [row[:n] for row, n in zip(own_BT, lengths, strict=True)],
         },
         tmp_path / "batch.pt",
     )
@@ -92,6 +96,7 @@ def test_trl_and_verl_give_the_same_gradient(tmp_path: Path) -> None:
     assert theirs.keys() == ours.keys()
     assert distance(theirs, ours) < 1e-5
     assert distance(unmasked, ours) > 0.01, "the mask matters for this batch"
+    assert distance(with_tools, ours) > 0.01, "so do the tool's tokens"
 
 
 def gradient_of(trainer: Any, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -2,8 +2,8 @@
 
     python tests/verl/verl_gradient.py BATCH.pt GRADIENT.pt
 
-BATCH holds ``model``, and rows of ``prompt_ids``, ``response_ids``, ``advantages``, ``old_logps`` and ``weights`` (one
-tensor each); GRADIENT gets name → gradient.
+BATCH holds ``model``, and rows of ``prompt_ids``, ``response_ids``, ``advantages``, ``old_logps``, ``weights`` and ``masks``
+(one tensor each; mask 0: a tool wrote it); GRADIENT gets name → gradient.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(batch_file: str, gradient_file: str) -> None:
     )
     engine.initialize()
     ids = [torch.cat(pair) for pair in zip(batch["prompt_ids"], batch["response_ids"], strict=True)]
-    masks = jagged([torch.ones_like(r) for r in batch["response_ids"]])
+    masks = jagged(batch["masks"])
     data = TensorDict(
         {
             "prompts": jagged(batch["prompt_ids"]),
