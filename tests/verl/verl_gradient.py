@@ -2,7 +2,8 @@
 
     python tests/verl/verl_gradient.py BATCH.pt GRADIENT.pt
 
-BATCH holds ``model``, and rows of ``prompt_ids``, ``response_ids``, ``advantages``, ``old_logps``, ``weights`` and ``masks``
+BATCH holds ``model``, and rows of ``prompt_ids``, ``response_ids``, ``advantages``, ``old_logps``, ``weights`` and
+``masks``
 (one tensor each; mask 0: a tool wrote it); GRADIENT gets name → gradient.
 """
 
