@@ -17,28 +17,6 @@ class Known(NamedTuple):
 
 REFUSED = [
     Known(
-        "tools: several turns",
-        "P2OTrainer takes no tools",
-        frozenset({"test_train_with_tools", "test_train_with_malformed_tool_calls"}),
-    ),
-    Known(
-        "environments: several turns",
-        "P2OTrainer takes no environment_factory",
-        frozenset(
-            {
-                "test_train_with_multiple_environments",
-                "test_train_with_unknown_environment_raises",
-                "test_train_with_environment_factory",
-                "test_train_with_environment_owned_reward",
-                "test_environment_owned_reward_coexists_with_reward_funcs",
-                "test_environment_owned_reward_mixed_environments",
-                "test_environment_owned_data_requires_max_steps",
-                "test_multiple_environments_without_dataset_raises",
-                "test_train_with_environment_owned_data",
-            }
-        ),
-    ),
-    Known(
         "an iterable train_dataset: samples must be known by their ids",
         "P2OTrainer takes no iterable train_dataset",
         frozenset(
@@ -50,9 +28,16 @@ REFUSED = [
         ),
     ),
     Known(
-        "no train_dataset: only an environment can do without",
+        "no train_dataset: samples must be known by their ids",
         "P2OTrainer needs a train_dataset",
-        frozenset({"test_dataset_required_without_environment"}),
+        frozenset(
+            {
+                "test_dataset_required_without_environment",
+                "test_environment_owned_data_requires_max_steps",
+                "test_multiple_environments_without_dataset_raises",
+                "test_train_with_environment_owned_data",
+            }
+        ),
     ),
 ]
 """Refused by P2OTrainer, with this sentence."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .samples import Rollout
     from .summary import EpochSummary
     from .templates import PoolTemplate
+    from .turns import Calls
 
 
 @dataclass(frozen=True)
@@ -148,3 +149,22 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _share(values: Sequence[bool]) -> float:
     return sum(values) / len(values) if values else 0.0
+
+
+def call_metrics(rollouts: Sequence[tuple[bool, Calls]]) -> dict[str, float]:
+    """Tool calls of a batch of all ranks, of bare and of templated rollouts; only of those that there are.
+
+    Args:
+        rollouts: (templated, calls) of each rollout.
+
+    Returns:
+        ``p2o/tool_calls/…``, the mean of a rollout, and ``p2o/tool_failures/…``, the share of the calls that failed.
+    """
+    figures = {}
+    for name, which in (("bare", False), ("templated", True)):
+        calls = [c for templated, c in rollouts if templated == which]
+        if calls:
+            total = sum(c.count for c in calls)
+            figures[f"p2o/tool_calls/{name}"] = total / len(calls)
+            figures[f"p2o/tool_failures/{name}"] = sum(c.failed for c in calls) / max(1, total)
+    return figures

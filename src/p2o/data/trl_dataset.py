@@ -10,6 +10,9 @@ from ..core.samples import Sample
 from ..errors import DataError
 from .row import content_id, numbered, stable_id
 
+NO_PROMPT = ({"role": "user", "content": ""},)
+"""The prompt of a row without one, whose environment says the task (TRL's rule)."""
+
 
 def to_dataset(samples: Sequence[Sample]) -> Any:
     """The `datasets.Dataset` for TRL: ``prompt`` (messages), ``sample_id``, ``answer``, all other columns.
@@ -42,14 +45,16 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
     """The sample of a row that came back from TRL: the inverse of `to_dataset`.
 
     Rows of other data sets will do: a text prompt becomes a user message, a missing ``sample_id`` a hash. The id is
-    text, whatever the column holds.
+    text, whatever the column holds. Without a prompt (an environment says the task) it is an empty user message, and
+    the hash is of all columns.
     """
-    prompt, answer = row["prompt"], row.get("answer")
+    prompt, answer = row.get("prompt", NO_PROMPT), row.get("answer")
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     text = None if answer is None else str(answer)
     sample_id = row.get("sample_id")
     if sample_id is None:
-        sample_id = stable_id(messages, [] if text is None else [text])
+        known = [] if text is None else [text]
+        sample_id = stable_id(messages, known if "prompt" in row else [*known, str(sorted(row.items()))])
     others = {name: value for name, value in row.items() if name not in ("prompt", "answer", "sample_id")}
     return Sample(str(sample_id), messages, text, others, text=prompt if isinstance(prompt, str) else None)
 

@@ -65,13 +65,13 @@ class LocalPolicy:
         ``fits`` False."""
         length = max_new_tokens or self.settings.max_new_tokens
         ids = prompt_ids(self.tokenizer, prompts, self.settings)
-        limit = room_for_prompt(self.model.config, length)
+        limit = self.room(length)
         fitting = [n for n in range(len(ids)) if limit is None or len(ids[n]) <= limit]
         if not fitting:
             return [Completion("", fits=False) for _ in prompts]
         order = sorted(fitting, key=lambda n: len(ids[n]))  # batches of similar lengths need little padding
         with isolated_rng(seed_of(self.settings.seed, prompts)):
-            completed = self._generate([ids[n] for n in order], temperature, length)
+            completed = self.complete_ids([ids[n] for n in order], temperature, length)
         texts = self.tokenizer.batch_decode(completed, skip_special_tokens=True)
         done = {
             n: Completion(text, len(ids[n]), len(row), tuple(row))
@@ -79,8 +79,12 @@ class LocalPolicy:
         }
         return [done.get(n) or Completion("", fits=False) for n in range(len(ids))]
 
-    def _generate(self, rows: Sequence[list[int]], temperature: float, max_new_tokens: int) -> list[list[int]]:
-        """Completion ids, up to and with the first stop token."""
+    def room(self, max_new_tokens: int) -> int | None:
+        """Longest prompt, in tokens, that leaves room for the completion; None if the model has no known limit."""
+        return room_for_prompt(self.model.config, max_new_tokens)
+
+    def complete_ids(self, rows: Sequence[list[int]], temperature: float, max_new_tokens: int) -> list[list[int]]:
+        """Completion ids of prompts, up to and with the first stop token. The caller seeds the random numbers."""
         import torch
 
         config = generation_config(self.settings, self.tokenizer, self.stop_ids, temperature, max_new_tokens)

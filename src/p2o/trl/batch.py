@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
 
 from ..core.metrics import Group
 from ..core.states import has_spread
 from ..core.templates import apply_to_prompt
+from ..core.turns import Calls
+from ..generation.row_ids import RowIds
 
 EngineLogps = Sequence[float | None]
 """An inference engine's log-probs of one completion's tokens; None if it gave none."""
 
 Tokenize = Callable[[list[Any]], list[list[int]]]
 """Prompts → their token ids."""
+
+
+class TokenLogps:
+    """Log-probs of a batch's completions, put in turn by turn. A tool's tokens have None."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, list[float | None]] = {}
+
+    def __bool__(self) -> bool:
+        return any(self.rows.values())
+
+    def put(self, rows: Sequence[int], places: Sequence[int], logps: Sequence[EngineLogps]) -> None:
+        """Adds a turn of some rows.
+
+        Args:
+            places: where in each row's completion the turn begins, in tokens.
+            logps: of the turn's tokens; empty if nothing is known.
+        """
+        for row, place, new in zip(rows, places, logps, strict=False):
+            if new:
+                held = self.rows.get(row, [])
+                self.rows[row] = [*held[:place], *[None] * (place - len(held)), *new]
+
+    def of(self, row: int, width: int, unknown: float) -> list[float]:
+        """At most ``width`` log-probs of a row; ``unknown`` where there is none."""
+        return [unknown if p is None else p for p in self.rows.get(row, [])[:width]]
 
 
 @dataclass
@@ -26,36 +56,59 @@ class Batch:
     """The template of each row's rollout; "" for a bare rollout."""
     templated_ids: list[list[int]] = field(default_factory=list)
     """Token ids of T(x, z) for each row; empty for bare rows."""
-    drawn_logps: list[list[float]] = field(default_factory=list)
+    bare_lengths: list[int] = field(default_factory=list)
+    """Tokens of each row's bare prompt."""
+    drawn_logps: TokenLogps = field(default_factory=TokenLogps)
     """Log-probs of each rollout's tokens, recorded as they were sampled (transformers generation; else empty)."""
     solved: list[bool] = field(default_factory=list)
     spread_share: float = 0.0
     """Share of the groups of all ranks with a spread of rewards."""
-    engine_logps: list[EngineLogps] = field(default_factory=list)
-    """With vLLM: its log-probs of the rows drawn from T(x, z); empty for bare rows."""
+    engine_logps: TokenLogps = field(default_factory=TokenLogps)
+    """With vLLM: its log-probs of the rows drawn from T(x, z)."""
 
-    def put_templates(self, templates: Sequence[str], tokenize: Tokenize, limit: int | None) -> int:
+    def put_templates(
+        self, templates: Sequence[str], prompts: Sequence[Any], tokenize: Tokenize, limit: int | None
+    ) -> int:
         """Sets the rows' templates; a row whose T(x, z) is longer than ``limit`` tokens stays bare.
+
+        Args:
+            prompts: the rows' bare prompts.
 
         Returns:
             Number of rows that stay bare because of the limit.
         """
         self.templates = list(templates)
         self.templated_ids = [[] for _ in self.rows]
-        templated = [n for n, template in enumerate(templates) if template]
-        if not templated:
+        if not any(templates):
             return 0
-        ids = tokenize([apply_to_prompt(templates[n], self.rows[n]["prompt"]) for n in templated])
-        for n, row_ids in zip(templated, ids, strict=True):
-            if limit is None or len(row_ids) <= limit:
+        applied = [apply_to_prompt(template, prompt) for template, prompt in zip(templates, prompts, strict=True)]
+        for n, row_ids in enumerate(tokenize(applied)):
+            if templates[n] and (limit is None or len(row_ids) <= limit):
                 self.templated_ids[n] = list(row_ids)
             else:
                 self.templates[n] = ""
-        return len(templated) - sum(map(bool, self.templates))
+        return sum(map(bool, templates)) - sum(map(bool, self.templates))
 
-    def prompts_to_draw_from(self, bare_ids: Sequence[list[int]]) -> list[list[int]]:
-        """Token ids of the prompt from which each row is generated: T(x, z), or x."""
-        return [templated or bare for templated, bare in zip(self.templated_ids, bare_ids, strict=True)]
+    def template(self, row: int) -> str:
+        """The template of a row; "" for a bare rollout."""
+        return self.templates[row] if self.templates else ""
+
+    def places(self, prompt_ids: Sequence[RowIds]) -> list[int]:
+        """Where in their completions the turns after these prompts begin, in tokens."""
+        return [len(ids) - self.bare_lengths[ids.row] for ids in prompt_ids]
+
+    def prompts_to_draw_from(self, prompt_ids: Sequence[RowIds]) -> list[list[int]]:
+        """Token ids from which each row's turn is generated: T(x, z), or x, and the turns so far."""
+        return [
+            self.templated_ids[ids.row] + ids[self.bare_lengths[ids.row] :] if self.template(ids.row) else ids
+            for ids in prompt_ids
+        ]
+
+
+def model_tokens(output: Mapping[str, Any]) -> torch.Tensor:
+    """(B, T) 1 on the tokens that the model wrote; 0 on a tool's, and on padding."""
+    mask: torch.Tensor = output["completion_mask"]
+    return mask * output["tool_mask"] if "tool_mask" in output else mask
 
 
 @dataclass(frozen=True)
@@ -70,6 +123,8 @@ class RolloutFacts:
     total: float
     """The weighted sum of the rewards. GRPO trains on it."""
     solved: bool
+    calls: Calls
+    """Of tools."""
 
 
 def groups_of(rows: Sequence[RolloutFacts], group_size: int) -> list[tuple[Group, Sequence[RolloutFacts]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +15,7 @@ from ..core.loop import JointLoop
 from ..core.ratio_log import ratio_metrics
 from ..core.rollout_log import RolloutLog, count_ratios
 from ..errors import ConfigError
-from .batch import Batch
+from .batch import Batch, TokenLogps
 from .distillation import Output, bare_ids, distill
 from .drawing import DrawingTrainer
 from .engine import EngineCorrection, mismatch_metrics
@@ -72,7 +71,7 @@ class CreditTrainer(DrawingTrainer):
             self._logps_of(output, rows, [torch.tensor(batch.templated_ids[n]).to(self.model.device) for n in rows])
         teach(output, rows, hidden, self._head, top_k)
 
-    def _correct_engine(self, output: Output, engine_logps: Sequence[Any], templated_BT: torch.Tensor) -> None:
+    def _correct_engine(self, output: Output, engine_logps: TokenLogps, templated_BT: torch.Tensor) -> None:
         correction = EngineCorrection(
             self.vllm_importance_sampling_mode,
             self.vllm_importance_sampling_clip_min,

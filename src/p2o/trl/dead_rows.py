@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from .batch import model_tokens
 from .kl import TEACHER
 
 Inputs = dict[str, Any]
@@ -75,10 +76,5 @@ def share_of_denominator(inputs: Inputs, kept: Inputs, loss_type: str) -> float:
     if loss_type in ROW_MEAN:
         return kept["completion_ids"].size(0) / inputs["completion_ids"].size(0)
     if loss_type in TOKEN_MEAN:
-        return max(1.0, float(_tokens(kept))) / max(1.0, float(_tokens(inputs)))
+        return max(1.0, float(model_tokens(kept).sum())) / max(1.0, float(model_tokens(inputs).sum()))
     return 1.0
-
-
-def _tokens(inputs: Inputs) -> torch.Tensor:
-    mask = inputs["completion_mask"]
-    return (mask * inputs["tool_mask"]).sum() if "tool_mask" in inputs else mask.sum()

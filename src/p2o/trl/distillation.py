@@ -7,7 +7,7 @@ each token, "to support subclasses"), the old log-probs or, without distillation
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from trl.trainer.utils import pad
 
 from ..core.credit import Credit
 from ..core.distill import log_ratio
-from .batch import Batch
+from .batch import Batch, TokenLogps, model_tokens
 
 Output = dict[str, Any]
 """What TRL prepares for the loss: row-aligned tensors of this rank."""
@@ -25,7 +25,7 @@ LogpsOf = Callable[[Output, list[int], list[torch.Tensor]], torch.Tensor]
 """(output, R rows, token ids of R prompts) → (R, T) log-probs of the rows' completions after these prompts, by the
 current weights, without gradient (collective if the weights are sharded)."""
 
-CorrectEngine = Callable[[Output, Sequence[Any], torch.Tensor], None]
+CorrectEngine = Callable[[Output, TokenLogps, torch.Tensor], None]
 """(output, engine log-probs of templated rows, (B, T) the trainer's log-probs on T(x, z)): writes the engine's
 correction into the output."""
 
@@ -78,7 +78,7 @@ def distill(
         output["old_per_token_logps"] = torch.where(templated_B[:, None], templated_BT, old_BT)
     if credit.weights is None:
         return output, None
-    ratios = Ratios(bare_BT, templated_BT, templated_B[:, None] * output["completion_mask"])
+    ratios = Ratios(bare_BT, templated_BT, templated_B[:, None] * model_tokens(output))
     solved_B = torch.tensor(batch.solved, device=templated_B.device)
     weights_BT = credit.weights(bare_BT, templated_BT, templated_B, solved_B)
     # A ratio that is NaN must not count as one outside the bounds: the step that trains on it is skipped (`finite`).
@@ -92,7 +92,7 @@ def ratio_pass(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, T) log-probs on x and on T(x, z).
 
-    Rows that need no log-probs (bare, or without advantage) are zeros on both, so their ratio is 1.
+    Rows that need no log-probs (bare, or without advantage), and a tool's tokens, are zeros on both: their ratio is 1.
 
     Args:
         all_rows: compute the log-probs on x for every row.
@@ -103,7 +103,7 @@ def ratio_pass(
     live = (templated_B & (output["advantages"] != 0)).nonzero()[:, 0].tolist()
     if batch.drawn_logps:
         for n in live:
-            drawn_T = torch.tensor(batch.drawn_logps[n], device=completion_ids.device)
+            drawn_T = torch.tensor(batch.drawn_logps.of(n, completion_ids.size(1), 0.0), device=completion_ids.device)
             templated_BT[n, : len(drawn_T)] = drawn_T
     else:
         ids = [torch.tensor(batch.templated_ids[n], device=completion_ids.device) for n in live]
@@ -114,7 +114,8 @@ def ratio_pass(
     else:
         rows = list(range(len(batch.rows))) if all_rows else live
         bare_BT[rows] = logps_of(output, rows, [bare_ids(output, n) for n in rows])
-    return bare_BT, templated_BT
+    others_BT = ~model_tokens(output).bool()  # of a tool, or padding
+    return bare_BT.masked_fill(others_BT, 0.0), templated_BT.masked_fill(others_BT, 0.0)
 
 
 def bare_ids(output: Output, row: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from peft import PeftModel
@@ -17,6 +18,8 @@ from ..generation.local import LocalPolicy
 from ..generation.policies import Completion, Policy
 from ..generation.prompt_step import policy_reflector
 from ..generation.settings import GenerationSettings, Prompt, context_length
+from ..generation.tool_loop import IdPolicy, ToolLoop
+from ..generation.toolbox import Toolbox
 from .engine_policy import EnginePolicy
 from .reward_reading import RewardReading
 from .rollouts import (
@@ -25,6 +28,7 @@ from .rollouts import (
     Row,
     RowScore,
     SharedRollouts,
+    as_trl_has_it,
     engine_sampling,
     starting_model,
     transformers_sampling,
@@ -40,6 +44,7 @@ class DrawingTrainer(GRPOTrainer):
     reflector: Reflector | str
     _pending_extra_logs: Any
     _pending_metrics: Any
+    environments: Any
 
     @property
     def generates_in_step(self) -> bool:
@@ -69,7 +74,7 @@ class DrawingTrainer(GRPOTrainer):
             context = min(context, self.args.vllm_max_model_length)
         return int(context - (max_new_tokens or self.max_completion_length))
 
-    def policy(self, label: str = "") -> Policy:
+    def policy(self, label: str = "") -> IdPolicy:
         """The current weights as a policy.
 
         Args:
@@ -80,7 +85,13 @@ class DrawingTrainer(GRPOTrainer):
         if self.generates_alone:
             return LocalPolicy(self.policy_model, self._tokenizer, settings, shown)
         return EnginePolicy(
-            self._tokenizer, settings, self._generate_ids, self.prompt_limit, bool(self.use_vllm), shown
+            self._tokenizer,
+            settings,
+            self._generate_ids,
+            self.prompt_limit,
+            bool(self.use_vllm),
+            self.eos_token_ids,
+            shown,
         )
 
     def _generate_ids(self, ids: list[list[int]], temperature: float, max_new_tokens: int) -> list[list[int]]:
@@ -97,8 +108,21 @@ class DrawingTrainer(GRPOTrainer):
     # --- rollouts ------------------------------------------------------------------------------------------
 
     def roll_out(self, pairs: Sequence[tuple[str, Row]], temperature: float, label: str = "") -> list[Rollout]:
-        """One scored completion of each (template, row)."""
-        return SharedRollouts(self.accelerator, self._score).roll_out(self.policy(label), pairs, temperature)
+        """One scored rollout of each (template, row)."""
+        shared = SharedRollouts(self.accelerator, self._score)
+        policy, given = self.policy(label), [(template, self.rows.given(row)) for template, row in pairs]
+        if not self.tools:
+            return shared.roll_out(policy, given, temperature)
+        loop = ToolLoop(policy, self.toolbox, self.args.max_tool_calling_iterations)
+        return shared.roll_out_turns(loop, given, temperature, self.args.evolve_batch_size)
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        """The tools, with environments of their own: training's are not touched between the steps."""
+        factories = self.environment_factories
+        return Toolbox(
+            self._standalone_tools, factories if factories is None or None not in factories else factories[None]
+        )
 
     def carry_out(self, request: RollOut | Reflect) -> Any:
         """What rank 0 asks of all ranks in a prompt step."""
@@ -112,21 +136,23 @@ class DrawingTrainer(GRPOTrainer):
 
     def _score(self, rows: Sequence[Row], completions: Sequence[Completion]) -> list[RowScore]:
         """Scores this rank's rows with TRL's reward calls. What they log is kept out of the training's log."""
-        chat = not isinstance(rows[0]["prompt"], str)
-        texts: list[Any] = [[{"role": "assistant", "content": c.text}] if chat else c.text for c in completions]
-        prompts, ids = [row["prompt"] for row in rows], [list(c.ids) for c in completions]
-        extra, metrics = self._pending_extra_logs, self._pending_metrics
-        self._pending_extra_logs, self._pending_metrics = type(extra)(list), type(metrics)(list)
+        asked = [as_trl_has_it(row, completion) for row, completion in zip(rows, completions, strict=True)]
+        prompts, texts, ids = [p for p, _ in asked], [t for _, t in asked], [list(c.ids) for c in completions]
+        kept = self._pending_extra_logs, self._pending_metrics, self.environments
+        self._pending_extra_logs, self._pending_metrics = type(kept[0])(list), type(kept[1])(list)
+        if self.environment_factories is not None:
+            self.environments = [getattr(completion, "environment", None) for completion in completions]
         try:
             rewards_NF = self._calculate_rewards(list(rows), prompts, texts, ids)
             told = [column for name, column in self._pending_extra_logs.items() if name.endswith("feedback")]
         finally:
-            self._pending_extra_logs, self._pending_metrics = extra, metrics
+            self._pending_extra_logs, self._pending_metrics, self.environments = kept
         start = self.accelerator.process_index * len(rows)
         scores = []
         for n, rewards_F in enumerate(rewards_NF[start : start + len(rows)].tolist()):
             total = self.reading.total(rewards_F)
-            feedback = " ".join(str(column[n]) for column in told if column[n])
+            texts_n = [*(column[n] for column in told), getattr(completions[n], "told", "")]
+            feedback = " ".join(str(text) for text in texts_n if text)
             feedback = feedback or f"The reward of this answer is {total:g}."
             scores.append(RowScore(total, self.reading.is_solved(rewards_F), feedback))
         return scores

@@ -17,7 +17,7 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
 from ..core.engine_ratio import engine_ratio
-from .batch import EngineLogps
+from .batch import EngineLogps, TokenLogps, model_tokens
 
 MIN_SEQUENCES = 256
 """A colocated engine runs at least this many sequences at once: vLLM's own default on most GPUs."""
@@ -61,26 +61,24 @@ class EngineCorrection:
     low: float | None
     high: float | None
 
-    def __call__(
-        self, output: dict[str, Any], engine_logps: Sequence[EngineLogps], templated_BT: torch.Tensor
-    ) -> torch.Tensor:
+    def __call__(self, output: dict[str, Any], engine_logps: TokenLogps, templated_BT: torch.Tensor) -> torch.Tensor:
         """Writes the correction of rows generated from T(x, z) into TRL's batch.
 
         Args:
             output: TRL's batch; its ``importance_sampling_ratio`` ((B, T) or (B, 1)) and ``sampling_per_token_logps``
                 (B, T) are changed in templated rows that have an advantage.
-            engine_logps: B rows, empty for bare rollouts.
+            engine_logps: of rows drawn from T(x, z).
             templated_BT: (B, T) the trainer's log π_old(y_t | T(x, z)).
 
         Returns:
             (N,) |log π_trainer − log π_engine| of the tokens of templated rows.
         """
-        live = [n for n, row in enumerate(engine_logps) if row and output["advantages"][n].any()]
+        live = [n for n, row in engine_logps.rows.items() if row and output["advantages"][n].any()]
         engine_BT = torch.full_like(templated_BT, math.nan)
         for n in live:
-            row = [math.nan if p is None else p for p in engine_logps[n]]
+            row = engine_logps.of(n, engine_BT.size(1), math.nan)
             engine_BT[n, : len(row)] = torch.tensor(row)
-        mask_BT = output["completion_mask"]
+        mask_BT = model_tokens(output)
         ratio = output["importance_sampling_ratio"]
         ratio[live] = engine_ratio(
             templated_BT[live], engine_BT[live], mask_BT[live], mode=self.mode, low=self.low, high=self.high

@@ -24,6 +24,8 @@ class EnginePolicy:
     """Longest completion → longest prompt, in tokens."""
     in_one_call: bool
     """vLLM batches by itself."""
+    stop_ids: Sequence[int]
+    """Ids of the tokens that end a turn."""
     label: str = ""
 
     def complete(
@@ -35,14 +37,9 @@ class EnginePolicy:
         limit = self.room(length)
         order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
         filler = ids[order[0]][:limit]  # in place of a prompt that does not fit: the ranks' calls must stay equal
-        size = len(order) if self.in_one_call else self.settings.batch_size
-        drawn: dict[int, list[int]] = {}
-        with isolated_rng(seed_of(self.settings.seed, prompts)), self._bar(len(order)) as bar:
-            for start in range(0, len(order), size):
-                chunk = order[start : start + size]
-                rows = [ids[n] if len(ids[n]) <= limit else filler for n in chunk]
-                drawn.update(zip(chunk, self.generate(rows, temperature, length), strict=True))
-                bar.advance(len(chunk))
+        rows = [ids[n] if len(ids[n]) <= limit else filler for n in order]
+        with isolated_rng(seed_of(self.settings.seed, prompts)):
+            drawn = dict(zip(order, self.complete_ids(rows, temperature, length), strict=True))
         texts = self.tokenizer.batch_decode([drawn[n] for n in range(len(ids))], skip_special_tokens=True)
         return [
             Completion(texts[n], len(ids[n]), len(drawn[n]), tuple(drawn[n]))
@@ -50,6 +47,17 @@ class EnginePolicy:
             else Completion("", fits=False)
             for n in range(len(ids))
         ]
+
+    def complete_ids(self, rows: Sequence[list[int]], temperature: float, max_new_tokens: int) -> list[list[int]]:
+        """Completion ids of prompts; collective. The caller seeds the random numbers."""
+        size = len(rows) if self.in_one_call else self.settings.batch_size
+        drawn: list[list[int]] = []
+        with self._bar(len(rows)) as bar:
+            for start in range(0, len(rows), size):
+                chunk = list(rows[start : start + size])
+                drawn += self.generate(chunk, temperature, max_new_tokens)
+                bar.advance(len(chunk))
+        return drawn
 
     def _bar(self, total: int) -> Bar:
         return Bar(total, self.label, shown=bool(self.label))

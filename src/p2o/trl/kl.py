@@ -16,6 +16,7 @@ import torch
 from ..core.credit import KlTerm
 from ..core.divergence import forward_kl
 from ..errors import ConfigError
+from .batch import model_tokens
 
 SCALES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 """Keys of a model's configuration that change its logits after the head."""
@@ -73,7 +74,7 @@ def teach(output: dict[str, Any], rows: list[int], hidden: list[torch.Tensor], h
         hidden: what `Head.listening` collected while their completions were scored on T(x, z); rows that only filled up
             the passes are at its end.
     """
-    mask_BT = output["completion_mask"]
+    mask_BT = model_tokens(output)
     shape = (*mask_BT.shape, top_k)
     ids = torch.zeros(shape, dtype=torch.int64, device=mask_BT.device)
     logps = torch.zeros(shape, device=mask_BT.device)

@@ -17,6 +17,7 @@ from ..generation.efficient import SampledLogps, efficient
 from ..generation.policies import Completion, Policy
 from ..generation.prompt_step import Score, as_rollout
 from ..generation.settings import Prompt, sampling_options
+from ..generation.tool_loop import ToolLoop, Trajectory
 from .ranks import gather_shared, share
 
 Row = Mapping[str, Any]
@@ -45,6 +46,14 @@ class RowScore:
     feedback: str
 
 
+def as_trl_has_it(row: Row, completion: Completion) -> tuple[Any, Any]:
+    """(prompt, completion) as TRL hands them to a reward function."""
+    if isinstance(completion, Trajectory):
+        return completion.prompt, list(completion.messages)
+    prompt = row["prompt"]
+    return prompt, completion.text if isinstance(prompt, str) else [{"role": "assistant", "content": completion.text}]
+
+
 class SharedRollouts:
     """Rolls out on all processes together: each does a share, and all get all results (collective).
 
@@ -65,6 +74,19 @@ class SharedRollouts:
         completions = policy.complete([apply_to_prompt(t, row["prompt"]) for t, row in own], temperature)
         scores = self.score([row for _, row in own], completions)
         rollouts = [as_rollout(c, s) for c, s in zip(completions, scores, strict=True)]
+        return gather_shared(mine, rollouts, len(pairs))
+
+    def roll_out_turns(
+        self, loop: ToolLoop, pairs: Sequence[tuple[str, Row]], temperature: float, batch_size: int
+    ) -> list[Rollout]:
+        """Like `roll_out`, with tools. A batch is scored before its environments are used again."""
+        mine = share(pairs, self.accelerator)
+        rollouts = []
+        for start in range(0, len(mine), batch_size):
+            own = [pairs[i] for i in mine[start : start + batch_size]]
+            trajectories = loop.roll_out(own, temperature)
+            scores = self.score([row for _, row in own], trajectories)
+            rollouts += [as_rollout(t, s) for t, s in zip(trajectories, scores, strict=True)]
         return gather_shared(mine, rollouts, len(pairs))
 
     def complete(

@@ -11,9 +11,6 @@ from ..data import sample_of, with_sample_ids
 from ..errors import ConfigError
 
 REFUSED_ARGUMENTS = {
-    "tools": "rollouts with tools have several turns, and templates are put into single-turn rollouts only",
-    "environment_factory": "rollouts in an environment have several turns, and templates are put into single-turn "
-    "rollouts only",
     "rollout_func": "a rollout function draws the rollouts itself, so that no template can be put in front",
 }
 """Arguments of GRPOTrainer that P2OTrainer does not take, and why."""
@@ -28,7 +25,11 @@ class TrainingRows:
     by_id: Mapping[str, Mapping[str, Any]]
     samples: Mapping[str, Sample]
     ids_are_ours: bool
-    """The user's data has no column ``sample_id``, so reward functions must not get it."""
+    """The user's data has no column ``sample_id``, so reward functions and environments must not get it."""
+
+    def given(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The columns of a row that the user's data has."""
+        return {name: value for name, value in row.items() if name != "sample_id"} if self.ids_are_ours else row
 
 
 def refuse_arguments(arguments: Mapping[str, Any]) -> None:
@@ -38,20 +39,26 @@ def refuse_arguments(arguments: Mapping[str, Any]) -> None:
             raise ConfigError(f"P2OTrainer takes no {name}: {why}; use trl.GRPOTrainer for it")
 
 
-def training_rows(dataset: Any) -> TrainingRows:
+def training_rows(dataset: Any, environment: Any = None) -> TrainingRows:
     """Gives every row an id: the column ``sample_id`` as text, else a hash. Repeated rows get ``id#2``, ``id#3``.
 
+    Args:
+        environment: of the rollouts, if there is one; its rows may have no prompt.
+
     Raises:
-        ConfigError: no data set, one of unknown length, or one with images.
+        ConfigError: no data set, one of unknown length, one with images, or one without prompts.
     """
     if dataset is None:
-        raise ConfigError("P2OTrainer needs a train_dataset: the ledger counts the successes of its samples")
+        tasks = "; give one row for each task that the environment's reset takes" if environment else ""
+        raise ConfigError(f"P2OTrainer needs a train_dataset: the ledger counts the successes of its samples{tasks}")
     if not hasattr(dataset, "__len__"):
         raise ConfigError(
             "P2OTrainer takes no iterable train_dataset: it must know every sample by its id; load it into a "
             "datasets.Dataset"
         )
     refuse_images(dataset, "train_dataset")
+    if "prompt" not in dataset.column_names and not environment:
+        raise ConfigError("train_dataset has no column 'prompt'; add one, with chat messages or text")
     ours = "sample_id" not in dataset.column_names
     dataset = with_sample_ids(dataset)
     by_id = {row["sample_id"]: row for row in dataset}

@@ -1,6 +1,6 @@
 """What P²O changes within a training step of GRPOTrainer, by wrapping ``super()``:
 
-templates in front of the rollouts' prompts   _generate_single_turn             hook prompt
+templates in front of the rollouts' prompts   _generate_single_turn             hook prompt (`turns`)
 rewards into the ledger                       _calculate_rewards
 credit of templated rollouts                  _generate_and_score_completions   hook credit
 length of a step by what it has to say        _compute_loss
@@ -15,35 +15,32 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from trl import GRPOTrainer
 
 from ..base.stopping import StopRequest
-from ..base.text import shorten
-from ..core.metrics import group_metrics
+from ..core.metrics import call_metrics, group_metrics
 from ..core.retention import spread_share
 from ..core.rollout_log import MAX_CHARS, LoggedRollout
-from ..generation.efficient import generates_plainly
-from ..rewards import text_of
+from ..core.turns import calls_in, transcript
 from .batch import Batch, RolloutFacts, groups_of
-from .credit import CreditTrainer
 from .dead_rows import LOSS_TYPES, has_dropout, live_rows, rows_to_keep, share_of_denominator, take_rows
 from .distillation import Output
-from .engine import hold_back
 from .finite import FiniteGuard
 from .inputs import check_inputs
 from .pull import Pull, check_pull
-from .reward_reading import RewardReading, success_index
-from .rollouts import draw_templated
+from .reward_reading import RewardReading, success_indices
 from .step_scale import StepScale
+from .turns import TurnsTrainer
 
 SPREAD_SHARE = "spread_share"
 """Field of a batch: the share of its groups with a spread of rewards, with ``scale_steps``."""
 
 
-class StepTrainer(CreditTrainer):
+class StepTrainer(TurnsTrainer):
     """The training step of `p2o.P2OTrainer`; what happens between steps is in `trainer`."""
 
     stop: StopRequest
+    given_rewards: int
+    """Number of reward functions; the rewards of environments come after them."""
 
     def prepare_steps(self) -> None:
         """Prepares what a step needs, after TRL's constructor. Checks that the settings and the data fit together.
@@ -51,8 +48,9 @@ class StepTrainer(CreditTrainer):
         Raises:
             ConfigError: they do not.
         """
-        index = success_index(self.args.success_reward, self.reward_func_names)
-        self.reading = RewardReading(index, self.args.success_threshold, self.reward_weights.tolist())
+        indices = success_indices(self.args.success_reward, self.reward_func_names, self.given_rewards)
+        self.check_tools()
+        self.reading = RewardReading(indices, self.args.success_threshold, self.reward_weights.tolist())
         self.finite = FiniteGuard()
         self.step_scale = StepScale()
         check_pull(self.args.pull, self.policy_model, self.weights_are_sharded or self.is_deepspeed_enabled)
@@ -78,7 +76,7 @@ class StepTrainer(CreditTrainer):
         batch = self._batch = Batch(inputs)
         try:
             with self.cost.timed("rollout"):
-                output = super()._generate_and_score_completions(inputs)
+                output = super()._generate_and_score_completions([dict(self.rows.given(row)) for row in inputs])
         finally:
             self._batch = None
         if "old_per_token_logps" in output:
@@ -89,68 +87,10 @@ class StepTrainer(CreditTrainer):
             output[SPREAD_SHARE] = torch.tensor(batch.spread_share)
         return output
 
-    def _generate_single_turn(
-        self,
-        prompt_ids: list[list[int]],
-        images: Any,
-        multimodal_fields: dict[str, Any],
-        num_generations: int,
-        *more: Any,
-    ) -> tuple[list[list[int]], Any]:
-        batch = self._batch
-        if batch is not None and self.loop.assignment:
-            prompt_ids = self._put_templates(batch, prompt_ids)
-            num_generations = 1  # the prompts of a group differ
-
-        def generate(ids: list[list[int]]) -> tuple[list[list[int]], Any]:
-            return GRPOTrainer._generate_single_turn(self, ids, images, multimodal_fields, num_generations, *more)
-
-        logprobs = None
-        if batch is not None and any(batch.templates) and self.generates_alone and self._draws_plainly():
-            completion_ids, batch.drawn_logps = draw_templated(
-                self.policy_model,
-                batch.templates,
-                prompt_ids,
-                lambda ids: generate(ids)[0],
-                self.temperature,
-                apart=self.accelerator.device.type == "cpu",
-            )
-        else:
-            completion_ids, logprobs = generate(prompt_ids)
-        self.cost["evaluate" if batch is None else "rollout"].add(  # outside a batch TRL evaluates
-            rollouts=len(completion_ids),
-            prompt_tokens=sum(map(len, prompt_ids)),
-            generated_tokens=sum(map(len, completion_ids)),
-        )
-        if batch is not None and logprobs is not None and batch.templates:
-            logprobs, batch.engine_logps = hold_back(logprobs, batch.templates)
-        return completion_ids, logprobs
-
-    def _draws_plainly(self) -> bool:
-        return generates_plainly(self.policy_model, self.generation_config)
-
-    def _put_templates(self, batch: Batch, prompt_ids: list[list[int]]) -> list[list[int]]:
-        """The prompts to generate from: T(x, z) in templated slots."""
-        first = self.accelerator.process_index * len(batch.rows)
-        slots = [
-            self.loop.template(row["sample_id"], (first + n) % self.num_generations) for n, row in enumerate(batch.rows)
-        ]
-        if any(slots):
-            overflow = batch.put_templates(
-                slots, lambda prompts: self._tokenize_prompts(prompts)[0], self.prompt_limit()
-            )
-            self._metrics["train"]["p2o/context_overflow"].append(overflow / len(batch.rows))
-        else:
-            batch.put_templates(slots, lambda prompts: [], None)
-        return batch.prompts_to_draw_from(prompt_ids)
-
     # --- rewards -------------------------------------------------------------------------------------------
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
-        given = inputs
-        if self.rows.ids_are_ours:  # a reward function gets the columns that the user's data has
-            given = [{name: value for name, value in row.items() if name != "sample_id"} for row in inputs]
-        rewards_NF: torch.Tensor = super()._calculate_rewards(given, prompts, completions, completion_ids_list)
+        rewards_NF: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self._batch is not None:
             self._record(self._batch, completions, rewards_NF.tolist())
         return rewards_NF
@@ -158,11 +98,12 @@ class StepTrainer(CreditTrainer):
     def _record(self, batch: Batch, completions: Any, rewards_NF: list[list[float]]) -> None:
         """Writes the groups of all ranks into the ledger: N = ranks × rows, in TRL's rank-major order."""
         templates = batch.templates or [""] * len(batch.rows)
-        texts = [shorten(text_of(completion), MAX_CHARS) for completion in completions]
-        known = gather_object([(r["sample_id"], t, c) for r, t, c in zip(batch.rows, templates, texts, strict=True)])
+        turns = [[{"content": c}] if isinstance(c, str) else c for c in completions]
+        facts = zip(batch.rows, templates, turns, strict=True)
+        known = gather_object([(r["sample_id"], t, transcript(c, MAX_CHARS), calls_in(c)) for r, t, c in facts])
         rollouts = [
-            RolloutFacts(i, t, c, self.reading.success(r), self.reading.total(r), self.reading.is_solved(r))
-            for (i, t, c), r in zip(known, rewards_NF, strict=True)
+            RolloutFacts(i, t, c, self.reading.success(r), self.reading.total(r), self.reading.is_solved(r), calls)
+            for (i, t, c, calls), r in zip(known, rewards_NF, strict=True)
         ]
         start = self.accelerator.process_index * len(batch.rows)
         batch.solved = [rollout.solved for rollout in rollouts[start : start + len(batch.rows)]]
@@ -176,6 +117,8 @@ class StepTrainer(CreditTrainer):
                 self.rollout_log.add_group(sample.id, sample.question, sample.answer, recorded)
         figures = group_metrics([group for group, _ in groups], self.loop.needed, self.args.tau)
         self._append_metrics(figures)
+        if self.tools:
+            self._append_metrics(call_metrics([(bool(r.template), r.calls) for r in rollouts]))
 
     # --- loss ----------------------------------------------------------------------------------------------
 

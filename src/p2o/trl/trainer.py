@@ -96,7 +96,7 @@ class P2OTrainer(SavingTrainer):
             raise ConfigError(f"reflector is {reflector!r}; use one of {', '.join(LOCAL)} or a Reflector object")
         args = p2o_config(args)
         model = resolve_model(model) if isinstance(model, str) else model
-        self.rows = training_rows(train_dataset)
+        self.rows = training_rows(train_dataset, arguments.get("environment_factory"))
         for name, dataset in datasets_of(eval_dataset).items():
             refuse_images(dataset, name)
         if args.method != "grpo":
@@ -111,8 +111,11 @@ class P2OTrainer(SavingTrainer):
         self.stop = StopRequest()
         self.prepare_saving()
         self._sampler: EpochSampler | None = None
+        given = [] if reward_funcs is None else reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
+        self.given_rewards = len(given)
+        watched = [watch(function, args.reward_timeout) for function in given]
         with roomy_engine():
-            super().__init__(model, _watched(reward_funcs, args), args, self.rows.dataset, eval_dataset, **arguments)
+            super().__init__(model, watched or None, args, self.rows.dataset, eval_dataset, **arguments)
         if args.chat_template_path:
             self._tokenizer.chat_template = read_chat_template(args.chat_template_path)
         self.prepare_steps()
@@ -286,10 +289,3 @@ class P2OTrainer(SavingTrainer):
             self.watch.view.end()  # an error must not leave a part of the terminal that is redrawn
         self._check_stop()
         return output
-
-
-def _watched(reward_funcs: Any, args: Any) -> Any:
-    """The reward functions, each with the run's deadline."""
-    if isinstance(reward_funcs, list):
-        return [watch(function, args.reward_timeout) for function in reward_funcs]
-    return reward_funcs if reward_funcs is None else watch(reward_funcs, args.reward_timeout)
