@@ -81,13 +81,11 @@ def look() -> str:
 class Room:
     """An environment: what it shows depends on its row, and it counts looks."""
 
-    made = 0
-
     def __init__(self) -> None:
-        Room.made += 1
         self.looks, self.number = 0, 0
 
     def reset(self, number: int = 0, **row: Any) -> str:
+        """Begins."""
         assert "sample_id" not in row
         self.looks, self.number = 0, number
         return f" in room {number}"
@@ -98,6 +96,7 @@ class Room:
         return f"door {self.number}{self.looks} is shut"
 
     def get_reward(self) -> float:
+        """A quarter for each look."""
         return 0.25 * min(self.looks, 4)
 
     @property
@@ -105,8 +104,23 @@ class Room:
         return f"{self.looks} looks"
 
 
+class Hall(Room):
+    """Another one, with another tool and a reward of its own."""
+
+    def wait(self) -> str:
+        """Waits."""
+        return "you wait"
+
+
 def tool_rows(count: int) -> Any:
-    rows = [{"prompt": [{"role": "user", "content": f"task {n}: open"}], "number": n} for n in range(count)]
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"task {n}: open"}],
+            "number": n,
+            "environment": ("room", "hall")[n % 2],
+        }
+        for n in range(count)
+    ]
     return Dataset.from_list(rows)
 
 
@@ -118,10 +132,18 @@ def vowels(completions: list[Any], **columns: Any) -> list[float]:
 
 TOOLS = {"tools": [look]}
 ROOMS = {"environment_factory": Room}
+SEVERAL = {"environment_factory": {"room": Room, "hall": Hall}}
 
 
 def ours(
-    out: Path, kind: dict[str, Any], *, rows: int = 4, reward: Any = vowels, reflector: Any = None, **changes: Any
+    out: Path,
+    kind: dict[str, Any],
+    *,
+    rows: int = 4,
+    reward: Any = vowels,
+    dataset: Any = None,
+    reflector: Any = None,
+    **changes: Any,
 ) -> Any:
     """A P2OTrainer with tools."""
     tokenizer = build_tokenizer()
@@ -129,7 +151,7 @@ def ours(
         build_model(tokenizer),
         reward,
         P2OConfig(**{**settings(out, max_completion_length=48), **changes}),
-        train_dataset=tool_rows(rows),
+        train_dataset=tool_rows(rows) if dataset is None else dataset,
         processing_class=tokenizer,
         reflector=reflector or (lambda jobs: []),
         **kind,
