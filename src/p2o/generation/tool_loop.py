@@ -14,11 +14,18 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from trl import GRPOTrainer
+from trl.chat_template_utils import (
+    add_response_schema,
+    get_training_chat_template,
+    is_chat_template_prefix_preserving,
+    supports_tool_calling,
+)
 from trl.trainer.utils import start_event_loop_in_daemon
 
 from ..core.samples import content_text
 from ..core.templates import apply_to_prompt
 from ..core.turns import ENVIRONMENT, transcript
+from ..errors import ConfigError
 from .policies import Completion, Policy, isolated_rng, seed_of
 from .row_ids import RowIds, with_rows
 from .settings import GenerationSettings, Prompt
@@ -77,13 +84,17 @@ class ToolLoop(GRPOTrainer):
         policy: draws each turn.
         toolbox: what it may call.
         max_iterations: rounds of tool calls at most; None: no limit.
+
+    Raises:
+        ConfigError: the policy's chat template has no tool calls.
     """
 
     def __init__(self, policy: IdPolicy, toolbox: Toolbox, max_iterations: int | None = None) -> None:
         settings = policy.settings
         self.policy, self.toolbox = policy, toolbox
         self.processing_class = self._tokenizer = policy.tokenizer
-        self.chat_template, self.chat_template_kwargs = settings.chat_template, dict(settings.chat_template_kwargs)
+        self.chat_template = settings.chat_template or chat_template_for_tools(policy.tokenizer)
+        self.chat_template_kwargs = dict(settings.chat_template_kwargs)
         self.tools = toolbox.all_tools
         self.environment_factories, self._env_tools = toolbox.factories, toolbox.of_environments
         self.max_tool_calling_iterations = sys.maxsize if max_iterations is None else max_iterations
@@ -162,3 +173,29 @@ class ToolLoop(GRPOTrainer):
             self.read[ids.row] += len(ids)
             self.written[ids.row] += len(completion)
         return completions, None
+
+
+def chat_template_for_tools(tokenizer: Any) -> str | None:
+    """What GRPOTrainer's constructor does for tools: gives the tokenizer a parser of tool calls, unless it has one.
+
+    Returns:
+        A chat template to use instead of the tokenizer's, which does not render earlier turns alike; else None.
+
+    Raises:
+        ConfigError: the chat template renders no tool calls, or nothing is known about how they are read back.
+    """
+    if not supports_tool_calling(tokenizer):
+        raise ConfigError(
+            "the policy's chat template renders no tool calls and results; take a model that was made for tools, or "
+            "set chat_template_path to a template that has them"
+        )
+    known = any(getattr(tokenizer, name, None) is not None for name in ("response_template", "response_schema"))
+    try:
+        if not known:
+            add_response_schema(tokenizer)
+        return None if is_chat_template_prefix_preserving(tokenizer) else get_training_chat_template(tokenizer)
+    except ValueError as error:
+        raise ConfigError(
+            f"the policy's chat template is not one that TRL knows with tools ({str(error).splitlines()[0]}); set the "
+            "tokenizer's response_template"
+        ) from error

@@ -118,6 +118,8 @@ class P2OTrainer(SavingTrainer):
             super().__init__(model, watched or None, args, self.rows.dataset, eval_dataset, **arguments)
         if args.chat_template_path:
             self._tokenizer.chat_template = read_chat_template(args.chat_template_path)
+        for n in range(self.given_rewards, len(self.reward_funcs)):  # those of environments
+            self.reward_funcs[n] = watch(self.reward_funcs[n], args.reward_timeout)
         self.prepare_steps()
         self.add_callback(LoopCallback(self))
         self.watch = Watch(self.loop.run_dir, redrawn=not args.disable_tqdm, verbose=args.verbose)
