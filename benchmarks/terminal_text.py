@@ -1,85 +1,104 @@
 """Writes docs/terminal/: what `p2o train quickstart` shows on terminals of 120 and 80 columns, and its log in a file.
 
-    p2o train quickstart
-    python benchmarks/terminal_text.py runs/quickstart
+    python benchmarks/terminal_text.py [120 80 log]
 
-What was shown is drawn again by the functions that drew it (`p2o.trl.watching`, `p2o.cli.ending`), from the rows of the
-run's log, its epochs and its result. Only the times are left out: a run directory does not hold them.
+Each of the three is a run of its own, of one to three minutes on two cores. At a width the command runs in a
+pseudo-terminal of so many columns; an emulator (pyte) keeps what stands on its screen, and that is written: once during
+the evolution, once during training, and all that stood there at the end.
 """
 
 from __future__ import annotations
 
-import io
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
 import sys
+import tempfile
+import termios
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from p2o.analysis import ending as result_ending
-from p2o.base import live
-from p2o.base.terminal import CleanConsole
-from p2o.cli import ending
-from p2o.core import display
-from p2o.core.cost import CostMeter
-from p2o.core.progress import COLUMNS, step_cells
-from p2o.core.rollout_log import RolloutLog
-from p2o.core.summary import EpochSummary
-from p2o.runs.recipe import load_recipe
-from p2o.runs.run_directory import Run, read_run
-from p2o.trl.watching import Watch
+import pyte
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "terminal"
-WIDTHS = (120, 80)
+COMMAND = ["train", "quickstart"]
+ROWS = 24
+"""Of the terminal."""
+HISTORY = 10_000
+"""Lines above the screen that are kept."""
+QUIET = 0.1
+"""Seconds without output after which a screen is whole: the live lines are redrawn four times in a second."""
+MOMENTS = {
+    "the last screen seen during the evolution after epoch 1": "evolution before epoch",
+    "the last screen seen of step 26": "26/50",
+}
+"""What is shown of the run while it lasts → the text by which it is recognised."""
 LIMIT = 10_000
 """Bytes that the log in a file may have."""
 
 
-def shown(run: Run, width: int | None) -> str:
-    """What stays on a terminal of so many columns, and in front of it the part that is redrawn, at one step; None: what
-    is written to a file."""
-    out = io.StringIO()
-    console = CleanConsole(
-        file=out, force_terminal=width is not None, width=width or 80, color_system=None, soft_wrap=True
+def run_at(columns: int, folder: Path, command: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Runs p2o in a terminal.
+
+    Args:
+        columns: of the terminal.
+        folder: to run in.
+        command: p2o's arguments.
+
+    Returns:
+        The lines of the screen at each of `MOMENTS` that was seen, and all lines of the terminal at the end.
+    """
+    screen = pyte.HistoryScreen(columns, ROWS, history=HISTORY, ratio=1)
+    stream = pyte.ByteStream(screen)
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(folder)
+        os.environ["TERM"] = "xterm-256color"
+        os.execv(sys.executable, [sys.executable, "-m", "p2o", *command])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+    seen: dict[str, list[str]] = {}
+    while True:
+        if not select.select([terminal], [], [], QUIET)[0]:
+            shown = _stripped(screen.display)
+            seen |= {moment: shown for moment, text in MOMENTS.items() if any(text in line for line in shown)}
+            select.select([terminal], [], [])
+        try:
+            stream.feed(os.read(terminal, 65536))
+        except OSError:  # how a pseudo-terminal says that its program has ended
+            break
+    if status := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
+        raise SystemExit(f"p2o ended with {status}:\n" + "\n".join(_stripped(screen.display)))
+    above = ["".join(line[n].data for n in range(columns)) for line in screen.history.top]
+    ordered = {moment: seen[moment] for moment in MOMENTS if moment in seen}
+    return ordered, _stripped([*above, *screen.display])
+
+
+def _stripped(lines: Sequence[str]) -> list[str]:
+    """Lines without spaces at their ends, and without empty ones at the end of all."""
+    return "\n".join(line.rstrip() for line in lines).rstrip().split("\n")
+
+
+def as_text(seen: dict[str, list[str]], at_end: list[str]) -> str:
+    """The file of one width."""
+    parts = [f"$ p2o {' '.join(COMMAND)}"]
+    parts += [f"[{moment}]\n\n" + "\n".join(lines) for moment, lines in seen.items()]
+    parts.append("[all that stands there at the end]\n\n" + "\n".join(at_end))
+    return "\n\n".join(parts) + "\n"
+
+
+def log_of(folder: Path, command: Sequence[str]) -> str:
+    """The output of p2o in a file; the error output must be empty."""
+    done = subprocess.run(
+        [sys.executable, "-m", "p2o", *command], cwd=folder, capture_output=True, text=True, check=True
     )
-    for module in (display, ending, result_ending, live):
-        module.console = console  # type: ignore[attr-defined]
-    recipe = load_recipe("quickstart", [], [])
-    watch = Watch(run.own, redrawn=False, verbose=False)
-    watch.run_by, watch.settings = ["quickstart"], vars(recipe.task)
-    rows = [row for row in run.log if "loss" in row]
-    view = watch.view
-    assert isinstance(view, display.TerminalView)
-    view.steps = len(rows)
-    if width:
-        console.print("$ p2o train quickstart\n\n[the line that is redrawn, at one step]\n")
-        for cells in (list(COLUMNS), step_cells(rows[len(rows) // 2], len(rows), None)):
-            console.print(display.step_line(cells, len(rows)))
-        console.print("\n[what stays]\n")
-    rollouts = RolloutLog(run.own)
-    for epoch in run.epochs:
-        seen = [row for row in run.log if row.get("epoch", 0) <= epoch.number + 1]
-        evaluations = [row for row in seen if "eval_bare_success" in row]
-        watch._first, watch._last = dict(evaluations[0]), dict(evaluations[-1])
-        rollouts.resume(epoch.number)
-        for row in () if width else [row for row in rows if epoch.number < row["epoch"] <= epoch.number + 1]:
-            view.step(row["step"], step_cells(row, len(rows), None))
-        watch.epoch_of(EpochSummary(**epoch.summary), recipe.training, seen, rollouts, _cost(seen))
-    result_ending.print_result(run.result, recipe.training.eval_temperature)
-    model = Path("runs/quickstart") / f"checkpoint-{rows[-1]['step']}"
-    commands = ending.next_commands(_named(run), model, ["quickstart"], recipe, watch.findings)
-    ending.print_commands(commands)
-    return "\n".join(line.replace(", 0 s", "").rstrip() for line in out.getvalue().splitlines()) + "\n"
-
-
-def _cost(rows: list[dict[str, Any]]) -> CostMeter:
-    """A meter that shows the cost of the last row."""
-    meter = CostMeter()
-    meter["rollout"].add(scored_tokens=int(next(row["p2o/cost"] for row in reversed(rows) if "p2o/cost" in row)))
-    return meter
-
-
-def _named(run: Run) -> Any:
-    return SimpleNamespace(path=Path("runs/quickstart"), last_pool=run.last_pool)
+    if done.stderr:
+        raise SystemExit(f"on stderr: {done.stderr}")
+    if len(done.stdout.encode()) > LIMIT:
+        raise SystemExit(f"the log has {len(done.stdout.encode())} bytes, more than {LIMIT}")
+    return done.stdout
 
 
 def write(name: str, text: str) -> None:
@@ -90,10 +109,9 @@ def write(name: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    of = read_run(Path(sys.argv[1]))
-    log = shown(of, None)
-    if len(log.encode()) > LIMIT:
-        raise SystemExit(f"the log has {len(log.encode())} bytes, more than {LIMIT}")
-    write("quickstart.log", log)
-    for columns in WIDTHS:
-        write(f"quickstart-{columns}.txt", shown(of, columns))
+    for wanted in sys.argv[1:] or ["120", "80", "log"]:
+        with tempfile.TemporaryDirectory() as place:
+            if wanted == "log":
+                write("quickstart.log", log_of(Path(place), COMMAND))
+            else:
+                write(f"quickstart-{wanted}.txt", as_text(*run_at(int(wanted), Path(place), COMMAND)))

@@ -1,12 +1,15 @@
-"""`p2o train` whose output goes to a file: short plain lines, and not one warning of a library."""
+"""`p2o train` in a file: short plain lines, and not one warning of a library; and at a terminal, as an emulator shows it."""
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 COMMAND = [
     sys.executable, "-m", "p2o", "train", "quickstart", "--max_train_samples", "32", "--num_train_epochs", "2",
@@ -36,3 +39,17 @@ def test_a_run_in_a_file(tmp_path: Path) -> None:
     assert len(commands) == 3
     rows = [json.loads(line) for line in (tmp_path / "runs/quickstart/p2o/metrics.jsonl").read_text().splitlines()]
     assert sum("loss" in row for row in rows) == 4  # all figures are there
+
+
+def test_a_run_at_a_terminal(tmp_path: Path) -> None:
+    pytest.importorskip("pyte")
+    script = Path(__file__).parents[2] / "benchmarks" / "terminal_text.py"
+    seen, lines = runpy.run_path(str(script))["run_at"](80, tmp_path, COMMAND[3:])
+    evolution = next(iter(seen.values()))
+    assert evolution[-3].startswith("best so far (")
+    assert evolution[-1].startswith("evolution before epoch 2 ━")
+    # What was redrawn, and the bars of the libraries, are gone; what is printed once stands there once.
+    assert lines[0].startswith("p2o train quickstart → ")
+    assert not any("━" in line or "%|" in line or line.startswith(("training", "best so far")) for line in lines)
+    assert sum(line.startswith("epoch 2 of 2 ───") for line in lines) == 1
+    assert any(line.startswith(" test, easy, pass@2 ") for line in lines)

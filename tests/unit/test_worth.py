@@ -75,7 +75,7 @@ def test_the_loop_puts_an_evolution_off_says_so_and_evolves_when_it_is_stuck(tmp
     summary = loop.prompt_step(tools)
     assert not summary.evolved
     assert summary.notes == [
-        "evolution put off: GRPO gets on without templates (10% of the groups not all solved are mixed)"
+        "no evolution yet: GRPO learns without templates (10% of the groups not all solved are mixed)"
     ]
     continued = loop_with(tmp_path, [])
     continued.samples = loop.samples

@@ -47,7 +47,7 @@ def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:
     """
     drawn = "greedy" if temperature == 0 else f"at temperature {temperature:g}"
     changes = [*changes_of(result), *draw_changes(result)]
-    draws = "; rows with @: several draws of each sample" if any(change.measure for change in changes) else ""
+    draws = "; rows with @: several draws" if any(change.measure for change in changes) else ""
     title = f"bare success on held-out data ({drawn}{draws})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("")

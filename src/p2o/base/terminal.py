@@ -56,6 +56,7 @@ def guard_terminal() -> None:
     sys.excepthook = print_traceback
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' bars fill a log file
+    os.environ.setdefault("TQDM_LEAVE", "")  # at a terminal they vanish when they are full; any text would mean yes
     warnings.formatwarning = _clean_warning
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_CleanFormatter())

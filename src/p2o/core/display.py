@@ -166,7 +166,15 @@ def print_rows(rows: Rows) -> None:
 def print_finding(finding: Finding, run_by: RunBy) -> None:
     """Prints what happened, and the next step. A fault is marked."""
     mark, style = ("!", "yellow") if finding.is_fault else (" ", "")
-    for line in (f"{mark} {finding.happened}", f"  next: {finding.advice}"):
-        console.print(Text(line, style=style), soft_wrap=not console.is_terminal)
+    said = ((mark, finding.happened), ("", f"next: {finding.advice}"))
+    if console.is_terminal:
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_column(width=1)
+        table.add_column(overflow="fold")
+        for row in said:
+            table.add_row(*(Text(text, style=style) for text in row))
+        console.print(table)
+    else:
+        console.print("\n".join(f"{sign or ' '} {text}" for sign, text in said))
     if command := finding.command(run_by):
         console.print(f"  {command}")  # not wrapped, so that it can be copied
