@@ -1,4 +1,4 @@
-"""`p2o train` in a file: short plain lines, and not one warning of a library; and at a terminal, as an emulator shows it."""
+"""`p2o train` in a file: short plain lines, no warning of a library. And at a terminal, as an emulator shows it."""
 
 from __future__ import annotations
 

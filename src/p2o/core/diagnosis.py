@@ -21,8 +21,8 @@ FLAT_SHARE = 0.7
 FAILING_SHARE = 0.3
 """A reflector that fails on more of its calls is a fault to fix first."""
 MASKED_SHARE = 0.01
-"""When the ratio mask drops more of the templated tokens, it may drop those that matter: one unlikely token in an answer
-of fifty is enough (``p2o train switch --distillation mask``). Where the mask does no harm, it drops 0.2 to 0.4 %."""
+"""When the ratio mask drops more of the templated tokens, it may drop those that matter: one token of fifty is enough
+(``p2o train switch --distillation mask``). Where the mask does no harm, it drops 0.2 to 0.4 %."""
 CLIPPED_SHARE = 0.1
 """When more completions are cut at the limit, right answers are lost."""
 FORGOTTEN_SHARE = 0.02
