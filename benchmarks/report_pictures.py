@@ -19,7 +19,8 @@ from p2o.analysis.report import write_report
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images"
 SIZES = {"report": (1280, 1650), "report-phone": (390, 1700)}
 """Name → width and height, in pixels."""
-WAIT_MS = 4000
+WAIT_MS = 15_000
+"""For a page to be loaded and drawn; on a busy machine a shorter time gives an empty picture."""
 
 
 def picture(page: Path, width: int, height: int, dark: bool, out: Path) -> None:
@@ -33,7 +34,8 @@ def picture(page: Path, width: int, height: int, dark: bool, out: Path) -> None:
         text = escape(page.read_text(encoding="utf-8"))
         outer.write_text(f'<!doctype html><meta charset="utf-8"><iframe {frame} srcdoc="{text}"></iframe>', "utf-8")
         command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-                   f"--user-data-dir={folder}/profile", f"--timeout={WAIT_MS}", "--force-device-scale-factor=1",
+                   f"--user-data-dir={folder}/profile", f"--timeout={WAIT_MS}",
+                   "--force-device-scale-factor=1",
                    f"--window-size={max(500, width)},{height}", f"--screenshot={folder}/shot.png"]  # fmt: skip
         if dark:
             command.append("--blink-settings=preferredColorScheme=0")
