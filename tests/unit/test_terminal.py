@@ -99,7 +99,7 @@ def test_the_console_cleans_whatever_it_prints(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_trls_table_of_completions_is_cleaned(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    import p2o.core.display  # noqa: F401
+    import p2o.trl.watching  # noqa: F401
 
     chat = [{"role": "user", "content": text}]
     utils.print_prompt_completions_sample(
