@@ -21,6 +21,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigW
 from verl.tools.function_tool import get_function_tool
 from verl.workers.rollout.replica import TokenOutput
 
+from p2o.core.turns import transcript
 from p2o.errors import ConfigError
 from p2o.generation.models import resolve_model
 from p2o.verl.agent_check import check_agent_loops
@@ -34,7 +35,7 @@ from p2o.verl.agent_loop import (
     TEMPLATES,
     P2OAgentLoop,
 )
-from p2o.verl.scored_rollouts import transcript
+from p2o.verl.scored_rollouts import turns_of
 
 assert cpu_shim
 assert user_loops
@@ -204,6 +205,6 @@ def test_a_transcript_tells_apart_who_said_what(worker: SimpleNamespace) -> None
     def decode(ids: list[int]) -> str:
         return worker.tokenizer.decode(ids, skip_special_tokens=True)
 
-    text = transcript(output.response_ids, output.response_mask, decode)
-    assert text == f"{SAYS[0]}\n[answered] {NOTED}\n{SAYS[1]}"
-    assert transcript(output.response_ids[:3], [1, 1, 1], decode) == decode(output.response_ids[:3])
+    text = transcript(turns_of(output.response_ids, output.response_mask, decode))
+    assert text == f"{SAYS[0]}\n\n[environment] {NOTED}\n\n{SAYS[1]}"
+    assert transcript(turns_of(output.response_ids[:3], [1, 1, 1], decode)) == decode(output.response_ids[:3])

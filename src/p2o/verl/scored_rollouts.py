@@ -16,6 +16,7 @@ from verl.utils.dataset.rl_dataset import collate_fn
 
 from ..core.hard import is_solved
 from ..core.samples import Rollout, Sample
+from ..core.turns import ENVIRONMENT, transcript
 from ..generation.prompt_step import TOO_LONG
 from . import NAME
 from .agent_loop import AGENT, OVERFLOW, PROMPT_IDS, TEMPERATURE, TEMPLATES
@@ -78,7 +79,7 @@ class ScoredRollouts:
         solved = is_solved(success_reward(self.success_reward, reward, extra), self.success_threshold)
         generated = int(mask.sum())
         return Rollout(
-            completion=transcript(response_ids.tolist(), mask.tolist(), self.decode),
+            completion=transcript(turns_of(response_ids.tolist(), mask.tolist(), self.decode)),
             reward=reward,
             solved=solved,
             feedback=_feedback(sample, reward, solved, extra),
@@ -98,14 +99,15 @@ def _fetch(done: Any) -> list[tuple[Any, ...]]:
     return list(zip(*(list(data[name]) for name in fields), strict=True))
 
 
-def transcript(ids: Sequence[int], mask: Sequence[int], decode: Callable[[list[int]], str]) -> str:
-    """The text of a rollout; what tools and environments answered stands in lines of its own.
+def turns_of(ids: Sequence[int], mask: Sequence[int], decode: Callable[[list[int]], str]) -> list[dict[str, str]]:
+    """The messages of a rollout, for `p2o.core.turns.transcript`. What the model did not write is the environment's:
+    tokens do not tell a tool from it.
 
     Args:
         ids, mask: of the response; mask 1 on the model's own tokens.
     """
     turns = [(own, [i for i, _ in turn]) for own, turn in groupby(zip(ids, mask, strict=True), itemgetter(1))]
-    return "\n".join(decode(turn) if own else f"[answered] {decode(turn)}" for own, turn in turns)
+    return [{"role": "assistant" if own else ENVIRONMENT, "content": decode(turn)} for own, turn in turns]
 
 
 def _feedback(sample: Sample, reward: float, solved: bool, extra: Mapping[str, Any]) -> str:

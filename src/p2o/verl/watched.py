@@ -23,14 +23,15 @@ from ..core.display import TerminalView
 from ..core.loop import JointLoop
 from ..core.metrics import cost_metrics, epoch_metrics
 from ..core.progress import duration
-from ..core.rollout_log import LoggedRollout, RolloutLog
+from ..core.rollout_log import MAX_CHARS, LoggedRollout, RolloutLog
 from ..core.summary import EpochSummary
+from ..core.turns import transcript
 from ..core.watching import RunWatch
 from ..runs.run_directory import COMPLETE, Run
 from . import NAME
 from .batch import BatchRollout
 from .evaluation import Evaluation, recorded, result_of
-from .scored_rollouts import transcript
+from .scored_rollouts import turns_of
 from .settings import VerlSettings
 
 FIGURES = {
@@ -80,7 +81,8 @@ class WatchedTrainer(PPOTrainerSync):  # type: ignore[misc]
         if sample_id not in self.loop.needed and any(rollout.solved for rollout in group):
             return
         sample, decode = self.loop.samples[sample_id], partial(self.tokenizer.decode, skip_special_tokens=True)
-        texts = [transcript(r.responses_T.tolist(), r.mask_T.tolist(), decode) for r in group]
+        turns = [turns_of(r.responses_T.tolist(), r.mask_T.tolist(), decode) for r in group]
+        texts = [transcript(messages, MAX_CHARS) for messages in turns]
         kept = [LoggedRollout(r.template, t, r.reward, r.solved) for r, t in zip(group, texts, strict=True)]
         self.rollout_log.add_group(sample.id, sample.question, sample.answer, kept)
 
