@@ -67,11 +67,12 @@ def test_log_probs_of_both_engines_agree_on_the_models_tokens(multi: Path) -> No
     assert all(step["training/rollout_probs_diff_max"] < 1e-4 for step in metrics(multi))
 
 
-def test_the_models_tokens_are_counted_as_generated_and_the_others_as_read(multi: Path) -> None:
+def test_every_request_is_counted_with_what_it_read_and_wrote(multi: Path) -> None:
     counted = cost(multi, 3 * STEPS)
     for phase, temperature in (("rollout", 1), ("evolve", 0)):
         requests = asked(multi, temperature)
         assert counted[phase]["generated_tokens"] == sum(line["generated"] for line in requests)
+        assert counted[phase]["prompt_tokens"] == sum(len(line["prompt_ids"]) for line in requests)
         assert counted[phase]["rollouts"] < len(requests), "one rollout of several requests"
     rows = sum(len(trained(multi, step)) for step in range(1, 3 * STEPS + 1))
     assert counted["rollout"]["rollouts"] == rows

@@ -41,6 +41,17 @@ def column(values: Sequence[Any]) -> NonTensorStack:
     return NonTensorStack.from_list([NonTensorData(value) for value in values])
 
 
+def read_tokens(prompt: int, mask_T: torch.Tensor) -> int:
+    """Tokens read while a rollout is drawn: each turn reads the prompt and all turns before it.
+
+    Args:
+        prompt: length of the prompt.
+        mask_T: (T,) over the response, 1 on the model's own tokens.
+    """
+    begins = (mask_T.bool() & ~torch.cat([mask_T.new_zeros(1), mask_T[:-1]]).bool()).nonzero()
+    return prompt * max(1, len(begins)) + int(begins.sum())
+
+
 @dataclass
 class BatchRollout:
     """One rollout of a training batch; tensors are (T,), over its response tokens."""
@@ -81,9 +92,8 @@ class BatchRollout:
 
     @property
     def read_tokens(self) -> int:
-        """Length of the prompt from which it was drawn, and of what tools and environments answered."""
-        prompt = len(self.templated_ids) if self.template else self.prompt_tokens
-        return prompt + len(self.responses_T) - self.generated_tokens
+        """Tokens read to draw it, see `read_tokens`."""
+        return read_tokens(len(self.templated_ids) if self.template else self.prompt_tokens, self.mask_T)
 
     @property
     def template(self) -> str:

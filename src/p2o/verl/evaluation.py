@@ -14,7 +14,7 @@ from ..core.hard import is_solved
 from ..core.metrics import evaluation_metrics
 from ..core.samples import Rollout
 from ..data import stable_id
-from .batch import success_reward
+from .batch import read_tokens, success_reward
 
 PART = "eval"
 """Name of verl's validation data in P²O's figures."""
@@ -37,13 +37,13 @@ class Evaluation:
             batch: a `KVBatchMeta` of the transfer queue.
             success_name, threshold: see `p2o.verl.batch.success_reward`.
         """
-        names = ["prompts", "responses", "response_mask", "rm_scores", "extra_fields", "reward_model", "data_source"]
+        names = ["prompts", "response_mask", "rm_scores", "extra_fields", "reward_model", "data_source"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=names)
-        for prompt, response, mask, scores, extra, model, source in zip(*(list(data[n]) for n in names), strict=True):
-            reward, generated = float(scores.sum()), int(mask.sum())
+        for prompt, mask, scores, extra, model, source in zip(*(list(data[n]) for n in names), strict=True):
+            reward = float(scores.sum())
             solved = is_solved(success_reward(success_name, reward, extra or {}), threshold)
-            read = len(prompt) + len(response) - generated
-            self.rollouts.append(Rollout("", reward, solved, "", read, generated))
+            read = read_tokens(len(prompt), mask)
+            self.rollouts.append(Rollout("", reward, solved, "", read, int(mask.sum())))
             gold = json.dumps((model or {}).get("ground_truth"), default=str)
             self.samples.append(stable_id([{"role": "prompt", "content": prompt.tolist()}], [gold]))
             self.sources.append(str(source))

@@ -18,9 +18,10 @@ from ..core.hard import is_solved
 from ..core.samples import Rollout, Sample
 from ..core.turns import ENVIRONMENT, transcript
 from ..generation.prompt_step import TOO_LONG
+from ..generation.tool_loop import TRANSCRIPT_CHARS
 from . import NAME
 from .agent_loop import AGENT, OVERFLOW, PROMPT_IDS, TEMPERATURE, TEMPLATES
-from .batch import success_reward
+from .batch import read_tokens, success_reward
 from .training_data import agent_of
 
 PARTITION = "val"
@@ -77,14 +78,14 @@ class ScoredRollouts:
             return Rollout("", 0.0, False, TOO_LONG, 0, 0, fits=False)
         reward = float(scores.sum())
         solved = is_solved(success_reward(self.success_reward, reward, extra), self.success_threshold)
-        generated = int(mask.sum())
+        turns = turns_of(response_ids.tolist(), mask.tolist(), self.decode)
         return Rollout(
-            completion=transcript(turns_of(response_ids.tolist(), mask.tolist(), self.decode)),
+            completion=transcript(turns, TRANSCRIPT_CHARS if len(turns) > 1 else None),
             reward=reward,
             solved=solved,
             feedback=_feedback(sample, reward, solved, extra),
-            prompt_tokens=len(extra.get(PROMPT_IDS) or prompt_ids) + len(response_ids) - generated,
-            completion_tokens=generated,
+            prompt_tokens=read_tokens(len(extra.get(PROMPT_IDS) or prompt_ids), mask),
+            completion_tokens=int(mask.sum()),
         )
 
 
