@@ -12,6 +12,8 @@ from .samples import content_text
 
 ENVIRONMENT = "environment"
 """Role of a message that is not the policy's: what an environment said before the first turn."""
+TRANSCRIPT_CHARS = 2400
+"""Longer transcripts lose turns in their middle."""
 ERROR = "{'error':"
 """Begins the result of a call that failed (TRL writes ``str({"error": …})``)."""
 

@@ -24,15 +24,12 @@ from trl.trainer.utils import start_event_loop_in_daemon
 
 from ..core.samples import content_text
 from ..core.templates import apply_to_prompt
-from ..core.turns import ENVIRONMENT, transcript
+from ..core.turns import ENVIRONMENT, TRANSCRIPT_CHARS, transcript
 from ..errors import ConfigError
 from .policies import Completion, Policy, isolated_rng, seed_of
 from .row_ids import RowIds, with_rows
 from .settings import GenerationSettings, Prompt
 from .toolbox import Toolbox
-
-TRANSCRIPT_CHARS = 2400
-"""Longer transcripts lose turns in their middle."""
 
 
 class IdPolicy(Policy, Protocol):

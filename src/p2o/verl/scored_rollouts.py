@@ -16,9 +16,8 @@ from verl.utils.dataset.rl_dataset import collate_fn
 
 from ..core.hard import is_solved
 from ..core.samples import Rollout, Sample
-from ..core.turns import ENVIRONMENT, transcript
+from ..core.turns import ENVIRONMENT, TRANSCRIPT_CHARS, transcript
 from ..generation.prompt_step import TOO_LONG
-from ..generation.tool_loop import TRANSCRIPT_CHARS
 from . import NAME
 from .agent_loop import AGENT, OVERFLOW, PROMPT_IDS, TEMPERATURE, TEMPLATES
 from .batch import read_tokens, success_reward
