@@ -35,9 +35,9 @@ PLUS = _SUMS + "&operators=('%2B',)"
 EQUATION = r"\A\d+ \+ \d+ = \d+\n"
 PATTERNS = {
     "lines": EQUATION + r"The result is (\d+)",
-    "final": r"[Tt]he final answer is:? (\d+)",
-    "boxed": r"\\boxed\{(\d+)\}",
-    "tags": r"<answer>\s*(\d+)\s*</answer>",
+    "final": r"\A.*?[Tt]he final answer is:? (\d+)",
+    "boxed": r"\A.*?\\boxed\{(\d+)\}",
+    "tags": r"\A.*?<answer>\s*(\d+)\s*</answer>",
 }
 GRPO = {"method": "grpo", "num_train_epochs": 12}
 CREDITS: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ def recipe(form: str, credit: str, seed: int) -> dict[str, Any]:
         "rewards": [{"name": "result", "pattern": PATTERNS[form], "compare": "number"}],
         "num_train_epochs": 4,
         "learning_rate": 7e-4,
-        "lr_scheduler_type": "linear",
+        "lr_scheduler_type": "cosine",
         "max_cost": MAX_COST,
         "seed": seed,
         # All that the reflector returns is used, so that no draw of luck decides whether the template is kept.

@@ -55,6 +55,7 @@ def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> d
         "model_name_or_path": world,
         "output_dir": str(folder),
         "seed": seed,
+        "per_device_train_batch_size": 96,
         "num_train_epochs": 1000,
         "max_cost": max_cost,
         "eval_strategy": "steps",
