@@ -15,6 +15,7 @@ COMMAND = [
     sys.executable, "-m", "p2o", "train", "quickstart", "--max_train_samples", "32", "--num_train_epochs", "2",
     "--hard_min_count", "8", "--dev_size", "8", "--evolve_budget", "60", "--evolve_max_iterations", "1",
     "--test_draws", "2", "--max_completion_length", "24",
+    "--per_device_train_batch_size", "96", "--logging_steps", "1",
 ]  # fmt: skip
 
 
