@@ -23,6 +23,10 @@ class RewardError(P2OError):
     """A reward function cannot be loaded, or does not keep its contract."""
 
 
+class ToolError(P2OError):
+    """A tool or an environment cannot be loaded, or does not keep its contract."""
+
+
 class ReflectorError(P2OError):
     """A reflector is configured wrongly (no endpoint, no key in the environment)."""
 

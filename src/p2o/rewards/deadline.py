@@ -1,4 +1,4 @@
-"""A reward function of the user's own that does not return is named, and stopped.
+"""A function of the user's own (a reward, a tool) that does not return is named, and stopped.
 
 It runs in the training process and cannot be killed alone. So after a minute its stack is shown, and at a limit the
 call is interrupted: where it sleeps, waits (for an answer from the network, a lock, a subprocess) or runs Python code,
@@ -19,11 +19,12 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from ..base.text import clean_text
-from ..errors import RewardError
+from ..errors import P2OError, RewardError
 
 logger = logging.getLogger(__name__)
 
@@ -33,33 +34,52 @@ STOP_SIGNAL = signal.SIGURG  # ignored by default, and used by nobody's reward f
 FRAMES = 8
 
 
+@dataclass(frozen=True)
+class Watched:
+    """A kind of function that is watched."""
+
+    word: str
+    """Names it in a log."""
+    noun: str
+    """Names it in an error."""
+    key: str
+    """The setting that holds its limit."""
+    error: type[P2OError]
+
+
+REWARD = Watched("reward", "reward function", "reward_timeout", RewardError)
+
+
 class _InterruptedCall(BaseException):
     """Not an Exception: a function that catches those for each of its completions would continue with the next."""
 
 
 @contextmanager
-def watched(name: str, limit: float) -> Iterator[None]:
+def watched(name: str, limit: float, kind: Watched = REWARD) -> Iterator[None]:
     """Stops what is inside after ``limit`` seconds (0: never), and warns after a minute.
 
     Args:
-        name: of the reward function, for messages.
+        name: of the function, for messages.
 
     Raises:
-        RewardError: it took longer. In a thread other than the main one only the process can be ended.
+        P2OError: it took longer (the kind's own error). In a thread other than the main one only the process can be
+            ended.
     """
     caller = threading.get_ident()
     main = threading.current_thread() is threading.main_thread()
     state = "running"
 
     def warn() -> None:
-        until = f"; it is stopped after {limit:g} s (reward_timeout)" if limit else ""
-        logger.warning("reward %r has been running for %g s%s, now in\n%s", name, WARN_SECONDS, until, _stack(caller))
+        until = f"; it is stopped after {limit:g} s ({kind.key})" if limit else ""
+        logger.warning(
+            "%s %r has been running for %g s%s, now in\n%s", kind.word, name, WARN_SECONDS, until, _stack(caller)
+        )
 
     def stop() -> None:
         nonlocal state
         if state == "running":
             state = "late"
-            logger.warning("reward %r is stopped after %g s, in\n%s", name, limit, _stack(caller))
+            logger.warning("%s %r is stopped after %g s, in\n%s", kind.word, name, limit, _stack(caller))
             if main:  # Python delivers signals to the main thread alone
                 signal.pthread_kill(caller, STOP_SIGNAL)
 
@@ -77,7 +97,7 @@ def watched(name: str, limit: float) -> Iterator[None]:
     try:
         yield
     except _InterruptedCall:
-        raise _late(name, limit) from None
+        raise _late(name, limit, kind) from None
     finally:
         state = "done"
         for timer in timers:
@@ -88,10 +108,10 @@ def watched(name: str, limit: float) -> Iterator[None]:
             signal.signal(STOP_SIGNAL, before)
 
 
-def _late(name: str, limit: float) -> RewardError:
-    return RewardError(
-        f"reward function {name!r} did not return within {limit:g} s; give what it waits for a time-out of its own, "
-        "or raise reward_timeout"
+def _late(name: str, limit: float, kind: Watched) -> P2OError:
+    return kind.error(
+        f"{kind.noun} {name!r} did not return within {limit:g} s; give what it waits for a time-out of its own, "
+        f"or raise {kind.key}"
     )
 
 
@@ -101,8 +121,8 @@ def _stack(thread: int) -> str:
     return clean_text("".join(traceback.format_stack(frame)[-FRAMES:]).rstrip())
 
 
-def watch(function: Any, limit: float) -> Any:
-    """A reward function as TRL takes it, watched.
+def watch(function: Any, limit: float, kind: Watched = REWARD) -> Any:
+    """A function as TRL takes it, watched.
 
     Args:
         function: models, names of models and functions with a deadline of their own (``has_deadline``) are returned
@@ -117,7 +137,7 @@ def watch(function: Any, limit: float) -> Any:
     call: Callable[..., Any] = function
 
     def watching(*args: Any, **kwargs: Any) -> Any:
-        with watched(name, limit):
+        with watched(name, limit, kind):
             return call(*args, **kwargs)
 
     async def watching_async(*args: Any, **kwargs: Any) -> Any:
@@ -126,7 +146,7 @@ def watch(function: Any, limit: float) -> Any:
                 return await call(*args, **kwargs)
         except TimeoutError:
             if scope.expired():
-                raise _late(name, limit) from None
+                raise _late(name, limit, kind) from None
             raise
 
     asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ..base.loading import what_it_raised
 from ..base.text import one_line
-from ..core.samples import Sample
+from ..core.samples import Message, Sample
 from ..errors import RewardError
 from .deadline import watched
 from .score import Score
@@ -48,8 +48,14 @@ class FunctionReward:
         self.solution_from_answer = solution_from_answer
         self.not_scorable = 0
 
-    def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Score]:
-        """One score for each completion.
+    def score(
+        self,
+        completions: Sequence[str],
+        samples: Sequence[Sample],
+        turns: Sequence[Sequence[Message]] | None = None,
+        **context: Any,
+    ) -> list[Score]:
+        """One score for each completion. With several ``turns`` the function gets their messages, as in training.
 
         The function gets what TRL 1.16 gives it in training (``GRPOTrainer._calculate_rewards``): prompts,
         completions, the columns of the data set, ``trainer_state``, ``log_extra`` and ``log_metric``. What it logs
@@ -60,7 +66,7 @@ class FunctionReward:
         logged: defaultdict[str, list[Any]] = defaultdict(list)
         scores = self.call(
             prompts=[list(sample.messages) for sample in samples],
-            completions=[[{"role": "assistant", "content": text}] for text in completions],
+            completions=turns or [[{"role": "assistant", "content": text}] for text in completions],
             **{
                 "completion_ids": None,
                 **columns,

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from ..core.hard import is_solved
-from ..core.samples import Sample, content_text
+from ..core.samples import Message, Sample, content_text
 from ..data import sample_of
 from ..errors import RewardError
 from .answer import AnswerReward
+from .environment import EnvironmentReward
 from .function import FunctionReward
 from .score import Reward, Score, Scored
 from .verifier_pool import shared_pool
@@ -49,16 +50,23 @@ class RewardSet:
         self.success_reward_name = success_reward_name or names[0]
         self.success_threshold = success_threshold
 
-    def score(self, completions: Sequence[str], samples: Sequence[Sample], **context: Any) -> list[Scored]:
+    def score(
+        self, completions: Sequence[str | Sequence[Message]], samples: Sequence[Sample], **context: Any
+    ) -> list[Scored]:
         """Scores each completion of its sample.
 
         Args:
-            completions: N texts.
+            completions: N texts, or the messages of several turns.
             samples: their N samples.
             context: what TRL passes to reward functions beside the columns, such as ``completion_ids``.
         """
         names = [reward.name for reward in self.rewards]
-        by_reward = [reward.score(completions, samples, **context) for reward in self.rewards]
+        texts = [answer_of(completion) for completion in completions]
+        turns = {} if all(isinstance(completion, str) for completion in completions) else {"turns": completions}
+        by_reward = [
+            reward.score(texts, samples, **context, **(turns if isinstance(reward, FunctionReward) else {}))
+            for reward in self.rewards
+        ]
         return [self._join(dict(zip(names, row, strict=True))) for row in zip(*by_reward, strict=True)]
 
     def _join(self, scores: Mapping[str, Score]) -> Scored:
@@ -89,8 +97,9 @@ class RewardSet:
         }
 
     def trl_functions(self) -> list[Callable[..., list[float | None]]]:
-        """One reward function per reward, as GRPOTrainer takes them, named after it."""
-        return [_trl_function(reward) for reward in self.rewards]
+        """One reward function per reward, as GRPOTrainer takes them, named after it; without those of environments,
+        which GRPOTrainer finds itself."""
+        return [_trl_function(reward) for reward in self.rewards if not isinstance(reward, EnvironmentReward)]
 
 
 def _trl_function(reward: Reward) -> Callable[..., list[float | None]]:
@@ -107,7 +116,7 @@ def _trl_function(reward: Reward) -> Callable[..., list[float | None]]:
                 for i, prompt in enumerate(prompts)
             ]
             context = {name: value for name, value in columns.items() if name not in rows}
-            texts = [text_of(completion) for completion in completions]
+            texts = [answer_of(completion) for completion in completions]
             scores = reward.score(texts, samples, completion_ids=completion_ids, **context)
         if "log_extra" in columns:  # TRL takes numbers alone; the feedback goes beside, into its completions table
             columns["log_extra"](f"{reward.name}/feedback", [score.feedback for score in scores])
@@ -123,3 +132,11 @@ def text_of(completion: Any) -> str:
     if isinstance(completion, str):
         return completion
     return "\n".join(content_text(message.get("content")) for message in completion)
+
+
+def answer_of(completion: Any) -> str:
+    """What is judged of a completion: its text; of several turns the last answer, "" where a tool has the last word."""
+    if isinstance(completion, str) or len(completion) < 2:
+        return text_of(completion)
+    last = completion[-1]
+    return content_text(last.get("content")) if last.get("role") == "assistant" else ""

@@ -12,8 +12,10 @@ from ..core.samples import Sample
 from ..data import DataColumns, content_id, load_samples, to_dataset
 from ..errors import ConfigError, DataError
 from ..generation.models import resolve_model
+from ..generation.tools import guarded_environment, guarded_tool, load_environments, load_tools
 from ..reflectors.building import build_reflector
 from ..rewards import RewardSet, resolve_reward
+from ..rewards.environment import EnvironmentReward
 from .checks import check_adapter
 from .machine import check_machine
 from .recipe import Recipe
@@ -88,14 +90,32 @@ def held_out(samples: list[Sample], train: list[Sample], source: str) -> list[Sa
 
 
 def rewards_of(recipe: Recipe) -> RewardSet:
-    """The recipe's rewards with their weights, and the one that says what *solved* means."""
+    """The recipe's rewards with their weights, and the one that says what *solved* means. An environment that has
+    ``get_reward`` is one more reward, of weight 1 (TRL's rule)."""
     training = recipe.training
+    named = [resolve_reward(spec, timeout=training.reward_timeout) for spec in recipe.task.rewards]
+    environments = load_environments(recipe.task.environment)
+    factories = environments.values() if isinstance(environments, dict) else [environments] if environments else []
+    own = [EnvironmentReward(name) for name in {f.__name__: f for f in factories if hasattr(f, "get_reward")}]
     return RewardSet(
-        [resolve_reward(spec, timeout=training.reward_timeout) for spec in recipe.task.rewards],
-        weights=training.reward_weights,
+        [*named, *own],
+        weights=None if training.reward_weights is None else [*training.reward_weights, *(1.0 for _ in own)],
         success_reward_name=training.success_reward,
         success_threshold=training.success_threshold,
     )
+
+
+def agent_arguments(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's ``tools`` and ``environment_factory`` as TRL takes them, guarded; empty without tools."""
+    task = recipe.task
+    tools = [guarded_tool(tool, task.tool_timeout) for tool in load_tools(task.tools)]
+    found = load_environments(task.environment)
+    if isinstance(found, dict):
+        found = {name: guarded_environment(factory, task.tool_timeout) for name, factory in found.items()}
+    elif found is not None:
+        found = guarded_environment(found, task.tool_timeout)
+    arguments = {"tools": tools or None, "environment_factory": found}
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def model_options(recipe: Recipe) -> dict[str, Any]:
@@ -151,6 +171,7 @@ def trainer_of(recipe: Recipe) -> P2OTrainer:
             eval_dataset=to_dataset(evaluation) if evaluation else None,
             peft_config=get_peft_config(recipe.model),
             reflector=reflector,
+            **agent_arguments(recipe),
         )
     except (ValueError, TypeError, ImportError) as error:  # TRL and transformers: settings do not fit together
         raise ConfigError(f"the recipe {recipe.name} cannot be run: {one_line(str(error), 400)}") from error

@@ -35,7 +35,6 @@ NO_EFFECT = {
     "fp16_full_eval": OUR_EVALUATION,
     "do_predict": "p2o eval evaluates a model",
     "local_rank": "the launcher gives it to each process",
-    "max_tool_calling_iterations": "a recipe names no tools; see P2OTrainer",
     "log_multimodal": "a recipe's data has no images",
     "enable_jit_checkpoint": "a checkpoint is saved on SIGTERM anyhow",
     "ignore_data_skip": "a resumed run continues with the samples that are next",
@@ -46,11 +45,12 @@ NO_EFFECT = {
 refused."""
 
 
-def check_effects(training: P2OConfig, given: Container[str]) -> None:
+def check_effects(training: P2OConfig, given: Container[str], has_tools: bool = False) -> None:
     """Refuses settings that would have no effect.
 
     Args:
         given: the keys that the recipe or the command line sets.
+        has_tools: whether the recipe names tools or an environment.
 
     Raises:
         ConfigError: there is one.
@@ -58,6 +58,8 @@ def check_effects(training: P2OConfig, given: Container[str]) -> None:
     without = dict(NO_EFFECT)
     if not training.eval_sampled:
         without["per_device_eval_batch_size"] = "evaluations draw evolve_batch_size completions at a time"
+    if not has_tools:
+        without["max_tool_calling_iterations"] = "the recipe names no tools and no environment"
     defaults = {f.name: f.default for f in fields(training)}
     for key, why in without.items():
         if key in given and getattr(training, key) != defaults[key]:
@@ -96,7 +98,8 @@ RANGES: Sequence[tuple[str, float, float]] = (
     ("reflector_temperature", 0, 100), ("reflector_max_tokens", 1, 10**9), ("reflector_timeout", 0.001, 10**6),
     ("reflector_retries", 0, 10**4), ("reflector_max_phrases", 1, 10**6), ("policy_timeout", 0.001, 10**6),
     ("beta", 0, 10**9), ("epsilon", 0, 10**9), ("epsilon_high", 0, 10**9), ("weight_decay", 0, 10**9),
-    ("top_entropy_quantile", 0, 1), ("lora_alpha", 1, 10**9),
+    ("top_entropy_quantile", 0, 1), ("lora_alpha", 1, 10**9), ("tool_timeout", 0, 10**6),
+    ("max_tool_calling_iterations", 0, 10**9),
 )  # fmt: skip
 """(key, least, largest) of numbers that fail late, or say nothing, when they are out of range."""
 

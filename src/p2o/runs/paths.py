@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 DATA = ("train", "eval", "test")
-FUNCTIONS = ("reflector", "method")
+FUNCTIONS = ("reflector", "method", "environment")
 """Keys whose value may be ``file.py:name``."""
 MODELS = ("model_name_or_path", "chat_template_path", "resume_from_checkpoint")
 JSON_FILES = ("deepspeed", "fsdp_config", "accelerator_config")
@@ -39,6 +39,10 @@ def _each_path(key: str, value: Any, folder: Path, change: Callable[[str], str])
         return {name: _one("train", source, folder, change) for name, source in value.items()}
     if key == "arms" and isinstance(value, Mapping):
         return {a: {k: _each_path(k, v, folder, change) for k, v in keys.items()} for a, keys in value.items()}
+    if key == "tools" and isinstance(value, list):
+        return [_one("reflector", tool, folder, change) for tool in value]
+    if key == "environment" and isinstance(value, Mapping):
+        return {name: _one(key, one, folder, change) for name, one in value.items()}
     if key == "rewards" and isinstance(value, list):
         return [_reward(reward, folder, change) for reward in value]
     return _one(key, value, folder, change)

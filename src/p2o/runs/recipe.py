@@ -95,6 +95,18 @@ class RecipeConfig(ReflectorSettings):
     """Reward functions: ``boxed``, ``last_number``, ``exact``, ``math``, a mapping with a ``pattern``, ``trl:NAME``,
     ``module:function`` or ``file.py:function``. The first says what *solved* means."""
 
+    tools: list[str] = field(default_factory=list)
+    """Functions that the policy may call while it answers: ``file.py:function``, ``module:function`` or
+    ``builtin:calculator``. See docs/agents.md."""
+
+    environment: str | dict[str, str] | None = None
+    """A class whose instances play the task with the policy (TRL's ``environment_factory``): ``file.py:Class`` or
+    ``module:Class``; or several of them, name → class, where the data's column ``environment`` holds the name."""
+
+    tool_timeout: float = 60.0
+    """Seconds for one call of a tool or of an environment (0: no limit). A tool that takes longer has failed, and the
+    policy reads so."""
+
     policy_base_url: str | None = None
     """``p2o evolve``: a served policy instead of a local one."""
 
@@ -218,7 +230,7 @@ def load_recipe(name: str, words: Sequence[str] = (), options: Sequence[str] = (
     except Exception as error:  # whatever TRL, transformers and accelerate make of a value
         raise ConfigError(f"{name}: {one_line(f'{type(error).__name__}: {error}', 400)}") from error
     check_choices(recipe.training)
-    check_effects(recipe.training, given)
+    check_effects(recipe.training, given, has_tools=bool(task.tools or task.environment))
     return recipe
 
 
@@ -230,11 +242,12 @@ def hints_of(part: Any) -> dict[str, Any]:
 
 def _narrowed(key: str, hint: Any, choices: Iterable[str] | None) -> Any:
     """A type as TRL and HF mean it: one of the choices, where they name some; no mapping as JSON text (of a recipe only
-    a file's name is one)."""
+    the name of a file or of a class is one)."""
     options = union_options(hint)
     if choices is not None and str in options:
         return Union[tuple(Literal[tuple(choices)] if o is str else o for o in options)]  # noqa: UP007
-    if key in JSON_FILES or str not in options or not any((get_origin(o) or o) is dict for o in options):
+    named = key in (*JSON_FILES, "environment")
+    if named or str not in options or not any((get_origin(o) or o) is dict for o in options):
         return hint
     return Union[tuple(o for o in options if o is not str)]  # noqa: UP007 (its parts are not known here)
 

@@ -1,0 +1,156 @@
+"""The tools and environments that a recipe names; and what of the user's own code may do: raise, hang, return anything.
+
+A tool is a function with type hints and a docstring, an environment a class with ``reset`` and methods that are tools:
+TRL's contract (its page "OpenEnv" and the arguments ``tools`` and ``environment_factory`` of GRPOTrainer).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..base.loading import load_function, what_it_raised
+from ..base.spelling import nearest
+from ..base.text import one_line, shorten
+from ..errors import ConfigError, ToolError
+from ..rewards.deadline import Watched, watch
+from .calculator import calc
+
+TOOL = Watched("tool", "tool", "tool_timeout", ToolError)
+BUILTIN: Mapping[str, Callable[..., Any]] = {"builtin:calculator": calc}
+MAX_RESULT_CHARS = 20_000
+"""A longer result loses its middle; no context has room for it."""
+NOT_TOOLS = ("reset", "get_reward")
+"""Methods of an environment that the trainer calls, not the policy."""
+
+
+def load_tools(specs: Sequence[str]) -> list[Callable[..., Any]]:
+    """The functions of a recipe's ``tools``.
+
+    Raises:
+        ConfigError: one cannot be loaded, has a name that another has, or cannot be described to a model.
+    """
+    tools = [BUILTIN[spec] if spec in BUILTIN else _own(spec, "tools", "function") for spec in specs]
+    check_tools(tools, "tools")
+    return tools
+
+
+def load_environments(spec: str | Mapping[str, str] | None) -> Any:
+    """TRL's ``environment_factory`` of a recipe's ``environment``: a class, a dict of them, or None.
+
+    Raises:
+        ConfigError: one cannot be loaded or made, has no ``reset``, or has a method that cannot be described.
+    """
+    if spec is None:
+        return None
+    if isinstance(spec, Mapping):
+        return {name: _environment(one) for name, one in spec.items()}
+    return _environment(spec)
+
+
+def _own(spec: str, key: str, kind: Any) -> Callable[..., Any]:
+    if spec.startswith("builtin:") or ":" not in spec:
+        known = [*BUILTIN, f"file.py:{kind}", f"module:{kind}"] if key == "tools" else [f"file.py:{kind}"]
+        raise ConfigError(f"{key} names {spec!r}{nearest(spec, known)}; use one of {', '.join(known)}")
+    return load_function(spec, key, ConfigError, kind)
+
+
+def _environment(spec: str) -> Callable[[], Any]:
+    factory = _own(spec, "environment", "class")
+    try:
+        environment = factory()
+    except Exception as error:
+        raise ConfigError(f"environment: {spec!r} cannot be made: {what_it_raised(error)}") from error
+    if not callable(getattr(environment, "reset", None)):
+        raise ConfigError(f"environment: {spec!r} has no method reset, which begins an episode; give it one")
+    check_tools(methods_of(environment), f"environment {spec!r}")
+    return factory
+
+
+def methods_of(environment: Any) -> list[Callable[..., Any]]:
+    """The methods of an environment that a policy may call, as TRL finds them."""
+    names = [name for name, _ in inspect.getmembers(type(environment), predicate=inspect.isfunction)]
+    return [getattr(environment, n) for n in names if n not in NOT_TOOLS and not n.startswith("_")]
+
+
+def check_tools(tools: Sequence[Callable[..., Any]], where: str) -> None:
+    """Checks that each tool can be described to a model.
+
+    Raises:
+        ConfigError: it lacks a type hint or a docstring, or two have one name.
+    """
+    from transformers.utils import get_json_schema
+
+    names = [tool.__name__ for tool in tools]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{where} has two tools of the name {name!r}; rename one")
+    for tool in tools:
+        try:
+            get_json_schema(tool)
+        except Exception as error:  # transformers has several errors for it, and a hint may not resolve
+            raise ConfigError(
+                f"{where}: {tool.__name__!r} cannot be described to a model ({one_line(str(error))}); give every "
+                "argument a type hint and a line under Args: in the docstring"
+            ) from error
+
+
+def guarded_tool(tool: Callable[..., Any], limit: float) -> Callable[..., Any]:
+    """A tool that gives text, and raises only errors that are told to the policy: TRL puts them into the conversation.
+
+    Args:
+        limit: seconds for one call; 0: none.
+    """
+    on_time = watch(tool, limit, TOOL)
+
+    @functools.wraps(tool)
+    def call(*args: Any, **kwargs: Any) -> str:
+        try:
+            return as_text(on_time(*args, **kwargs))
+        except SystemExit as error:
+            raise ToolError(f"the tool ended with exit code {error.code}") from error
+
+    @functools.wraps(tool)
+    async def call_async(*args: Any, **kwargs: Any) -> str:
+        return as_text(await on_time(*args, **kwargs))
+
+    return call_async if inspect.iscoroutinefunction(on_time) else call
+
+
+def as_text(result: Any) -> str:
+    """A tool's result as the policy reads it."""
+    return shorten(result if isinstance(result, str) else str(result), MAX_RESULT_CHARS)
+
+
+def guarded_environment(factory: Callable[[], Any], limit: float) -> Callable[[], Any]:
+    """A factory of environments whose methods are guarded: tools as in `guarded_tool`; an error of ``reset`` or
+    ``get_reward`` ends the run with one sentence, since no policy can answer for it."""
+
+    def make() -> Any:
+        environment = factory()
+        for method in methods_of(environment):
+            setattr(environment, method.__name__, guarded_tool(method, limit))
+        for name in NOT_TOOLS:
+            if hasattr(environment, name):
+                own = _explained(getattr(environment, name), type(environment).__name__, limit)
+                setattr(environment, name, own)
+        return environment
+
+    return make
+
+
+def _explained(method: Callable[..., Any], owner: str, limit: float) -> Callable[..., Any]:
+    on_time = watch(method, limit, TOOL)
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return on_time(*args, **kwargs)
+        except ToolError:
+            raise
+        except Exception as error:
+            raise ToolError(f"{method.__name__} of the environment {owner} raised {what_it_raised(error)}") from error
+
+    return method if inspect.iscoroutinefunction(method) else call

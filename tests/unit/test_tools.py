@@ -1,0 +1,255 @@
+"""Tools and environments of a recipe: which are taken, and what the user's own code may do."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from transformers.utils import get_json_schema
+
+from p2o.core.samples import Sample
+from p2o.errors import ConfigError, ToolError
+from p2o.generation.calculator import calc
+from p2o.generation.tools import (
+    MAX_RESULT_CHARS,
+    guarded_environment,
+    guarded_tool,
+    load_environments,
+    load_tools,
+    methods_of,
+)
+from p2o.rewards import RewardSet, resolve_reward
+from p2o.rewards.environment import EnvironmentReward
+from p2o.runs.building import agent_arguments, rewards_of
+from p2o.runs.recipe import load_recipe
+
+OWN = '''
+class Door:
+    """A door."""
+
+    def reset(self, **row):
+        self.opened = False
+        return " The door is closed."
+
+    def push(self, times: int) -> str:
+        """Pushes the door.
+
+        Args:
+            times: How often.
+        """
+        self.opened = times > 1
+        return "creak"
+
+    def get_reward(self):
+        return float(self.opened)
+
+
+class NoReset:
+    def push(self) -> str:
+        """Pushes."""
+        return ""
+
+
+class Broken:
+    def __init__(self):
+        raise OSError("no door here")
+
+
+def undescribed(times):
+    return times
+
+
+def lookup(word: str) -> str:
+    """Looks a word up.
+
+    Args:
+        word: The word.
+    """
+    return word.upper()
+'''
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return path
+
+
+@pytest.mark.parametrize(("asked", "result"), [("47*85", "3995"), ("3995+392", "4387"), ("3-10", "-7")])
+def test_the_calculator_calculates_one_operation(asked: str, result: str) -> None:
+    assert calc(asked) == result
+
+
+@pytest.mark.parametrize("asked", ["47*85+392", "", "47 * 85", "9**9", "1" * 10 + "+1", "__import__('os')"])
+def test_the_calculator_refuses_the_rest(asked: str) -> None:
+    with pytest.raises(ValueError, match="one operation at a time"):
+        calc(asked)
+
+
+def test_tools_are_loaded_by_name(own: Path) -> None:
+    assert [t.__name__ for t in load_tools(["builtin:calculator", f"{own}:lookup"])] == ["calc", "lookup"]
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        (["builtin:calculater"], "did you mean builtin:calculator"),
+        (["calculator"], "use one of builtin:calculator"),
+        (["OWN:nothing"], "has no function 'nothing'"),
+        (["OWN:undescribed"], "'undescribed' cannot be described to a model .*give every argument a type hint"),
+        (["OWN:lookup", "OWN:lookup"], "two tools of the name 'lookup'"),
+    ],
+)
+def test_a_wrong_tool_is_refused_in_a_sentence(specs: list[str], message: str, own: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_tools([spec.replace("OWN", str(own)) for spec in specs])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("NoReset", "no method reset"),
+        ("Broken", "cannot be made: OSError: no door here"),
+        ("Dor", "has no class 'Dor' .did you mean Door"),
+    ],
+)
+def test_a_wrong_environment_is_refused_in_a_sentence(name: str, message: str, own: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_environments(f"{own}:{name}")
+
+
+def test_what_a_tool_raises_and_returns() -> None:
+    class Junk:
+        def __str__(self) -> str:
+            raise ValueError("cannot be shown")
+
+    def tool(kind: str) -> object:
+        """A tool.
+
+        Args:
+            kind: What it does.
+        """
+        if kind == "exit":
+            raise SystemExit(3)
+        return {"junk": Junk(), "list": [1, 2], "none": None, "long": "x" * 10**6}[kind]
+
+    guarded = guarded_tool(tool, 5)
+    assert get_json_schema(guarded) == get_json_schema(tool)
+    assert guarded("list") == "[1, 2]"
+    assert guarded(kind="none") == "None"
+    assert len(guarded("long")) == MAX_RESULT_CHARS
+    for kind, message in (("exit", "exit code 3"), ("junk", "cannot be shown"), ("other", "other")):
+        with pytest.raises(Exception, match=message):  # TRL tells the policy
+            guarded(kind)
+
+
+def test_a_tool_that_hangs_has_failed() -> None:
+    def sleepy(seconds: float) -> str:
+        time.sleep(seconds)
+        return "awake"
+
+    async def asleep(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "awake"
+
+    assert guarded_tool(sleepy, 5)(0) == "awake"
+    assert asyncio.run(guarded_tool(asleep, 5)(0)) == "awake"
+    with pytest.raises(ToolError, match=r"'sleepy' did not return within 0\.2 s.* raise tool_timeout"):
+        guarded_tool(sleepy, 0.2)(30)
+    with pytest.raises(ToolError, match=r"'asleep' did not return within 0\.2 s"):
+        asyncio.run(guarded_tool(asleep, 0.2)(30))
+
+
+def test_a_guarded_environment_is_the_same_for_trl() -> None:
+    class Door:
+        def reset(self, **row: object) -> None:
+            self.pushed = 0
+            if row.get("stuck"):
+                raise OSError("stuck")
+
+        def push(self) -> int:
+            """Pushes."""
+            self.pushed += 1
+            return self.pushed
+
+        def _hidden(self) -> None: ...
+
+        def get_reward(self) -> float:
+            return float(self.pushed > 0)
+
+    door = guarded_environment(Door, 5)()
+    assert type(door) is Door
+    assert [m.__name__ for m in methods_of(door)] == ["push"]
+    door.reset()
+    assert door.push() == "1"
+    assert door.get_reward() == 1.0
+    with pytest.raises(ToolError, match="reset of the environment Door raised OSError: stuck"):
+        door.reset(stuck=True)
+
+
+def test_a_recipe_names_tools_and_environments(own: Path) -> None:
+    words = ["--tools", f"[builtin:calculator, '{own}:lookup']", "--environment", f"{own}:Door", "--rewards", "[]"]
+    recipe = load_recipe("quickstart-tools", [*words, "--max_tool_calling_iterations", "3"])
+    arguments = agent_arguments(recipe)
+    assert [t.__name__ for t in arguments["tools"]] == ["calc", "lookup"]
+    door = arguments["environment_factory"]()
+    assert door.reset() == " The door is closed."
+    rewards = rewards_of(recipe)
+    assert rewards.success_reward_name == "Door"
+    door.push(2)
+    assert [s.solved for s in rewards.score(["", ""], [Sample("a", [])] * 2, environments=[door, object()])] == [
+        True,
+        False,
+    ]
+    assert rewards.trl_functions() == []  # TRL asks the environment itself
+
+
+def test_a_recipe_without_tools_has_no_use_for_their_settings() -> None:
+    assert agent_arguments(load_recipe("quickstart")) == {}
+    with pytest.raises(ConfigError, match="max_tool_calling_iterations has no effect here: the recipe names no tools"):
+        load_recipe("quickstart", ["--max_tool_calling_iterations", "3"])
+
+
+def test_paths_of_tools_begin_in_the_recipes_folder(own: Path) -> None:
+    recipe = own.with_name("mine.yaml")
+    recipe.write_text("base: quickstart-tools\ntools: [own.py:lookup]\nenvironment: {door: own.py:Door}\n")
+    task = load_recipe(str(recipe)).task
+    assert load_tools(task.tools)[0]("a") == "A"  # type: ignore[operator]
+    assert set(load_environments(task.environment)) == {"door"}
+
+
+def test_the_last_answer_is_judged() -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "calc", "arguments": {}}}]}
+    result = {"role": "tool", "name": "calc", "content": "4387"}
+    sample = Sample("a", [{"role": "user", "content": "What is 47 * 85 + 392?"}], "4387")
+    conversations = [
+        [call, result, {"role": "assistant", "content": "4387"}],
+        [call, result, {"role": "assistant", "content": "done"}],
+        [call, result],
+        [call, result, call],
+    ]
+    rewards = RewardSet([resolve_reward("last_number")])
+    scored = rewards.score(conversations, [sample] * 4)
+    assert [s.solved for s in scored] == [True, False, False, False]
+    (function,) = rewards.trl_functions()
+    given = function(prompts=[list(sample.messages)] * 4, completions=conversations, answer=["4387"] * 4)
+    assert given == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_reward_function_gets_the_turns() -> None:
+    def turns(completions: list[list[dict[str, object]]], **_: object) -> list[float]:
+        return [float(len(completion)) for completion in completions]
+
+    sample = Sample("a", [{"role": "user", "content": "x"}])
+    messages = [{"role": "tool", "content": "1"}, {"role": "assistant", "content": "2"}]
+    assert RewardSet([resolve_reward(turns)]).score([messages], [sample])[0].reward == 2.0
+
+
+def test_the_reward_of_an_environment_may_be_awaited() -> None:
+    class Judge:
+        async def get_reward(self) -> float:
+            return 0.5
+
+    (score,) = EnvironmentReward("Judge").score(["x"], [], environments=[Judge()])
+    assert score.reward == 0.5
