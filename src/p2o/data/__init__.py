@@ -15,7 +15,7 @@ verl's parquet files are recognised by their columns: without an answer column, 
 from .columns import DEFAULT_COLUMNS, FALLBACK_PROMPT_COLUMNS, RESERVED, DataColumns, DataRow
 from .load import load_rows, load_samples
 from .row import content_id, numbered, stable_id
-from .trl_dataset import check_prompts, sample_of, to_dataset, with_sample_ids
+from .trl_dataset import check_prompts, row_of, sample_of, to_dataset, with_sample_ids
 
 __all__ = [
     "DEFAULT_COLUMNS",
@@ -28,6 +28,7 @@ __all__ = [
     "load_rows",
     "load_samples",
     "numbered",
+    "row_of",
     "sample_of",
     "stable_id",
     "to_dataset",

@@ -41,6 +41,12 @@ def to_dataset(samples: Sequence[Sample]) -> Any:
     return datasets.Dataset.from_dict(table)
 
 
+def row_of(sample: Sample) -> dict[str, Any]:
+    """The row of a sample in `to_dataset`."""
+    messages = [dict(message) for message in sample.messages]
+    return {**sample.columns, "prompt": messages, "sample_id": sample.id, "answer": sample.answer}
+
+
 def sample_of(row: Mapping[str, Any]) -> Sample:
     """The sample of a row that came back from TRL: the inverse of `to_dataset`.
 
