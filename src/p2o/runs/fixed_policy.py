@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..base.terminal import console
@@ -13,22 +13,19 @@ from ..core.evolve import EvolveProgress
 from ..core.loop import JointLoop
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.summary import EpochSummary
+from ..data import row_of
 from ..errors import ConfigError
 from ..generation.local import LocalPolicy, ModelSource, load_policy
-from ..generation.policies import Completion, EndpointPolicy, Policy
-from ..generation.prompt_step import (
-    Score,
-    draw_groups,
-    policy_reflector,
-    record_groups,
-    rollout_fn,
-    run_prompt_step,
-)
+from ..generation.policies import Completion, EndpointPolicy, Policy, prompt_of
+from ..generation.prompt_step import as_rollout, draw_groups, policy_reflector, record_groups, run_prompt_step
 from ..generation.settings import GenerationSettings
+from ..generation.tool_loop import ToolLoop
+from ..generation.toolbox import Toolbox
 from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
 from ..rewards import RewardSet
-from .building import quantization_of
+from ..rewards.score import Scored
+from .building import agent_arguments, quantization_of
 from .machine import check_model_folder, missing_packages
 from .recipe import Recipe
 
@@ -40,14 +37,50 @@ class FixedPolicy:
     recipe: Recipe
     policy: Policy
     rewards: RewardSet
+    loop: ToolLoop | None = None
+    """Plays the turns of a recipe with tools."""
 
     def roll_out(self, temperature: float) -> RolloutFn:
         """Rolls out (template, sample) pairs, and scores them."""
 
-        def score(samples: Sequence[Sample], completions: Sequence[Completion]) -> Sequence[Score]:
-            return self.rewards.score([c.text for c in completions], samples)
+        def roll_out(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
+            return [as_rollout(completion, score) for completion, score in self.scored(pairs, temperature)]
 
-        return rollout_fn(self.policy, score, temperature)
+        return roll_out
+
+    def scored(self, pairs: Sequence[tuple[str, Sample]], temperature: float) -> list[tuple[Completion, Scored]]:
+        """One completion of each (template, sample) pair, with its score."""
+        if self.loop is None:
+            completions = self.policy.complete([prompt_of(sample, template) for template, sample in pairs], temperature)
+            scores = self.rewards.score([c.text for c in completions], [sample for _, sample in pairs])
+            return list(zip(completions, scores, strict=True))
+        size = self.recipe.training.evolve_batch_size
+        batches = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+        return [one for batch in batches for one in self._played(self.loop, batch, temperature)]
+
+    def _played(
+        self, loop: ToolLoop, pairs: Sequence[tuple[str, Sample]], temperature: float
+    ) -> list[tuple[Completion, Scored]]:
+        """A batch with tools; it is scored before its environments are used again."""
+        played = loop.roll_out([(template, row_of(sample)) for template, sample in pairs], temperature)
+        scores = self.rewards.score(
+            [p.messages for p in played], [s for _, s in pairs], environments=[p.environment for p in played]
+        )
+        return [(p, replace(s, feedback=f"{s.feedback} {p.told}".strip())) for p, s in zip(played, scores, strict=True)]
+
+    def token_logps(
+        self, pairs: Sequence[tuple[str, Sample]], completions: Sequence[Completion], temperature: float
+    ) -> list[list[float]]:
+        """log π(y_t | T(x, z), y_<t) of the policy's own tokens in given completions, of a local policy.
+
+        Args:
+            pairs: a (template, sample) pair for each completion; the template need not be the one it was drawn under.
+        """
+        assert self.local is not None
+        if self.loop is not None:
+            return self.loop.token_logps([(t, row_of(s)) for t, s in pairs], completions, temperature)
+        prompts = [prompt_of(sample, template) for template, sample in pairs]
+        return self.local.token_logps(prompts, [c.ids for c in completions], temperature)
 
     def draw(self, samples: Sequence[Sample], draws: int, cost: CostMeter | None = None) -> dict[str, list[Rollout]]:
         """Bare groups at the training temperature, of the samples whose prompts leave room for a completion.
@@ -105,13 +138,24 @@ class FixedPolicy:
 def fixed_policy(recipe: Recipe, model: str, rewards: RewardSet) -> FixedPolicy:
     """A model with a recipe's settings: served, if the recipe names an endpoint, else loaded as training loads it."""
     settings, task = GenerationSettings.of(recipe.training), recipe.task
+    agent = agent_arguments(recipe)
     if task.policy_base_url:
+        if agent:
+            raise ConfigError(
+                f"policy_base_url: a served policy answers in one turn, and the recipe {recipe.name} names "
+                f"{' and '.join('tools' if name == 'tools' else 'an environment' for name in agent)}; give the model "
+                "by its folder or hub name"
+            )
         served = EndpointPolicy(model, task.policy_base_url, settings, timeout=task.policy_timeout)
         return FixedPolicy(recipe, served, rewards)
     for sentence in missing_packages(recipe):
         raise ConfigError(sentence)
     check_model_folder(model)
-    return FixedPolicy(recipe, load_policy(model_source(recipe, model), settings), rewards)
+    policy = load_policy(model_source(recipe, model), settings)
+    if not agent:
+        return FixedPolicy(recipe, policy, rewards)
+    loop = ToolLoop(policy, Toolbox(**agent), recipe.training.max_tool_calling_iterations)
+    return FixedPolicy(recipe, policy, rewards, loop)
 
 
 def model_source(recipe: Recipe, model: str) -> ModelSource:

@@ -25,7 +25,6 @@ from ...core.samples import Rollout, Sample
 from ...core.settings import LoopSettings
 from ...core.states import GROUP_OUTCOMES, GroupOutcome, has_spread, outcome_of
 from ...core.templates import PoolTemplate, pool_to_json
-from ...generation.policies import prompt_of
 from ...runs.estimate import Projection, Tokens, count_run, project
 from ...runs.fixed_policy import FixedPolicy
 from ..evaluation import TemplateEffect, best_slots, mean, template_effect
@@ -197,10 +196,10 @@ def _held_out(
     heat = training.temperature
     bare = fixed.draw(held, K)
     rows = [(template, s) for s in held for template in (templates.get(s.id) or [""] * K)]
-    drawn = fixed.policy.complete([prompt_of(s, template) for template, s in rows], heat)
-    rows = [row for row, completion in zip(rows, drawn, strict=True) if completion.fits]
-    completions = [completion for completion in drawn if completion.fits]
-    scored = fixed.rewards.score([c.text for c in completions], [s for _, s in rows])
+    drawn = fixed.scored(rows, heat)
+    rows = [row for row, (completion, _) in zip(rows, drawn, strict=True) if completion.fits]
+    completions = [completion for completion, _ in drawn if completion.fits]
+    scored = [score for completion, score in drawn if completion.fits]
     templated: dict[str, list[bool]] = {}
     for (_, s), score in zip(rows, scored, strict=True):
         templated.setdefault(s.id, []).append(score.solved)
@@ -210,11 +209,10 @@ def _held_out(
     )
     found = None
     good = [n for n, ((t, _), score) in enumerate(zip(rows, scored, strict=True)) if t and score.solved]
-    policy = fixed.local
-    if good and policy is not None:
-        ids = [completions[n].ids for n in good]
-        under = policy.token_logps([prompt_of(rows[n][1], rows[n][0]) for n in good], ids, heat or 1.0)
-        plain = policy.token_logps([rows[n][1].prompt for n in good], ids, heat or 1.0)
+    if good and fixed.local is not None:
+        solved = [completions[n] for n in good]
+        under = fixed.token_logps([rows[n] for n in good], solved, heat or 1.0)
+        plain = fixed.token_logps([("", rows[n][1]) for n in good], solved, heat or 1.0)
         found = reaches(plain, under, loop_settings(training))
     return gap, found, _mean_tokens(completions)
 

@@ -1,0 +1,112 @@
+"""With tools and environments too, training's evaluation, `p2o eval`, `p2o evolve` and `p2o screen` agree to the
+sample."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from p2o.cli.main import main
+from p2o.data import load_samples, to_dataset
+from p2o.errors import ConfigError
+from p2o.runs.building import rewards_of, samples_of, trainer_of
+from p2o.runs.fixed_policy import fixed_policy
+from p2o.runs.recipe import Recipe, load_recipe
+
+TOLD = "Use the calculator. One operation at a time. Go on with the result. State the last result."
+
+DESK = '''
+from p2o.generation.calculator import calc as calculate
+
+
+class Desk:
+    """A desk with a calculator on it."""
+
+    def reset(self, answer=None, place=None, **row):
+        self.answer, self.results = answer, []
+        return " Be brief." if place == "told" else None
+
+    def calc(self, sum: str) -> str:
+        """Calculates one operation.
+
+        Args:
+            sum: Two whole numbers with a sign between them.
+        """
+        self.results.append(calculate(sum))
+        return self.results[-1]
+
+    def get_reward(self):
+        """Whether the right number was shown on the desk."""
+        return float(self.answer in self.results)
+'''
+
+
+@pytest.fixture(params=["tools", "environment"])
+def options(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    """The command line's words for a recipe whose 12 first questions hold the instructions, and the next 6 do not."""
+    (tmp_path / "desk.py").write_text(DESK)
+    rows = [
+        {
+            "id": s.id,
+            "prompt": f"{TOLD}\n\n{s.question}" if n < 12 else s.question,
+            "answer": s.answer,
+            "place": "told" if n < 12 else "bare",
+        }
+        for n, s in enumerate(load_samples("builtin:sandbox-tools/test")[:18])
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    desk = ["--tools", "[]", "--environment", f"{tmp_path / 'desk.py'}:Desk", "--rewards", "[]"]
+    return [
+        "quickstart-tools", "--train", str(data), "--eval", str(data), "--test", str(data),
+        "--output_dir", str(tmp_path / "out"), "--hard_min_count", "2", "--dev_size", "9", "--evolve_budget", "40",
+        "--evolve_max_iterations", "1", "--evolve_parents", "2", "--per_device_train_batch_size", "18", "--tau", "6",
+        "--evolve_batch_size", "8", *(desk if request.param == "environment" else []),
+    ]  # fmt: skip
+
+
+def in_training(recipe: Recipe) -> dict[str, bool]:
+    trainer = trainer_of(recipe)
+    trainer.evaluate(to_dataset(samples_of(recipe, "test")))
+    return trainer.last_solved
+
+
+def test_all_commands_agree_to_the_sample(options: list[str], tmp_path: Path) -> None:
+    recipe = load_recipe(options[0], options[1:])
+    solved = in_training(recipe)
+    share = sum(solved.values()) / len(solved)
+    assert 0.4 < share < 0.7  # where the instructions stand, and only there
+
+    assert main(["eval", "builtin:sandbox-tools", *options, "--out", str(tmp_path / "eval.json")]) == 0
+    evaluated = json.loads((tmp_path / "eval.json").read_text())["bare"]
+    assert {i: bool(s) for i, s in evaluated["per_sample"].items()} == solved
+    assert evaluated["mean"] == share
+
+    assert main(["evolve", *options]) == 0
+    evolution = json.loads((tmp_path / "out" / "p2o" / "evolution-001" / "evolution.json").read_text())
+    bare = evolution["solved_CV"][evolution["templates"].index("")]
+    assert dict(zip(evolution["dev_ids"], bare, strict=True)) == {i: solved[i] for i in evolution["dev_ids"]}
+
+    cold = ["--temperature", "0.01"]
+    assert main(["screen", *options, *cold, "--out", str(tmp_path / "screen.json")]) == 0
+    outcomes = json.loads((tmp_path / "screen.json").read_text())["screen"]["outcomes"]
+    assert outcomes["all_solved"]["share"] == share
+    assert outcomes["all_failed"]["share"] == 1 - share
+
+
+def test_without_its_tools_the_policy_solves_nothing(tmp_path: Path) -> None:
+    """The comparison above can fail: it is the calculator that makes the right answers."""
+    words = ["--tools", "[]"]
+    recipe = load_recipe("quickstart-tools", words)
+    samples = load_samples("builtin:sandbox-tools/test")[:12]
+    played = fixed_policy(recipe, "builtin:sandbox-tools", rewards_of(recipe))
+    assert not any(r.solved for r in played.roll_out(0.0)([(TOLD, s) for s in samples]))
+    recipe = load_recipe("quickstart-tools")
+    played = fixed_policy(recipe, "builtin:sandbox-tools", rewards_of(recipe))
+    assert sum(r.solved for r in played.roll_out(0.0)([(TOLD, s) for s in samples])) >= 10
+
+
+def test_a_served_policy_with_tools_is_refused_in_a_sentence() -> None:
+    recipe = load_recipe("quickstart-tools", ["--policy_base_url", "http://127.0.0.1:9/v1"])
+    with pytest.raises(ConfigError, match="a served policy answers in one turn, and the recipe quickstart-tools names"):
+        fixed_policy(recipe, "some-model", rewards_of(recipe))
