@@ -35,6 +35,8 @@ class LoggedRollout:
     completion: str
     reward: float
     solved: bool
+    turns: Sequence[Sequence[str]] = ()
+    """With tools: what was said, called and answered (`p2o.core.turns.turns`)."""
 
 
 class RolloutLog:
@@ -75,12 +77,14 @@ class RolloutLog:
         self.samples[sample_id] = {
             "prompt": shorten(prompt, MAX_CHARS),
             "answer": answer,
-            "rollouts": [
-                [self._template(r.template), shorten(r.completion, MAX_CHARS), r.reward, r.solved] for r in rollouts
-            ],
+            "rollouts": [self._row(r) for r in rollouts],
         }
         if len(self.samples) > self.max_samples:
             del self.samples[max(self.samples, key=reading_order)]
+
+    def _row(self, r: LoggedRollout) -> list[Any]:
+        row = [self._template(r.template), shorten(r.completion, MAX_CHARS), r.reward, r.solved]
+        return [*row, [list(turn) for turn in r.turns]] if r.turns else row
 
     def _template(self, template: str) -> int | None:
         if not template:

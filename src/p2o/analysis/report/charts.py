@@ -106,6 +106,27 @@ def training_success(run: Run, name: str) -> str:
     return lines(name, [(label, [(n, s[k]) for n, s in rows if s.get(k) is not None]) for label, k in keys.items()])
 
 
+def tool_calls(run: Run, name: str) -> str:
+    """Tool calls of a rollout, by epoch."""
+    return lines(name, _bare_and_templated(run, "p2o/tool_calls"), share=False)
+
+
+def tool_failures(run: Run, name: str) -> str:
+    """The share of the tool calls that failed, by epoch."""
+    return lines(name, _bare_and_templated(run, "p2o/tool_failures"))
+
+
+def _bare_and_templated(run: Run, key: str) -> list[Line]:
+    """The means of a figure of the steps by epoch, of bare and of templated rollouts."""
+    found: list[Line] = []
+    for which in ("bare", "templated"):
+        epochs: dict[int, list[float]] = {}
+        for epoch, value in run.logged(f"{key}/{which}"):
+            epochs.setdefault(max(1, math.ceil(round(epoch, 6))), []).append(value)
+        found.append((which, [(float(epoch), fmean(values)) for epoch, values in sorted(epochs.items())]))
+    return found
+
+
 def groups_by_step(run: Run, name: str) -> str:
     """Shares of the groups at each step: all failed, all solved, no spread of rewards."""
     words = {

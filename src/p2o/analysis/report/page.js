@@ -100,10 +100,26 @@ function find(run, evolution, id) {
 
 // --- samples ---
 
-function rollout([template, completion, reward, solved], templates) {
+// The turns of a rollout with tools: [kind, name, text]; results and long texts are folded.
+function turn([kind, name, text]) {
+  if (kind === "said") return el("div", "box", text || "(empty)");
+  if (kind === "call") {
+    const call = el("div", "box call");
+    call.append(el("b", "", name), document.createTextNode(" " + text));
+    return call;
+  }
+  const box = el("details", "result");
+  const first = text.split("\n")[0];
+  box.append(el("summary", "", `${kind === "result" ? "result of " + name : "environment"}: ${first.length > 60 ? first.slice(0, 60) + " …" : first}`));
+  box.append(el("div", "box", text || "(empty)"));
+  return box;
+}
+
+function rollout([template, completion, reward, solved, turns], templates) {
   const box = el("div", "rollout" + (solved ? " solved" : ""));
   box.append(el("p", "meta", `reward ${reward === null ? "none (not scorable)" : reward} · ${template === null ? "bare" : "under template " + (template + 1)}`));
-  box.append(el("div", "box", completion || "(empty)"));
+  if (turns) box.append(el("p", "meta", `${turns.filter((t) => t[0] === "call").length} tool calls`), ...turns.map(turn));
+  else box.append(el("div", "box", completion || "(empty)"));
   return box;
 }
 

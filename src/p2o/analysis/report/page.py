@@ -122,6 +122,8 @@ def _view(run: Run, n: int) -> dict[str, Any]:
         ("Reward in training", charts.reward(run, f"{prefix}-reward")),
         ("Bare success on held-out data", charts.held_out(run, f"{prefix}-held")),
         ("The same training samples, with template and bare", charts.training_success(run, f"{prefix}-pair")),
+        ("Tool calls of a rollout", charts.tool_calls(run, f"{prefix}-calls")),
+        ("Tool calls that failed", charts.tool_failures(run, f"{prefix}-failed")),
         ("Groups by step", charts.groups_by_step(run, f"{prefix}-groups")),
         ("State of all samples", _states(run, rows, f"{prefix}-states")),
         ("Hard, rescued, graduated samples", charts.rescued_graduated(run, f"{prefix}-resc")),

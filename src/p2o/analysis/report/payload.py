@@ -103,7 +103,7 @@ def _rollouts(run: Run, ids: Sequence[str], max_chars: int) -> dict[str, Any]:
                 if i in e.record.get("samples", {})]  # fmt: skip
         if not kept:
             continue
-        room -= len(kept[0][2]["prompt"]) + sum(len(r[1]) + TEXT_OVERHEAD for *_, s in kept for r in s["rollouts"])
+        room -= len(kept[0][2]["prompt"]) + sum(_size(r) for *_, s in kept for r in s["rollouts"])
         if room < 0:
             break
         by_epoch = {n: [_rollout(r, record["templates"], templates) for r in s["rollouts"]] for n, record, s in kept}
@@ -113,6 +113,12 @@ def _rollouts(run: Run, ids: Sequence[str], max_chars: int) -> dict[str, Any]:
 
 def _rollout(row: Sequence[Any], local: Sequence[str], templates: dict[str, int]) -> list[Any]:
     """A recorded rollout, its template's place in the run's list instead of the epoch's."""
-    place, completion, reward, solved = row
+    place, completion, reward, solved, *turns = row
     number = None if place is None else templates.setdefault(local[place], len(templates))
-    return [number, completion, reward, solved]
+    return [number, "" if turns else completion, reward, solved, *turns]
+
+
+def _size(row: Sequence[Any]) -> int:
+    """Characters of a recorded rollout in the page."""
+    texts = [row[1]] if len(row) == 4 else [text for turn in row[4] for text in turn]
+    return sum(len(text) + TEXT_OVERHEAD for text in texts)
