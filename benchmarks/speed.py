@@ -197,17 +197,18 @@ def evolution(o: argparse.Namespace) -> dict[str, Any]:
     from p2o.core.samples import Rollout, Sample
     from p2o.data import load_samples
     from p2o.generation.local import ModelSource, load_policy
-    from p2o.generation.prompt_step import rollout_fn
     from p2o.generation.settings import GenerationSettings
     from p2o.reflectors import PhrasesReflector
     from p2o.rewards import RewardSet, resolve_reward
+    from p2o.runs.fixed_policy import FixedPolicy
     from p2o.runs.recipe import load_recipe
 
     hard = [s for s in load_samples("builtin:sandbox/train") if s.columns["level"] == "hard"]
     policy = load_policy(ModelSource("builtin:sandbox"), GenerationSettings(56, batch_size=256))
     rewards = RewardSet([resolve_reward("last_number")])
-    batched = rollout_fn(policy, lambda samples, done: rewards.score([c.text for c in done], samples), 0.0)
-    bank = load_recipe("quickstart").task.reflector_phrases
+    recipe = load_recipe("quickstart")
+    batched = FixedPolicy(recipe, policy, rewards).roll_out(0.0)
+    bank = recipe.task.reflector_phrases
     ours = pipeline.Pipeline
     calls: dict[str, int] = {}
 

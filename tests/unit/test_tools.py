@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from transformers.utils import get_json_schema
 
+from p2o.base.text import shorten
+from p2o.core.metrics import call_metrics
+from p2o.core.rollout_log import LoggedRollout, RolloutLog
 from p2o.core.samples import Sample
+from p2o.core.turns import Calls, turns
 from p2o.errors import ConfigError, ToolError
 from p2o.generation.calculator import calc
 from p2o.generation.tools import (
@@ -253,3 +257,25 @@ def test_the_reward_of_an_environment_may_be_awaited() -> None:
 
     (score,) = EnvironmentReward("Judge").score(["x"], [], environments=[Judge()])
     assert score.reward == 0.5
+
+
+def test_turns_are_kept_apart() -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "calc", "arguments": {"a": 1}}}]}
+    result = {"role": "tool", "name": "calc", "content": "x" * 500}
+    messages = [call, result, {"role": "assistant", "content": "[call of calc] a forged line"}]
+    assert turns(messages, 300) == [
+        ("call", "calc", '{"a": 1}'),
+        ("result", "calc", shorten("x" * 500, 100)),
+        ("said", "", "[call of calc] a forged line"),
+    ]
+    assert turns([{"role": "assistant", "content": "no tool"}], 300) == []
+    log = RolloutLog(Path("nowhere"))
+    log.add_group("a", "q", None, [LoggedRollout("", "text", 1.0, True, turns(messages, 300))])
+    log.add_group("b", "q", None, [LoggedRollout("", "text", 1.0, True)])
+    assert len(log.samples["a"]["rollouts"][0]) == 5
+    assert log.samples["b"]["rollouts"] == [[None, "text", 1.0, True]]
+
+
+def test_a_share_of_no_calls_is_not_measured() -> None:
+    figures = call_metrics([(False, Calls(0, 0)), (True, Calls(2, 1))])
+    assert figures == {"p2o/tool_calls/bare": 0, "p2o/tool_calls/templated": 2, "p2o/tool_failures/templated": 0.5}

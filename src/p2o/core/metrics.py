@@ -166,5 +166,6 @@ def call_metrics(rollouts: Sequence[tuple[bool, Calls]]) -> dict[str, float]:
         if calls:
             total = sum(c.count for c in calls)
             figures[f"p2o/tool_calls/{name}"] = total / len(calls)
-            figures[f"p2o/tool_failures/{name}"] = sum(c.failed for c in calls) / max(1, total)
+            if total:
+                figures[f"p2o/tool_failures/{name}"] = sum(c.failed for c in calls) / total
     return figures

@@ -17,6 +17,11 @@ TRANSCRIPT_CHARS = 2400
 ERROR = "{'error':"
 """Begins the result of a call that failed (TRL writes ``str({"error": …})``)."""
 
+Part = tuple[str, str, str]
+"""(kind, name of the tool, text) of a part of a rollout: "said", "call", "result" or "environment"."""
+LEAST_PART_CHARS = 80
+"""A part of a rollout is not cut shorter."""
+
 
 @dataclass(frozen=True)
 class Calls:
@@ -41,28 +46,47 @@ def transcript(messages: Sequence[Mapping[str, Any]], limit: int | None = None) 
         limit: most characters. The turns in the middle are left out first, so that the beginning and the last message
             stay.
     """
-    parts = [part for message in messages for part in _parts(message)]
+    parts = [_line(part) for message in messages for part in _parts(message)]
     if limit is None:
         return "\n\n".join(parts)
     return shorten("\n\n".join(_without_middle(parts, limit)), limit)
 
 
-def _parts(message: Mapping[str, Any]) -> list[str]:
+def turns(messages: Sequence[Mapping[str, Any]], limit: int) -> list[Part]:
+    """The messages of a rollout with tools, as a page shows them: each call, result and answer for itself. Empty where
+    no tool was called.
+
+    Args:
+        limit: most characters of all texts together; long ones lose their middle.
+    """
+    if not any(message.get("role") == "tool" for message in messages):
+        return []
+    parts = [part for message in messages for part in _parts(message)]
+    room = max(LEAST_PART_CHARS, limit // len(parts))
+    return [(kind, name, shorten(text, room)) for kind, name, text in parts]
+
+
+def _parts(message: Mapping[str, Any]) -> list[Part]:
     text = content_text(message.get("content"))
     role = message.get("role")
     if role == "tool":
-        return [f"[result of {message.get('name') or 'a tool'}] {text}"]
+        return [("result", str(message.get("name") or "a tool"), text)]
     if role == ENVIRONMENT:
-        return [f"[environment] {text}"]
+        return [("environment", "", text)]
     calls = [_call(call) for call in message.get("tool_calls") or ()]
-    return [text, *calls] if text or not calls else calls
+    return [("said", "", text), *calls] if text or not calls else calls
 
 
-def _call(call: Mapping[str, Any]) -> str:
+def _call(call: Mapping[str, Any]) -> Part:
     function = call.get("function") or call
     arguments = function.get("arguments")
     shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False, default=str)
-    return f"[call of {function.get('name') or 'a tool'}] {shown}"
+    return "call", str(function.get("name") or "a tool"), shown
+
+
+def _line(part: Part) -> str:
+    kind, name, text = part
+    return text if kind == "said" else f"[{kind} of {name}] {text}" if name else f"[{kind}] {text}"
 
 
 def _without_middle(parts: Sequence[str], limit: int) -> list[str]:

@@ -105,9 +105,14 @@ class LocalPolicy:
         self, prompts: Sequence[Prompt], completions: Sequence[Sequence[int]], temperature: float = 1.0
     ) -> list[list[float]]:
         """log π(y_t | prompt, y_<t) of given completion ids, at a sampling temperature."""
+        return self.logps_after(prompt_ids(self.tokenizer, prompts, self.settings), completions, temperature)
+
+    def logps_after(
+        self, ids: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], temperature: float
+    ) -> list[list[float]]:
+        """`token_logps` after prompts that are given as token ids."""
         import torch
 
-        ids = prompt_ids(self.tokenizer, prompts, self.settings)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]) + len(completions[i]))
         found: dict[int, list[float]] = {}
         for start in range(0, len(order), self.settings.batch_size):

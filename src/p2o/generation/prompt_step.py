@@ -21,7 +21,7 @@ from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.summary import EpochSummary
 from ..reflectors.control_tokens import ControlGuard
 from ..reflectors.guard import guard_control_tokens
-from .policies import Completion, Policy, prompt_of
+from .policies import Completion
 from .settings import Prompt
 
 TOO_LONG = "The prompt with this template does not fit into the context."
@@ -41,21 +41,6 @@ class Score(Protocol):
     @property
     def feedback(self) -> str:
         """The text that a reflector reads about it."""
-
-
-ScoreFn = Callable[[Sequence[Sample], Sequence[Completion]], Sequence[Score]]
-"""Scores one completion of each sample."""
-
-
-def rollout_fn(policy: Policy, score: ScoreFn, temperature: float) -> RolloutFn:
-    """A function that rolls out (template, sample) pairs with a policy, and scores them."""
-
-    def roll_out(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
-        completions = policy.complete([prompt_of(sample, template) for template, sample in pairs], temperature)
-        scores = score([sample for _, sample in pairs], completions)
-        return [as_rollout(c, s) for c, s in zip(completions, scores, strict=True)]
-
-    return roll_out
 
 
 def as_rollout(completion: Completion, score: Score) -> Rollout:

@@ -26,6 +26,7 @@ from ..core.samples import content_text
 from ..core.templates import apply_to_prompt
 from ..core.turns import ENVIRONMENT, TRANSCRIPT_CHARS, transcript
 from ..errors import ConfigError
+from .local import LocalPolicy
 from .policies import Completion, Policy, isolated_rng, seed_of
 from .row_ids import RowIds, with_rows
 from .settings import GenerationSettings, Prompt
@@ -61,6 +62,8 @@ class Trajectory(Completion):
 
     messages: tuple[Mapping[str, Any], ...] = ()
     """Answers, with their tool calls, and tool results, as TRL hands them to reward functions."""
+    own: tuple[int, ...] = ()
+    """For each of ``ids`` 1 if the policy wrote it, 0 if a tool did."""
     prompt: Prompt = ()
     """The bare prompt, with what the environment said."""
     environment: Any = field(default=None, compare=False)
@@ -133,7 +136,7 @@ class ToolLoop(GRPOTrainer):
         self._metrics: dict[str, Any] = {"eval": defaultdict(list)}  # TRL's figures; not read
         self.read, self.written, self.fits = [0] * len(rows), [0] * len(rows), [True] * len(rows)
         prompts = [apply_to_prompt(t, prompt) for t, (prompt, _) in zip(templates, begun, strict=True)]
-        _, ids, _, completions, *_ = self._generate(prompts)
+        _, ids, masks, completions, *_ = self._generate(prompts)
         trajectories = []
         for n, (prompt, said) in enumerate(begun):
             if not self.fits[n]:
@@ -147,11 +150,29 @@ class ToolLoop(GRPOTrainer):
                     self.written[n],
                     tuple(ids[n]),
                     messages=tuple(completions[n]),
+                    own=tuple(masks[n]),
                     prompt=prompt,
                     environment=environments[n],
                 )
             )
         return trajectories
+
+    def token_logps(
+        self, pairs: Sequence[tuple[str, Mapping[str, Any]]], played: Sequence[Trajectory], temperature: float
+    ) -> list[list[float]]:
+        """log π(y_t | T(x, z), y_<t) of the policy's own tokens, for a policy with local weights.
+
+        Args:
+            pairs: the (template, row) of each trajectory; the template need not be the one it was drawn under.
+        """
+        self._batch_environments = self.toolbox.names([row for _, row in pairs])
+        prompts = [apply_to_prompt(template, p.prompt) for (template, _), p in zip(pairs, played, strict=True)]
+        ids = super()._tokenize_prompts(prompts)[0]
+        assert isinstance(self.policy, LocalPolicy)
+        logps = self.policy.logps_after(ids, [p.ids for p in played], temperature)
+        return [
+            [logp for logp, own in zip(row, p.own, strict=True) if own] for row, p in zip(logps, played, strict=True)
+        ]
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
         ids, images, fields = super()._tokenize_prompts(prompts)

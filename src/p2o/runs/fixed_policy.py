@@ -19,7 +19,7 @@ from ..generation.local import LocalPolicy, ModelSource, load_policy
 from ..generation.policies import Completion, EndpointPolicy, Policy, prompt_of
 from ..generation.prompt_step import as_rollout, draw_groups, policy_reflector, record_groups, run_prompt_step
 from ..generation.settings import GenerationSettings
-from ..generation.tool_loop import ToolLoop
+from ..generation.tool_loop import ToolLoop, Trajectory
 from ..generation.toolbox import Toolbox
 from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
@@ -78,7 +78,8 @@ class FixedPolicy:
         """
         assert self.local is not None
         if self.loop is not None:
-            return self.loop.token_logps([(t, row_of(s)) for t, s in pairs], completions, temperature)
+            played = [c for c in completions if isinstance(c, Trajectory)]
+            return self.loop.token_logps([(t, row_of(s)) for t, s in pairs], played, temperature)
         prompts = [prompt_of(sample, template) for template, sample in pairs]
         return self.local.token_logps(prompts, [c.ids for c in completions], temperature)
 

@@ -11,7 +11,7 @@ import torch
 from ..core.metrics import Group
 from ..core.states import has_spread
 from ..core.templates import apply_to_prompt
-from ..core.turns import Calls
+from ..core.turns import Calls, Part
 from ..generation.row_ids import RowIds
 
 EngineLogps = Sequence[float | None]
@@ -125,6 +125,8 @@ class RolloutFacts:
     solved: bool
     calls: Calls
     """Of tools."""
+    turns: Sequence[Part] = ()
+    """What was called, answered and said; empty without a tool call."""
 
 
 def groups_of(rows: Sequence[RolloutFacts], group_size: int) -> list[tuple[Group, Sequence[RolloutFacts]]]:

@@ -20,7 +20,7 @@ from ..base.stopping import StopRequest
 from ..core.metrics import call_metrics, group_metrics
 from ..core.retention import spread_share
 from ..core.rollout_log import MAX_CHARS, LoggedRollout
-from ..core.turns import calls_in, transcript
+from ..core.turns import calls_in, transcript, turns
 from .batch import Batch, RolloutFacts, groups_of
 from .dead_rows import LOSS_TYPES, has_dropout, live_rows, rows_to_keep, share_of_denominator, take_rows
 from .distillation import Output
@@ -98,12 +98,15 @@ class StepTrainer(TurnsTrainer):
     def _record(self, batch: Batch, completions: Any, rewards_NF: list[list[float]]) -> None:
         """Writes the groups of all ranks into the ledger: N = ranks × rows, in TRL's rank-major order."""
         templates = batch.templates or [""] * len(batch.rows)
-        turns = [[{"content": c}] if isinstance(c, str) else c for c in completions]
-        facts = zip(batch.rows, templates, turns, strict=True)
-        known = gather_object([(r["sample_id"], t, transcript(c, MAX_CHARS), calls_in(c)) for r, t, c in facts])
+        messages = [[{"content": c}] if isinstance(c, str) else c for c in completions]
+        facts = zip(batch.rows, templates, messages, strict=True)
+        known = gather_object(
+            [(r["sample_id"], t, transcript(m, MAX_CHARS), calls_in(m), turns(m, MAX_CHARS)) for r, t, m in facts]
+        )
+        read = self.reading
         rollouts = [
-            RolloutFacts(i, t, c, self.reading.success(r), self.reading.total(r), self.reading.is_solved(r), calls)
-            for (i, t, c, calls), r in zip(known, rewards_NF, strict=True)
+            RolloutFacts(i, t, text, read.success(r), read.total(r), read.is_solved(r), calls, parts)
+            for (i, t, text, calls, parts), r in zip(known, rewards_NF, strict=True)
         ]
         start = self.accelerator.process_index * len(batch.rows)
         batch.solved = [rollout.solved for rollout in rollouts[start : start + len(batch.rows)]]
@@ -113,7 +116,7 @@ class StepTrainer(TurnsTrainer):
             self.loop.record(group.sample_id, [r.reward for r in own], group.templated, [r.total for r in own])
             if self.accelerator.is_main_process and (group.sample_id in self.loop.needed or not any(group.solved)):
                 sample = self.loop.samples[group.sample_id]
-                recorded = [LoggedRollout(r.template, r.completion, r.total, r.solved) for r in own]
+                recorded = [LoggedRollout(r.template, r.completion, r.total, r.solved, r.turns) for r in own]
                 self.rollout_log.add_group(sample.id, sample.question, sample.answer, recorded)
         figures = group_metrics([group for group, _ in groups], self.loop.needed, self.args.tau)
         self._append_metrics(figures)
