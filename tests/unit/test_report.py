@@ -273,6 +273,30 @@ def test_what_was_not_measured_is_no_zero(tmp_path):
     assert [reward for _, _, reward, _ in rollouts["0"]][:2] == [0.0, None]  # NaN: not scorable
 
 
+def test_turns_of_a_rollout_are_shown_apart(tmp_path):
+    run = make_run(tmp_path)
+    file = run / "p2o" / "rollouts-001.json"
+    record = read_json(file)
+    turns = [["call", EVIL, "{}"], ["result", EVIL, EVIL], ["said", "", EVIL]]
+    sample = next(iter(record["samples"].values()))
+    sample["rollouts"] = [[None, "the same as text", 1.0, True, turns]]
+    write_json(file, record)
+    steps = [(1 / 3, 0.0, None), (1.0, 0.5, 1.0), (4 / 3, 2.0, 0.5), (2.0, 3.0, 0.0)]
+    log = [
+        {"epoch": e, "p2o/tool_calls/bare": c, **({} if f is None else {"p2o/tool_failures/bare": f})}
+        for e, c, f in steps
+    ]
+    write_rows(run / "p2o" / METRICS_FILE, log)
+    page = write_report([run]).read_text(encoding="utf-8")
+    assert EVIL not in page
+    shown = [s["rollouts"].get("1") for s in json.loads(elements(page).data)["runs"][0]["samples"].values()]
+    assert any(r and r[0][1] == "" and [t[0] for t in r[0][4]] == ["call", "result", "said"] for r in shown)
+    assert "bare: 0.25 (epoch 1)" in page
+    assert "bare: 2.5 (epoch 2)" in page
+    assert "bare: 100.0 % (epoch 1)" in page  # a step without a call is not in the share
+    assert "bare: 25.0 % (epoch 2)" in page
+
+
 def test_prompts_without_room_are_said(tmp_path):
     run = make_run(tmp_path)
     log = [{"epoch": 1.0, "eval_bare_success": 0.5, "eval_no_room": 0.25}]
