@@ -14,13 +14,13 @@ from p2o.core.samples import Sample
 from p2o.core.turns import Calls, turns
 from p2o.errors import ConfigError, ToolError
 from p2o.generation.calculator import calc
+from p2o.generation.toolbox import methods_of
 from p2o.generation.tools import (
     MAX_RESULT_CHARS,
     guarded_environment,
     guarded_tool,
     load_environments,
     load_tools,
-    methods_of,
 )
 from p2o.rewards import RewardSet, resolve_reward
 from p2o.rewards.environment import EnvironmentReward

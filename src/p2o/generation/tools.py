@@ -17,13 +17,12 @@ from ..base.text import one_line, shorten
 from ..errors import ConfigError, ToolError
 from ..rewards.deadline import Watched, watch
 from .calculator import calc
+from .toolbox import NOT_TOOLS, methods_of
 
 TOOL = Watched("tool", "tool", "tool_timeout", ToolError)
 BUILTIN: Mapping[str, Callable[..., Any]] = {"builtin:calculator": calc}
 MAX_RESULT_CHARS = 20_000
 """A longer result loses its middle; no context has room for it."""
-NOT_TOOLS = ("reset", "get_reward")
-"""Methods of an environment that the trainer calls, not the policy."""
 
 
 def load_tools(specs: Sequence[str]) -> list[Callable[..., Any]]:
@@ -67,12 +66,6 @@ def _environment(spec: str) -> Callable[[], Any]:
         raise ConfigError(f"environment: {spec!r} has no method reset, which begins an episode; give it one")
     check_tools(methods_of(environment), f"environment {spec!r}")
     return factory
-
-
-def methods_of(environment: Any) -> list[Callable[..., Any]]:
-    """The methods of an environment that a policy may call, as TRL finds them."""
-    names = [name for name, _ in inspect.getmembers(type(environment), predicate=inspect.isfunction)]
-    return [getattr(environment, n) for n in names if n not in NOT_TOOLS and not n.startswith("_")]
 
 
 def check_tools(tools: Sequence[Callable[..., Any]], where: str) -> None:
