@@ -54,6 +54,13 @@ class NoReset:
         return ""
 
 
+class Slow:
+    def __init__(self):
+        import time
+
+        time.sleep(30)
+
+
 class Broken:
     def __init__(self):
         raise OSError("no door here")
@@ -115,12 +122,13 @@ def test_a_wrong_tool_is_refused_in_a_sentence(specs: list[str], message: str, o
     [
         ("NoReset", "no method reset"),
         ("Broken", "cannot be made: OSError: no door here"),
+        ("Slow", "'Slow' did not return within 0.2 s"),
         ("Dor", "has no class 'Dor' .did you mean Door"),
     ],
 )
 def test_a_wrong_environment_is_refused_in_a_sentence(name: str, message: str, own: Path) -> None:
-    with pytest.raises(ConfigError, match=message):
-        load_environments(f"{own}:{name}")
+    with pytest.raises((ConfigError, ToolError), match=message):
+        load_environments(f"{own}:{name}", 0.2)
 
 
 def test_what_a_tool_raises_and_returns() -> None:
@@ -220,7 +228,7 @@ def test_paths_of_tools_begin_in_the_recipes_folder(own: Path) -> None:
     recipe.write_text("base: quickstart-tools\ntools: [own.py:lookup]\nenvironment: {door: own.py:Door}\n")
     task = load_recipe(str(recipe)).task
     assert load_tools(task.tools)[0]("a") == "A"  # type: ignore[operator]
-    assert set(load_environments(task.environment)) == {"door"}
+    assert set(load_environments(task.environment, 60)) == {"door"}
 
 
 def test_the_last_answer_is_judged() -> None:

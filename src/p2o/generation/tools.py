@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from ..base.loading import load_function, what_it_raised
 from ..base.spelling import nearest
@@ -31,41 +31,56 @@ def load_tools(specs: Sequence[str]) -> list[Callable[..., Any]]:
     Raises:
         ConfigError: one cannot be loaded, has a name that another has, or cannot be described to a model.
     """
-    tools = [BUILTIN[spec] if spec in BUILTIN else _own(spec, "tools", "function") for spec in specs]
+    tools = [BUILTIN[spec] if spec in BUILTIN else _load(spec, "tools", "function", BUILTIN) for spec in specs]
     check_tools(tools, "tools")
     return tools
 
 
-def load_environments(spec: str | Mapping[str, str] | None) -> Any:
-    """TRL's ``environment_factory`` of a recipe's ``environment``: a class, a dict of them, or None.
+def load_environments(spec: str | Mapping[str, str] | None, limit: float) -> Any:
+    """TRL's ``environment_factory`` of a recipe's ``environment``: a class, a dict of them, or None. One instance of
+    each is made, and checked.
+
+    Args:
+        limit: seconds for making one; 0: none.
 
     Raises:
         ConfigError: one cannot be loaded or made, has no ``reset``, or has a method that cannot be described.
     """
-    if spec is None:
-        return None
+    classes = environment_classes(spec)
+    for name, factory in classes.items():
+        _check_environment(watch(factory, limit, TOOL), name)
     if isinstance(spec, Mapping):
-        return {name: _environment(one) for name, one in spec.items()}
-    return _environment(spec)
+        return dict(zip(spec, classes.values(), strict=True))
+    return next(iter(classes.values()), None)
 
 
-def _own(spec: str, key: str, kind: Any) -> Callable[..., Any]:
+def environment_classes(spec: str | Mapping[str, str] | None) -> dict[str, Callable[[], Any]]:
+    """Name in the recipe → class, of a recipe's ``environment``.
+
+    Raises:
+        ConfigError: one cannot be loaded.
+    """
+    specs = spec if isinstance(spec, Mapping) else {spec: spec} if spec else {}
+    return {name: _load(one, "environment", "class") for name, one in specs.items()}
+
+
+def _load(spec: str, key: str, kind: Literal["function", "class"], builtin: Iterable[str] = ()) -> Callable[..., Any]:
     if spec.startswith("builtin:") or ":" not in spec:
-        known = [*BUILTIN, f"file.py:{kind}", f"module:{kind}"] if key == "tools" else [f"file.py:{kind}"]
+        known = [*builtin, f"file.py:{kind}", f"module:{kind}"]
         raise ConfigError(f"{key} names {spec!r}{nearest(spec, known)}; use one of {', '.join(known)}")
     return load_function(spec, key, ConfigError, kind)
 
 
-def _environment(spec: str) -> Callable[[], Any]:
-    factory = _own(spec, "environment", "class")
+def _check_environment(factory: Callable[[], Any], name: str) -> None:
     try:
         environment = factory()
+    except ToolError:
+        raise
     except Exception as error:
-        raise ConfigError(f"environment: {spec!r} cannot be made: {what_it_raised(error)}") from error
+        raise ConfigError(f"environment: {name!r} cannot be made: {what_it_raised(error)}") from error
     if not callable(getattr(environment, "reset", None)):
-        raise ConfigError(f"environment: {spec!r} has no method reset, which begins an episode; give it one")
-    check_tools(methods_of(environment), f"environment {spec!r}")
-    return factory
+        raise ConfigError(f"environment: {name!r} has no method reset, which begins an episode; give it one")
+    check_tools(methods_of(environment), f"environment {name!r}")
 
 
 def check_tools(tools: Sequence[Callable[..., Any]], where: str) -> None:
@@ -121,8 +136,10 @@ def guarded_environment(factory: Callable[[], Any], limit: float) -> Callable[[]
     """A factory of environments whose methods are guarded: tools as in `guarded_tool`; an error of ``reset`` or
     ``get_reward`` ends the run with one sentence, since no policy can answer for it."""
 
+    on_time = watch(factory, limit, TOOL)
+
     def make() -> Any:
-        environment = factory()
+        environment = on_time()
         for method in methods_of(environment):
             setattr(environment, method.__name__, guarded_tool(method, limit))
         for name in NOT_TOOLS:

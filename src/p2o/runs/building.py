@@ -12,7 +12,7 @@ from ..core.samples import Sample
 from ..data import DataColumns, content_id, load_samples, to_dataset
 from ..errors import ConfigError, DataError
 from ..generation.models import resolve_model
-from ..generation.tools import guarded_environment, guarded_tool, load_environments, load_tools
+from ..generation.tools import environment_classes, guarded_environment, guarded_tool, load_environments, load_tools
 from ..reflectors.building import build_reflector
 from ..rewards import RewardSet, resolve_reward
 from ..rewards.environment import EnvironmentReward
@@ -94,9 +94,8 @@ def rewards_of(recipe: Recipe) -> RewardSet:
     ``get_reward`` is one more reward, of weight 1 (TRL's rule)."""
     training = recipe.training
     named = [resolve_reward(spec, timeout=training.reward_timeout) for spec in recipe.task.rewards]
-    environments = load_environments(recipe.task.environment)
-    factories = environments.values() if isinstance(environments, dict) else [environments] if environments else []
-    own = [EnvironmentReward(name) for name in {f.__name__: f for f in factories if hasattr(f, "get_reward")}]
+    classes = environment_classes(recipe.task.environment).values()
+    own = [EnvironmentReward(name) for name in {c.__name__: c for c in classes if hasattr(c, "get_reward")}]
     return RewardSet(
         [*named, *own],
         weights=None if training.reward_weights is None else [*training.reward_weights, *(1.0 for _ in own)],
@@ -109,7 +108,7 @@ def agent_arguments(recipe: Recipe) -> dict[str, Any]:
     """The recipe's ``tools`` and ``environment_factory`` as TRL takes them, guarded; empty without tools."""
     task = recipe.task
     tools = [guarded_tool(tool, task.tool_timeout) for tool in load_tools(task.tools)]
-    found = load_environments(task.environment)
+    found = load_environments(task.environment, task.tool_timeout)
     if isinstance(found, dict):
         found = {name: guarded_environment(factory, task.tool_timeout) for name, factory in found.items()}
     elif found is not None:
