@@ -1,7 +1,7 @@
 """A tiny random policy that calls tools by chance, tools and an environment, and trainers on them.
 
 A turn ends with <e>. A turn that holds <look> calls the tool ``look``, one that holds <bad> calls a tool that is not
-there. Both tokens, and <e>, are likely everywhere, so that sampled rollouts have zero to several calls.
+there. A turn is likely to begin with <look>, and to end after it; so rollouts have zero to several calls.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ CHAT_TEMPLATE = (
 SPECIAL = ("<p>", "<e>", "<u>", "<a>", "<t>", "<look>", "<bad>")
 LETTERS = string.ascii_lowercase + string.digits + " .,:_{}'\"\n"
 TEMPLATE = "look twice, then say it."
-LIKELY = {"<e>": 1.5, "<look>": 1.1, "<bad>": 0.3}
+FEATURES = {0: list(range(7 + len(LETTERS) + 1)), 1: [5, 6], 2: [3]}
+"""Hidden dimension → the tokens that set it: all, a call, the beginning of a turn."""
+HEAD = {("<e>", 0): 0.6, ("<e>", 1): 2.0, ("<look>", 2): 1.9, ("<bad>", 2): 1.2}
+"""(token, hidden dimension) → what makes the token likely."""
 
 
 def build_tokenizer() -> Any:
@@ -54,7 +57,7 @@ def parse(tokenizer: Any, ids: Any) -> dict[str, Any]:
 
 
 def build_model(tokenizer: Any, seed: int = 0) -> Any:
-    """Its first hidden dimension is the same at every place, so that the head's first column works as a bias."""
+    """Its first three hidden dimensions tell of the token before: with the head's columns it is a table of bigrams."""
     torch.manual_seed(seed)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(
@@ -63,10 +66,12 @@ def build_model(tokenizer: Any, seed: int = 0) -> Any:
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     with torch.no_grad():
-        model.model.embed_tokens.weight[:, 0] = 2.0
-        model.lm_head.weight[:, 0] = 0.0
-        for token, bias in LIKELY.items():
-            model.lm_head.weight[tokenizer.convert_tokens_to_ids(token), 0] = bias
+        for dimension, tokens in FEATURES.items():
+            model.model.embed_tokens.weight[:, dimension] = 0.0
+            model.model.embed_tokens.weight[tokens, dimension] = 3.0
+            model.lm_head.weight[:, dimension] = 0.0
+        for (token, dimension), weight in HEAD.items():
+            model.lm_head.weight[tokenizer.convert_tokens_to_ids(token), dimension] = weight
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None
     )
@@ -150,7 +155,7 @@ def ours(
     return P2OTrainer(
         build_model(tokenizer),
         reward,
-        P2OConfig(**{**settings(out, max_completion_length=48), **changes}),
+        P2OConfig(**{**settings(out, max_completion_length=100), **changes}),
         train_dataset=tool_rows(rows) if dataset is None else dataset,
         processing_class=tokenizer,
         reflector=reflector or (lambda jobs: []),
@@ -164,7 +169,7 @@ def theirs(out: Path, kind: dict[str, Any], *, rows: int = 4, reward: Any = vowe
     return GRPOTrainer(
         build_model(tokenizer),
         reward,
-        GRPOConfig(**{**settings(out, max_completion_length=48), **changes}),
+        GRPOConfig(**{**settings(out, max_completion_length=100), **changes}),
         train_dataset=tool_rows(rows),
         processing_class=tokenizer,
         **kind,

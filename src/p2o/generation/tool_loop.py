@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -31,6 +32,9 @@ from .policies import Completion, Policy, isolated_rng, seed_of
 from .row_ids import RowIds, with_rows
 from .settings import GenerationSettings, Prompt
 from .toolbox import Toolbox
+
+NOTHING: tuple[Mapping[str, Any], ...] = ({"role": "assistant", "content": ""},)
+"""The messages of a rollout that was not drawn."""
 
 
 class IdPolicy(Policy, Protocol):
@@ -71,8 +75,9 @@ class Trajectory(Completion):
 
     @property
     def told(self) -> str:
-        """What the environment has to say at the end: its attribute or property ``feedback``, if it has one."""
-        return str(getattr(self.environment, "feedback", None) or "")
+        """What the environment says at the end: the text of its attribute or property ``feedback``, if it has one."""
+        text = getattr(self.environment, "feedback", None)
+        return text if isinstance(text, str) else ""
 
 
 class ToolLoop(GRPOTrainer):
@@ -107,8 +112,7 @@ class ToolLoop(GRPOTrainer):
         self.accelerator = SimpleNamespace(device="cpu", gather=lambda tensor: tensor)
         self.state = SimpleNamespace(num_input_tokens_seen=0)
         if any(inspect.iscoroutinefunction(tool) for tool in self.tools):
-            _, self.async_loop, ready = start_event_loop_in_daemon("p2o-tools")
-            ready.wait()
+            self.async_loop = event_loop()
 
     def roll_out(self, pairs: Sequence[tuple[str, Mapping[str, Any]]], temperature: float) -> list[Trajectory]:
         """One rollout of each (template, row); the template stands in the prompt, before the first turn."""
@@ -140,7 +144,9 @@ class ToolLoop(GRPOTrainer):
         trajectories = []
         for n, (prompt, said) in enumerate(begun):
             if not self.fits[n]:
-                trajectories.append(Trajectory("", fits=False, prompt=prompt, environment=environments[n]))
+                trajectories.append(
+                    Trajectory("", fits=False, messages=NOTHING, prompt=prompt, environment=environments[n])
+                )
                 continue
             before = [] if said is None else [{"role": ENVIRONMENT, "content": content_text(said)}]
             trajectories.append(
@@ -191,6 +197,14 @@ class ToolLoop(GRPOTrainer):
             self.read[ids.row] += len(ids)
             self.written[ids.row] += len(completion)
         return completions, None
+
+
+@cache
+def event_loop() -> Any:
+    """The event loop of tools that are coroutines, in a thread of its own; one for the process."""
+    _, loop, ready = start_event_loop_in_daemon("p2o-tools")
+    ready.wait()
+    return loop
 
 
 def chat_template_for_tools(tokenizer: Any) -> str | None:

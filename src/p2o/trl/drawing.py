@@ -45,6 +45,7 @@ class DrawingTrainer(GRPOTrainer):
     _pending_extra_logs: Any
     _pending_metrics: Any
     environments: Any
+    _environment_pool: Any
 
     @property
     def generates_in_step(self) -> bool:
@@ -110,10 +111,10 @@ class DrawingTrainer(GRPOTrainer):
     def roll_out(self, pairs: Sequence[tuple[str, Row]], temperature: float, label: str = "") -> list[Rollout]:
         """One scored rollout of each (template, row)."""
         shared = SharedRollouts(self.accelerator, self._score)
-        policy, given = self.policy(label), [(template, self.rows.given(row)) for template, row in pairs]
+        given = [(template, self.rows.given(row)) for template, row in pairs]
         if not self.tools:
-            return shared.roll_out(policy, given, temperature)
-        loop = ToolLoop(policy, self.toolbox, self.args.max_tool_calling_iterations)
+            return shared.roll_out(self.policy(label), given, temperature)
+        loop = ToolLoop(self.policy(), self.toolbox, self.args.max_tool_calling_iterations)
         return shared.roll_out_turns(loop, given, temperature, self.args.evolve_batch_size)
 
     @cached_property
@@ -151,8 +152,8 @@ class DrawingTrainer(GRPOTrainer):
         scores = []
         for n, rewards_F in enumerate(rewards_NF[start : start + len(rows)].tolist()):
             total = self.reading.total(rewards_F)
-            texts_n = [*(column[n] for column in told), getattr(completions[n], "told", "")]
-            feedback = " ".join(str(text) for text in texts_n if text)
+            said = [*(column[n] for column in told), getattr(completions[n], "told", "")]
+            feedback = " ".join(str(text) for text in said if text)
             feedback = feedback or f"The reward of this answer is {total:g}."
             scores.append(RowScore(total, self.reading.is_solved(rewards_F), feedback))
         return scores
@@ -194,15 +195,29 @@ class DrawingTrainer(GRPOTrainer):
     def sampled_evaluation(self, dataset: Any, ignore_keys: Any, prefix: str) -> dict[str, float]:
         """TRL's own figures: groups at the training temperature, and their loss."""
         loader = self.get_eval_dataloader(dataset)
-        figures: dict[str, float] = self.evaluation_loop(
-            loader, "Evaluation", prediction_loss_only=True, ignore_keys=ignore_keys, metric_key_prefix=prefix
-        ).metrics
+        with self._environments_apart():
+            figures: dict[str, float] = self.evaluation_loop(
+                loader, "Evaluation", prediction_loss_only=True, ignore_keys=ignore_keys, metric_key_prefix=prefix
+            ).metrics
         for name, values in self._metrics["eval"].items():
             known = [v for v in values if v == v]
             if known:
                 figures[f"{prefix}_{name}"] = sum(known) / len(known)
         self._metrics["eval"].clear()
         return figures
+
+    @contextmanager
+    def _environments_apart(self) -> Iterator[None]:
+        """Inside this context TRL uses other environments than training's."""
+        if self.environment_factories is None:
+            yield
+            return
+        kept = self._environment_pool, self.environments
+        self._environment_pool = self.toolbox.pools
+        try:
+            yield
+        finally:
+            self._environment_pool, self.environments = kept
 
 
 @contextmanager
