@@ -32,6 +32,7 @@ SHORT_PYTHON = {
     "hard_min_count=14": "hard_min_count=4",
     "dev_size=32": "dev_size=4",
     '"488"': '"60"',
+    '"builtin:sandbox-tools/train")': '"builtin:sandbox-tools/train", columns=DataColumns(limit=16))',
     'prompt_column="question"': 'prompt_column="question", limit=16',
 }
 
@@ -68,7 +69,7 @@ def test_the_guide_covers_what_it_should() -> None:
         ["python", "make_data.py"], ["p2o", "init"], ["p2o", "screen"], ["p2o", "train"], ["p2o", "train"]
     ]  # fmt: skip
     assert len(FURTHER) == 5
-    assert len(SNIPPETS) == 6
+    assert len(SNIPPETS) == 7
     assert {b["file"] for b in blocks() if b["file"]} == {
         "make_data.py", "own_reward.py", "own_format.yaml", "own_teacher.yaml"
     }  # fmt: skip
@@ -118,5 +119,5 @@ def test_python(workplace: tuple[Path, ScriptedServer]) -> None:
         exec(compile(snippet, str(GUIDE), "exec"), namespace)
     assert len(server.requests) > asked
     runs = sorted(path.name for path in (folder / "runs").glob("*-python"))
-    assert runs == [f"own{part}-python" for part in ("-format", "-lora", "", "-system", "-teacher", "-two")]
+    assert runs == [f"own{part}-python" for part in ("-format", "-lora", "", "-system", "-teacher", "-tools", "-two")]
     assert namespace["train"]("last", namespace["rewards"], namespace["data"].select(range(8))).loop.next_epoch == 2
