@@ -19,8 +19,9 @@ def test_a_short_run(tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = {
         "output_dir": out, "max_train_samples": 16, "num_train_epochs": 2, "per_device_train_batch_size": 48,
-        "hard_min_count": 2, "dev_size": 4, "evolve_budget": 40, "evolve_max_iterations": 1, "test": "null",
-        "eval": "null", "eval_strategy": "no", "reflector": f"{tmp_path / 'own.py'}:reflector", "bare_slots": 1,
+        "hard_min_count": 2, "dev_size": 4, "evolve_budget": 40, "evolve_max_iterations": 1, "bare_slots": 1,
+        "test": "null", "eval": "null", "eval_strategy": "no", "eval_on_start": "false",
+        "reflector": f"{tmp_path / 'own.py'}:reflector",
     }  # fmt: skip
     assert main(["train", "quickstart-tools", *(word for k, v in words.items() for word in (f"--{k}", str(v)))]) == 0
     run = read_run(out)
