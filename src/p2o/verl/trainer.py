@@ -191,7 +191,8 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
         check_agent_loops(agent_loop_manager.agent_loop_workers, self.row_of_agent)
         self.begin_watch()
         super().fit(agent_loop_manager)
-        self.end_watch(self.last_step)
+        if self.last_step:  # 0: verl was asked for a validation only
+            self.end_watch(self.last_step)
 
     def on_step_begin(self) -> None:
         """Runs the prompt step that is due before this epoch; verl's servers hold the newest weights here."""
