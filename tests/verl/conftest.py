@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,3 +14,4 @@ if verl is None or verl.origin is None:  # this folder itself passes for a packa
 else:
     sys.path.insert(0, str(HERE))
     os.environ.setdefault("VERL_PLATFORM", "cpu")
+    import_module("cpu_shim")  # before verl looks for an accelerator

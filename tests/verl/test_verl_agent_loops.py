@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cpu_shim
 import pytest
 import ray
 import user_loops
@@ -37,7 +36,6 @@ from p2o.verl.agent_loop import (
 )
 from p2o.verl.scored_rollouts import turns_of
 
-assert cpu_shim
 assert user_loops
 assert user_tool
 
