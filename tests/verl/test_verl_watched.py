@@ -24,7 +24,7 @@ from p2o.verl.watched import WatchedTrainer
 
 IDS = ["a", "b"]
 GREEDY = {"a": True, "b": False}
-"""Which validation samples are solved; changed by the test."""
+"""Which validation samples are solved."""
 
 
 def fetched(keys: list[str], partition_id: str, select_fields: list[str]) -> dict[str, Any]:
@@ -78,11 +78,13 @@ def train(trainer: Any, steps: int) -> None:
             trainer.loop.next_epoch += 1
 
 
-def test_a_run_is_logged_evaluated_and_ended(trainer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_logged_evaluated_and_ended(
+    trainer: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer.begin_watch()
     assert trainer._validate() == {"val": 2.0}
     train(trainer, 2)
-    GREEDY["b"] = True
+    monkeypatch.setitem(GREEDY, "b", True)
     trainer._init_dump_executor = trainer._shutdown_dump_executor = lambda: None
     trainer.end_watch(2)
     run = Run(trainer.run_dir)
