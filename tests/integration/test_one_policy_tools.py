@@ -2,6 +2,7 @@
 sample."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,9 @@ from p2o.generation.calculator import calc as calculate
 class Desk:
     """A desk with a calculator on it."""
 
-    def reset(self, answer=None, place=None, **row):
+    def reset(self, answer, asked, **row):
         self.answer, self.results = answer, []
-        return " Be brief." if place == "told" else None
+        return asked
 
     def calc(self, sum: str) -> str:
         """Calculates one operation.
@@ -45,15 +46,12 @@ class Desk:
 def options(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     """The command line's words for a recipe whose 12 first questions hold the instructions, and the next 6 do not."""
     (tmp_path / "desk.py").write_text(DESK)
-    rows = [
-        {
-            "id": s.id,
-            "prompt": f"{TOLD}\n\n{s.question}" if n < 12 else s.question,
-            "answer": s.answer,
-            "place": "told" if n < 12 else "bare",
-        }
-        for n, s in enumerate(load_samples("builtin:sandbox-tools/test")[:18])
-    ]
+    says = request.param == "environment"  # the environment asks the question
+    rows = []
+    for n, sample in enumerate(load_samples("builtin:sandbox-tools/test")[:18]):
+        before, asked = TOLD if n < 12 else "Be brief.", f"\n\n{sample.question}"
+        prompt = before if says else before + asked
+        rows.append({"id": sample.id, "prompt": prompt, "answer": sample.answer, "asked": asked})
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     desk = ["--tools", "[]", "--environment", f"{tmp_path / 'desk.py'}:Desk", "--rewards", "[]"]
@@ -61,7 +59,7 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
         "quickstart-tools", "--train", str(data), "--eval", str(data), "--test", str(data),
         "--output_dir", str(tmp_path / "out"), "--hard_min_count", "2", "--dev_size", "9", "--evolve_budget", "40",
         "--evolve_max_iterations", "1", "--evolve_parents", "2", "--per_device_train_batch_size", "18", "--tau", "6",
-        "--evolve_batch_size", "8", *(desk if request.param == "environment" else []),
+        "--evolve_batch_size", "8", *(desk if says else []),
     ]  # fmt: skip
 
 
@@ -91,7 +89,7 @@ def test_all_commands_agree_to_the_sample(options: list[str], tmp_path: Path) ->
     assert main(["screen", *options, *cold, "--out", str(tmp_path / "screen.json")]) == 0
     outcomes = json.loads((tmp_path / "screen.json").read_text())["screen"]["outcomes"]
     assert outcomes["all_solved"]["share"] == share
-    assert outcomes["all_failed"]["share"] == 1 - share
+    assert outcomes["all_failed"]["share"] == pytest.approx(1 - share)
 
 
 def test_without_its_tools_the_policy_solves_nothing(tmp_path: Path) -> None:
@@ -104,6 +102,24 @@ def test_without_its_tools_the_policy_solves_nothing(tmp_path: Path) -> None:
     recipe = load_recipe("quickstart-tools")
     played = fixed_policy(recipe, "builtin:sandbox-tools", rewards_of(recipe))
     assert sum(r.solved for r in played.roll_out(0.0)([(TOLD, s) for s in samples])) >= 10
+
+
+def test_the_probabilities_of_the_policys_own_tokens() -> None:
+    """What the screen's reach is made of: the calculator's tokens are not among them, and bare the four choices are
+    unlikely."""
+    recipe = load_recipe("quickstart-tools")
+    played = fixed_policy(recipe, "builtin:sandbox-tools", rewards_of(recipe))
+    pairs = [(TOLD, s) for s in load_samples("builtin:sandbox-tools/test")[:6]]
+    completions = [completion for completion, _ in played.scored(pairs, 0.0)]
+    under = played.token_logps(pairs, completions, 1.0)
+    bare = played.token_logps([("", s) for _, s in pairs], completions, 1.0)
+    assert [len(row) for row in under] == [c.completion_tokens for c in completions]
+    assert all(len(row) < len(c.ids) for row, c in zip(under, completions, strict=True))
+    assert min(min(row) for row in under) > math.log(0.5)  # drawn greedily from these prompts
+    for row in bare:
+        rare = [math.exp(logp) for logp in row if logp < math.log(0.5)]
+        assert len(rare) == 4
+        assert all(0.005 < p < 0.15 for p in rare)
 
 
 def test_a_served_policy_with_tools_is_refused_in_a_sentence() -> None:
