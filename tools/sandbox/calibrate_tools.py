@@ -6,6 +6,7 @@ with the tool loop that ``p2o eval`` uses.
 Shell::
 
     python tools/sandbox/calibrate_tools.py
+    python tools/sandbox/calibrate_tools.py --drawn 24
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ def measure(policy: Path, size: int, seed: int) -> dict[str, object]:
     """All figures of a policy.
 
     Args:
-        size: test samples.
+        size: test samples that are drawn; probabilities are those of all.
     """
     rng = random.Random(seed)
-    samples = load_samples("builtin:sandbox-tools/test")[:size]
+    samples = load_samples("builtin:sandbox-tools/test")
     recipe = load_recipe("quickstart-tools", ["--model_name_or_path", str(policy), "--evolve_batch_size", "256"])
     played = fixed_policy(recipe, str(policy), rewards_of(recipe))
     model = LlamaForCausalLM.from_pretrained(policy).eval()
@@ -70,7 +71,7 @@ def measure(policy: Path, size: int, seed: int) -> dict[str, object]:
         return rng.choice(" \n").join(phrases)
 
     def success(choices: tuple[str, ...], useless: int = 0) -> dict[str, float]:
-        pairs = [(template(choices, useless), s) for s in samples]
+        pairs = [(template(choices, useless), s) for s in samples[:size]]
         return {
             name: round(sum(r.solved for r in played.roll_out(temperature)(pairs)) / len(pairs), 4)
             for name, temperature in (("temperature_1", 1.0), ("greedy", 0.0))
@@ -80,6 +81,7 @@ def measure(policy: Path, size: int, seed: int) -> dict[str, object]:
     told = [forced(model, template(CHOICES, 0), s) for s in samples]
     return {
         "test samples": len(samples),
+        "drawn": size,
         "bare, percent right by probability": spread([100 * p for _, p, _ in bare]),
         "choices bare": {c: spread([f[0][c] for f in bare]) for c in CHOICES},
         "choices told": {c: spread([f[0][c] for f in told]) for c in CHOICES},
@@ -96,10 +98,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--policy", type=Path, default=FOLDER / "policy")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--samples", type=int, default=160)
+    parser.add_argument("--drawn", type=int, default=160, help="test samples that are drawn")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    text = json.dumps(measure(args.policy, args.samples, args.seed), indent=2)
+    text = json.dumps(measure(args.policy, args.drawn, args.seed), indent=2)
     print(text)
     args.out.write_text(text + "\n", encoding="utf-8")
 
