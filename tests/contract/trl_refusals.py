@@ -28,14 +28,13 @@ REFUSED = [
         ),
     ),
     Known(
-        "no train_dataset: samples must be known by their ids",
+        "no train_dataset, and no environment that owns the data for max_steps",
         "P2OTrainer needs a train_dataset",
         frozenset(
             {
                 "test_dataset_required_without_environment",
                 "test_environment_owned_data_requires_max_steps",
                 "test_multiple_environments_without_dataset_raises",
-                "test_train_with_environment_owned_data",
             }
         ),
     ),

@@ -260,11 +260,24 @@ def test_a_row_without_a_prompt_is_one_whose_environment_says_the_task(tmp_path)
     assert len(trainer.roll_out([(TEMPLATE, row) for row in trainer.rows.by_id.values()], 0.0)) == 4
 
 
+def test_an_environment_may_own_the_data(tmp_path):
+    tokenizer = tool_world.build_tokenizer()
+    trainer = P2OTrainer(
+        tool_world.build_model(tokenizer),
+        args=P2OConfig(**{**settings(tmp_path, max_completion_length=100), "max_steps": 2}),
+        processing_class=tokenizer,
+        environment_factory=Room,
+    )
+    assert len(trainer.rows.by_id) == 4
+    batch = rollout_batch(trainer, TEMPLATE)
+    assert "in room 0".replace(" ", "") in tokenizer.decode(batch["prompt_ids"][0]).replace(" ", "")
+
+
 # --- refused -------------------------------------------------------------------------------------------------------
 
 
 def test_refused_each_with_its_sentence(tmp_path):
-    with pytest.raises(P2OError, match=r"one row for each task that the environment's reset takes"):
+    with pytest.raises(P2OError, match="one row for each task that reset takes, or set max_steps"):
         P2OTrainer("builtin:sandbox", args=P2OConfig(**settings(tmp_path)), environment_factory=Room)
     plain = tool_rows(4).map(lambda row: {"prompt": row["prompt"][0]["content"]})
     with pytest.raises(P2OError, match="tools need chats"):

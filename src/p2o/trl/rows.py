@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datasets import Dataset
+
 from ..core.samples import Sample
 from ..data import sample_of, with_sample_ids
+from ..data.trl_dataset import NO_PROMPT
 from ..errors import ConfigError
 
 REFUSED_ARGUMENTS = {
@@ -39,18 +42,24 @@ def refuse_arguments(arguments: Mapping[str, Any]) -> None:
             raise ConfigError(f"P2OTrainer takes no {name}: {why}; use trl.GRPOTrainer for it")
 
 
-def training_rows(dataset: Any, environment: Any = None) -> TrainingRows:
+def training_rows(dataset: Any, environment: Any = None, args: Any = None) -> TrainingRows:
     """Gives every row an id: the column ``sample_id`` as text, else a hash. Repeated rows get ``id#2``, ``id#3``.
 
     Args:
-        environment: of the rollouts, if there is one; its rows may have no prompt.
+        environment: of the rollouts, if there is one; its rows may have no prompt. One environment alone may do without
+            a data set, for ``max_steps``.
+        args: the trainer's settings.
 
     Raises:
         ConfigError: no data set, one of unknown length, one with images, or one without prompts.
     """
+    if dataset is None and callable(environment) and args.max_steps > 0:
+        dataset = _without_data(args.generation_batch_size // args.num_generations)
     if dataset is None:
-        tasks = "; give one row for each task that the environment's reset takes" if environment else ""
-        raise ConfigError(f"P2OTrainer needs a train_dataset: the ledger counts the successes of its samples{tasks}")
+        more = (
+            "; give one row for each task that reset takes, or set max_steps for one environment" if environment else ""
+        )
+        raise ConfigError(f"P2OTrainer needs a train_dataset: the ledger counts the successes of its samples{more}")
     if not hasattr(dataset, "__len__"):
         raise ConfigError(
             "P2OTrainer takes no iterable train_dataset: it must know every sample by its id; load it into a "
@@ -63,6 +72,12 @@ def training_rows(dataset: Any, environment: Any = None) -> TrainingRows:
     dataset = with_sample_ids(dataset)
     by_id = {row["sample_id"]: row for row in dataset}
     return TrainingRows(dataset, by_id, {i: sample_of(row) for i, row in by_id.items()}, ours)
+
+
+def _without_data(count: int) -> Any:
+    """The rows that TRL trains on where an environment owns the data: one batch of empty prompts. To the ledger each of
+    them is a sample, whatever task the environment makes of it."""
+    return Dataset.from_dict({"prompt": [[dict(message) for message in NO_PROMPT]] * count})
 
 
 def refuse_images(dataset: Any, name: str) -> None:

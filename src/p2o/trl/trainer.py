@@ -96,7 +96,7 @@ class P2OTrainer(SavingTrainer):
             raise ConfigError(f"reflector is {reflector!r}; use one of {', '.join(LOCAL)} or a Reflector object")
         args = p2o_config(args)
         model = resolve_model(model) if isinstance(model, str) else model
-        self.rows = training_rows(train_dataset, arguments.get("environment_factory"))
+        self.rows = training_rows(train_dataset, arguments.get("environment_factory"), args)
         for name, dataset in datasets_of(eval_dataset).items():
             refuse_images(dataset, name)
         if args.method != "grpo":
