@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from p2o.base.rows import append_row, read_rows, write_rows
 from p2o.base.terminal import CleanConsole
 from p2o.core import display
 from p2o.core.cost import CostMeter
+from p2o.core.diagnosis import Finding
 from p2o.core.display import EpochNews, EvolutionBar, TerminalView
 from p2o.core.evolve import EvolveProgress
 from p2o.core.progress import COLUMNS, all_figures, duration, epoch_rows, evaluation_line, short, step_cells, step_line
@@ -179,6 +181,14 @@ def test_a_notebook_shows_one_table_without_markup_of_others() -> None:
     assert page.count("<table>") == 2
     assert "epoch 1 of 5" in page
     assert "<script>" not in page
+
+
+def test_a_notebook_marks_what_is_wrong_once_and_names_the_next_step() -> None:
+    view = NotebookView()
+    finding = Finding("slow", "3 rescued", "train longer", {"num_train_epochs": 6})
+    view.epoch(EpochNews(1, 5, [], findings=[finding]))
+    rows = re.findall(r"<tr><th[^>]*>([^<]*)</th><td[^>]*>([^<]*)</td></tr>", view.html())
+    assert rows == [("!", "3 rescued"), ("next", "train longer"), ("", "P2OConfig(num_train_epochs=6, …)")]
 
 
 # --- the callback ----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.terminal import percent
 from ..base.text import clean_text, one_line
+from ..core.diagnosis import Finding, RunBy
 from ..core.evolve import EvolveProgress
 from ..core.progress import COLUMNS
 
@@ -58,8 +59,8 @@ class NotebookView:
         """Shows an epoch: its row stays, its summary is replaced by the next one's."""
         self.epochs.append((news.title, self.cells))
         self.cells, self.status = (), ""
-        told = [line for finding in news.findings for line in finding.lines(news.run_by)]
-        rows = [*news.rows, *(("note", note) for note in news.notes), *(("!", line) for line in told)]
+        told = [row for finding in news.findings for row in _told(finding, news.run_by)]
+        rows = [*news.rows, *(("note", note) for note in news.notes), *told]
         self.below = _rows(news.title, rows)
         if news.sample:
             self.below += _rows("one sample of this epoch in full", news.sample)
@@ -105,6 +106,13 @@ class _Evolution:
 
     def close(self) -> None:
         self.view.tell("")
+
+
+def _told(finding: Finding, run_by: RunBy) -> list[tuple[str, str]]:
+    """(name, text) rows: what happened, marked if it is a fault, the next step, and its command."""
+    command = finding.command(run_by)
+    rows = [("!" if finding.is_fault else "", finding.happened), ("next", finding.advice)]
+    return [*rows, *([("", command)] if command else [])]
 
 
 def _text(text: str) -> str:
