@@ -1,4 +1,4 @@
-"""What trackers get beside figures; none of wandb and trackio is installed, so stand-ins with their interfaces do."""
+"""What trackers get beside figures, with stand-ins; tests/integration/test_real_trackers.py has the real ones."""
 
 from __future__ import annotations
 
