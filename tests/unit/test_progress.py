@@ -144,6 +144,7 @@ def test_at_a_terminal_one_part_is_redrawn_and_the_summaries_stay(screen: io.Str
         view.at_step(step)
         live._board.refresh()
     assert live._board.live.is_started
+    assert not re.search(r"\d\d:\d\d|--:--", screen.getvalue())  # the time left is in the row, not in the bar too
     evolution = view.evolution("evolution before epoch 2")
     evolution.update(EvolveProgress(1, 40, 100, 4, 1, 2, 0.5, "Keep the carry."))
     live._board.refresh()

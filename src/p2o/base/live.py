@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from rich.console import RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
 
 from .terminal import console
 from .text import clean_text, one_line
@@ -25,6 +26,13 @@ def is_live() -> bool:
     return console.is_interactive and not console.is_jupyter
 
 
+class _TimeLeft(TimeRemainingColumn):
+    """The time left of the bars that show it."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.fields["timed"] else Text()
+
+
 class _Board(Progress):
     """Bars, and what is shown above them. It is on the screen as long as there is one of them."""
 
@@ -35,7 +43,7 @@ class _Board(Progress):
             BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[unit]}", table_column=Column(no_wrap=True), markup=False),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            _TimeLeft(compact=True, table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True), markup=False),
             console=console,
             transient=True,
@@ -71,20 +79,21 @@ def show_above(what: RenderableType | None) -> None:
 
 
 class Bar:
-    """A bar with the time left; a context manager. Off a terminal it only counts.
+    """A bar, a context manager. Off a terminal it only counts.
 
     Args:
         total: units until it is full.
         label: what is going on.
         unit: what is counted, in the plural.
         shown: False hides it.
+        timed: whether it shows the time left.
     """
 
-    def __init__(self, total: int, label: str, unit: str = "rollouts", shown: bool = True) -> None:
+    def __init__(self, total: int, label: str, unit: str = "rollouts", shown: bool = True, timed: bool = True) -> None:
         self.done = 0
         self._task: TaskID | None = None
         if shown and is_live():
-            self._task = _board.add_task(clean_text(label), total=total, unit=unit, note="")
+            self._task = _board.add_task(clean_text(label), total=total, unit=unit, note="", timed=timed)
             _board.start_or_stop()
 
     def advance(self, units: int = 1) -> None:

@@ -94,7 +94,7 @@ class TerminalView:
         """Training begins, at a step, of so many."""
         self.steps = steps
         if self.redrawn and is_live():
-            self.bar = Bar(steps, "training", unit="steps")
+            self.bar = Bar(steps, "training", unit="steps", timed=False)  # the line above it has the time left
             self.bar.advance(step)
 
     def step(self, number: int, cells: Sequence[str]) -> None:
