@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from .settings import ANY_SETTING
+from .settings import ANY_SETTING, RECIPE
 
 
 def add_parser(commands: Any) -> None:
@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
         description="Trains each arm with each seed from the same starting policy, and writes compare.json, a table "
         f"and a figure. The same command continues after a kill; finished runs are kept. {ANY_SETTING}",
     )
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", help=RECIPE)
     parser.add_argument("--arms", help="comma-separated (default: grpo,grpo_equal,p2o,p2o_solved); also p2o_graduated, "
                         "grpo_x2, random_pool, single_reflection, p2o_one_template, p2o_no_distill, p2o_no_mask, "
                         "p2o_positive, p2o_wide_first, p2o_shape, p2o_kl, p2o_soft, p2o_tau1, prompt_only, the "

@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "completion",
-        help="print what makes the shell complete p2o's commands and keys",
+        help="print a script with which the shell completes p2o's commands and keys",
         description="Prints a completion script. bash: p2o completion bash > "
         "~/.local/share/bash-completion/completions/p2o; zsh: p2o completion zsh > a file _p2o in a folder of $fpath; "
         "fish: p2o completion fish > ~/.config/fish/completions/p2o.fish. A new shell uses it.",

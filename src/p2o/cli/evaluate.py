@@ -15,7 +15,7 @@ from ..core.samples import Sample
 from ..core.templates import PoolTemplate, pool_from_json
 from ..errors import ConfigError
 from ..runs.recipe import load_recipe
-from .settings import ANY_SETTING
+from .settings import ANY_SETTING, RECIPE
 from .tables import difference_line, evaluation_table
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("model", help="a checkpoint folder, a LoRA adapter, a hub name, or builtin:sandbox")
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", help=RECIPE)
     parser.add_argument("--draws", type=int, default=1, help="rollouts per sample (default 1)")
     parser.add_argument("--temp", type=float, default=None, help="default: greedy for 1 draw, else the recipe's")
     parser.add_argument("--pool", help="also evaluate under the templates of this pool file, or of a run directory: "

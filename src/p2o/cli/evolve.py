@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..runs.claim import claimed_for_evolution
 from ..runs.model_card import pool_page
 from ..runs.recipe import Recipe, load_recipe
-from .settings import ANY_SETTING
+from .settings import ANY_SETTING, RECIPE
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
         description=f"Draws a group of each training sample, evolves templates on the hard ones. {ANY_SETTING}",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", help=RECIPE)
     parser.set_defaults(run=run, takes_settings=True)
 
 

@@ -18,7 +18,7 @@ from ..core.states import GROUP_OUTCOMES, HARD, NO_SPREAD
 from ..errors import ConfigError
 from ..runs.reading import words_without_secrets
 from ..runs.recipe import load_recipe
-from .settings import ANY_SETTING
+from .settings import ANY_SETTING, RECIPE
 from .tables import span
 
 
@@ -26,12 +26,12 @@ def add_parser(commands: Any) -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "screen",
-        help="say beforehand whether P²O is worth its cost on a recipe",
+        help="measure whether P²O is worth its cost on a recipe, without training",
         description="Draws bare groups, evolves templates for the hard ones, and measures on held-out hard samples "
-        f"what the templates add and what of it can be distilled. {ANY_SETTING}",
+        f"what the templates add, and how much of that can be trained into the bare prompt. {ANY_SETTING}",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", help=RECIPE)
     parser.add_argument("--samples", type=int, default=200, help="training samples to draw (default 200)")
     parser.add_argument("--out", help="the JSON file with the figures (default: screen.json in output_dir)")
     parser.set_defaults(run=run, takes_settings=True)

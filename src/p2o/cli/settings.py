@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Container, Sequence
 
 ANY_SETTING = "Any key of a recipe can be set on the command line: --key value."
+RECIPE = "a YAML file, or the name of a shipped recipe such as quickstart"
 
 
 def split_words(words: Sequence[str], options: Container[str]) -> tuple[list[str], list[str]]:

@@ -23,7 +23,7 @@ from ..errors import P2OError
 from ..runs.reading import words_without_secrets
 from ..runs.recipe import Recipe, load_recipe
 from .failures import failures_explained
-from .settings import ANY_SETTING
+from .settings import ANY_SETTING, RECIPE
 
 if TYPE_CHECKING:
     from ..runs.held_out import HeldOut
@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train", help="train a recipe", description=f"Trains a recipe. {ANY_SETTING}", allow_abbrev=False
     )
-    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe such as quickstart")
+    parser.add_argument("recipe", help=RECIPE)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the resolved recipe, and stop")
     parser.add_argument("--resume", action="store_true", help="continue from the run directory's newest checkpoint")
     parser.set_defaults(run=run, takes_settings=True)
