@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,6 +37,32 @@ def print_result(result: Mapping[str, Any], temperature: float) -> None:
             sentence = f"bare success on the {change.data} {change.sentence}"
             style = STYLES[change.direction] if change.sure else ""
             console.print(Text(sentence, style=style), soft_wrap=not console.is_terminal)
+
+
+def grpo_reference(folder: Path, recipe: str) -> str:
+    """One line with what GRPO reached in a comparison of the same recipe; "" where there is none.
+
+    Args:
+        folder: of the comparison (``p2o compare``).
+        recipe: its name.
+    """
+    file = folder / "compare.json"
+    if not file.exists():
+        return ""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # the run itself is complete
+        return f"! {file} cannot be read: {error}"
+    arms = {arm["name"]: arm["success"] for arm in found["arms"]}
+    name = next((name for name in ("grpo_equal", "grpo") if name in arms), None)
+    if name is None or found["recipe"] != recipe:
+        return ""
+    low, high = arms[name]["interval"]
+    data = f"{found['group']} samples of the test data" if found["group"] else "test data"
+    at = " at equal cost" if name == "grpo_equal" else ""
+    interval = f"[{100 * low:.1f}, {100 * high:.1f}]"
+    seeds = f"{arms[name]['seeds']} seeds" if arms[name]["seeds"] > 1 else "one seed"
+    return f"GRPO{at} reached {percent(arms[name]['mean'])} {interval} on the {data} ({seeds}, {folder})"
 
 
 def before_and_after(result: Mapping[str, Any], temperature: float) -> Table:

@@ -146,7 +146,7 @@ def _finish(
     recipe: Recipe, run_dir: Path, result: Mapping[str, Any], words: Sequence[str], trainer: P2OTrainer
 ) -> None:
     """Prints the result, and writes what a user takes home."""
-    from ..analysis.ending import print_report, print_result
+    from ..analysis.ending import grpo_reference, print_report, print_result
     from ..runs.export import export_run
     from ..runs.run_directory import Run
     from ..trl.checkpoint import latest_checkpoint
@@ -154,6 +154,8 @@ def _finish(
     from .ending import next_commands, print_commands
 
     print_result(result, recipe.training.eval_temperature)
+    if reference := grpo_reference(run_dir.parent / f"compare-{recipe.name}", recipe.name):
+        console.print(reference)
     model = Path(latest_checkpoint(run_dir) or run_dir)
     console.print(f"took {duration(result['seconds'])}; the model is in {model}")
     export_run(run_dir, recipe)

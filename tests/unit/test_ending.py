@@ -1,0 +1,42 @@
+"""The end of a run: what GRPO reached stands beside it, where a comparison has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from p2o.analysis.ending import grpo_reference
+
+
+def arm(name: str, mean: float, seeds: int = 3) -> dict[str, Any]:
+    return {"name": name, "success": {"mean": mean, "interval": [mean - 0.01, mean + 0.02], "seeds": seeds}}
+
+
+def comparison(folder: Path, *arms: dict[str, Any], group: str | None = None) -> Path:
+    content = {"recipe": "mine", "group": group, "arms": list(arms)}
+    (folder / "compare.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_grpo_at_equal_cost_comes_first(tmp_path: Path) -> None:
+    comparison(tmp_path, arm("p2o", 0.9), arm("grpo", 0.1, seeds=1), arm("grpo_equal", 0.2), group="hard")
+    assert grpo_reference(tmp_path, "mine") == (
+        f"GRPO at equal cost reached 20.0 % [19.0, 22.0] on the hard samples of the test data (3 seeds, {tmp_path})"
+    )
+    comparison(tmp_path, arm("grpo", 0.1, seeds=1))
+    line = grpo_reference(tmp_path, "mine")
+    assert line == f"GRPO reached 10.0 % [9.0, 12.0] on the test data (one seed, {tmp_path})"
+
+
+def test_nothing_is_said_without_a_comparison_with_grpo_of_the_same_recipe(tmp_path: Path) -> None:
+    assert grpo_reference(tmp_path, "mine") == ""
+    comparison(tmp_path, arm("grpo", 0.1))
+    assert grpo_reference(tmp_path, "other") == ""
+    comparison(tmp_path, arm("p2o", 0.9))
+    assert grpo_reference(tmp_path, "mine") == ""
+
+
+def test_a_damaged_comparison_does_not_end_the_run(tmp_path: Path) -> None:
+    (tmp_path / "compare.json").write_text("{", encoding="utf-8")
+    assert grpo_reference(tmp_path, "mine").startswith("! ")
