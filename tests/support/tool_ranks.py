@@ -16,11 +16,14 @@ def main(out: Path, resume: bool) -> None:
         ROOMS,
         rows=12,
         reflector=PhrasesReflector(BANK, max_phrases=3),
-        success_threshold=0.4,
+        success_reward="Room",
+        success_threshold=0.5,
+        tau=4,
+        pool="proposals",
         per_device_train_batch_size=12 if SINGLE else 6,  # the second group of 4 lies on both ranks
         num_train_epochs=2,
         hard_min_count=2,
-        dev_size=4,
+        dev_size=5,
         evolve_budget="40",
         evolve_temperature=1.0,
         withdrawal="graduated",
@@ -31,12 +34,13 @@ def main(out: Path, resume: bool) -> None:
     report = {
         "world": trainer.accelerator.num_processes,
         "loop": trainer.loop.state_dict(),
-        "weights": {n: float(p.double().sum()) for n, p in trainer.model.named_parameters()},
+        "weights": {n: float(p.detach().double().sum()) for n, p in trainer.model.named_parameters()},
         "cost": trainer.cost.state_dict(),
         "failed": sum(row.get("p2o/tool_failures/bare", 0) for row in trainer.state.log_history),
     }
     for phase in report["cost"].values():
-        phase.pop("seconds")
+        if isinstance(phase, dict):
+            phase.pop("seconds")
     (out / f"rank{rank}.json").write_text(json.dumps(report))
 
 
