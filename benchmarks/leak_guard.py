@@ -21,6 +21,8 @@ from p2o.core.evolve import LeakGuard, leaks_answer
 from p2o.core.samples import Sample
 
 CAUGHT, REFUSED = 0.95, 0.02
+SIZES = (30, 60, 100, 300, 1000)
+MOST_PLANTED = 300
 NO_BAR = tuple(
     f"{kind} (a form filled in, of others too)"
     for kind in ("question with every fourth word changed", "half of a question")
@@ -46,35 +48,40 @@ def _in_style(guard: LeakGuard, kind: str) -> float:
     return _share([guard.refuse(t) is not None for t in told])
 
 
-def measure(sizes: tuple[int, ...] = (60, 300), seed: int = 0) -> dict[str, Any]:
+def measure(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> dict[str, Any]:
     """Shares for each kind of answers and each kind of leak.
 
-    A leak counts as caught when the template is refused; when it holds one answer, also when it is kept from the
-    sample whose answer it is.
+    Leaks are planted of at most 300 samples of a set, evenly spread. A leak counts as caught when the template is
+    refused; when it holds one answer, also when it is kept from the sample whose answer it is.
     """
     templates, fresh = honest_templates(seed), Fresh(fresh_questions())
     honest: dict[str, dict[str, Any]] = {}
     in_style: dict[str, float] = {}
-    caught: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    caught: dict[str, dict[tuple[int, str], list[bool]]] = defaultdict(lambda: defaultdict(list))
     for kind in ANSWERS:
         for size in sizes:
             samples = hard_set(kind, size, seed)
             guard = LeakGuard(samples)
             honest[f"{kind}, {size} samples"] = _honest(guard, samples, templates)
             in_style[f"{kind}, {size} samples"] = _in_style(guard, kind)
-            for leak, template, leaked, refuse in planted(kind, samples, fresh, seed):
+            for leak, template, leaked, refuse in planted(kind, samples[:: -(-size // MOST_PLANTED)], fresh, seed):
                 hit = guard.refuse(template) is not None
-                caught[leak][kind].append(hit or (not refuse and all(leaks_answer(template, s) for s in leaked)))
+                caught[leak][size, kind].append(hit or (not refuse and all(leaks_answer(template, s) for s in leaked)))
     leaks = {
         leak: {
             "planted": sum(map(len, sets.values())),
             "caught": _share([hit for hits in sets.values() for hit in hits]),
-            "least": min((_share(hits), kind) for kind, hits in sets.items()),
+            "by_size": {
+                size: _share([hit for (of, _), hits in sets.items() for hit in hits if of == size])
+                for size in sizes
+                if any(of == size for of, _ in sets)
+            },
+            "least": min((_share(hits), f"{kind}, {size} samples") for (size, kind), hits in sets.items()),
         }
         for leak, sets in sorted(caught.items())
     }
     passed = all(row["refused"] <= REFUSED for row in honest.values())
-    passed &= all(row["caught"] >= CAUGHT for leak, row in leaks.items() if leak not in NO_BAR)
+    passed &= all(min(row["by_size"].values()) >= CAUGHT for leak, row in leaks.items() if leak not in NO_BAR)
     return {
         "honest_templates": len(templates),
         "honest": honest,

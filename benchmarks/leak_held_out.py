@@ -6,7 +6,7 @@ Needs the extra ``reasoning-gym``. Seed 0 was looked at while the guard was writ
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +109,17 @@ def _planted(samples: list[Sample], fresh: Fresh, seed: int) -> Iterator[tuple[s
             )
 
 
+CHANGED = 0.25  # of the words of a copy may be others, and it must still be refused
+
+
+def _changed_copies(fresh: list[Sample], samples: list[Sample]) -> list[bool]:
+    """Whether each fresh problem has at least three quarters of its words in common with one sample: it is that
+    sample's text with some words changed, which must be refused."""
+    own = [Counter(s.question.removesuffix(_FORMAT).split()) for s in samples]
+    words = [Counter(s.question.removesuffix(_FORMAT).split()) for s in fresh]
+    return [any((w & o).total() >= (1 - CHANGED) * max(w.total(), o.total()) for o in own) for w in words]
+
+
 def measure_held_out(seed: int = 1) -> dict[str, Any]:
     """For each hard set: the share of honest templates refused, of leaks caught, of fresh problems refused."""
     honest = honest_held_out(seed)
@@ -123,12 +134,14 @@ def measure_held_out(seed: int = 1) -> dict[str, Any]:
         for kind, template, sample, refuse in _planted(samples, fresh, seed):
             caught[kind].append(guard.refuse(template) is not None or (not refuse and leaks_answer(template, sample)))
         style = random.Random(seed).sample(of_the_set, 300)
+        refused = [guard.refuse(f"Example: {s.question} So {s.answer}.") is not None for s in style]
+        copied = _changed_copies(style, samples)
         out[name] = {
             "honest_refused": _share([guard.refuse(t) is not None for t in honest]),
             "which": [t for t in honest if guard.refuse(t) is not None][:5],
-            "fresh_problems_refused": _share(
-                [guard.refuse(f"Example: {s.question} So {s.answer}.") is not None for s in style]
-            ),
+            "fresh_problems_that_are_a_sample_with_words_changed": _share(copied),
+            "fresh_problems_refused": _share(refused),
+            "of_the_others_refused": _share([r for r, c in zip(refused, copied, strict=True) if not c] or [False]),
             "caught": {kind: {"planted": len(hits), "caught": _share(hits)} for kind, hits in sorted(caught.items())},
         }
     return out

@@ -30,7 +30,7 @@ class LeakConfig:
     """A template is refused when the probability that an honest one holds the same run of answers is at most this."""
     copy_share: float = 0.35
     """A template is refused when it holds at least this share of one text's own words …"""
-    copy_least: float = 8.0
+    copy_least: float = 7.5
     """… and their weight is at least this (log of the odds: a word 1.5, a digit 2.3, "the" or "of" 0.5), …"""
     copy_enough: float = 20.0
     """… or their weight is at least this, at any share."""

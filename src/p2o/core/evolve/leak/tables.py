@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set as AbstractSet
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -55,18 +56,24 @@ def keys(answer: Answer) -> set[str]:
     return {*answer.values, *answer.forms, *(f"letter {c}" for c in answer.letters)}
 
 
-def _item(text: str, answers: AbstractSet[str]) -> Item | None:
-    """A cell as an answer without unit or name: a number in any reading, a letter, words; None when it is empty."""
-    found: list[str] = []
+@lru_cache(maxsize=65536)
+def _readings(text: str) -> tuple[str, ...]:
+    """What a cell may be as an answer without unit or name: a number in any reading, a letter, words; () for nothing.
+    Templates of one evolution share most of their cells."""
     begins = _SIGN.match(text)
     if begins and (text[begins.end()] in ".0123456789" or RUN.match(text, begins.end())) and (numbers := read(text)):
         sign = _BEFORE_NUMBER.fullmatch(text[: numbers[0].start])
         if sign and not re.search(r"\w", text[numbers[0].end :]):
-            found = [sign[1] + v for v in numbers[0].values]
+            return tuple(sign[1] + v for v in numbers[0].values)
     elif letter := single_letter(text):
-        found = [f"letter {letter}"]
-    found = found or [form(split(text))]
-    if not found[0]:
+        return (f"letter {letter}",)
+    return (words,) if (words := form(split(text))) else ()
+
+
+def _item(text: str, answers: AbstractSet[str]) -> Item | None:
+    """A cell as an answer; None when it is empty."""
+    found = _readings(text)
+    if not found:
         return None
     return Item(
         next((k for k in found if k in answers), found[0]), found[0] in _CHOICES or not answers.isdisjoint(found)

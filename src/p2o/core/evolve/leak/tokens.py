@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from .latex import plain
 from .numbers import LITERAL
@@ -16,6 +17,7 @@ _TOKEN = re.compile(rf"[^\W\d_]+|(?<![/\d])(?<!/ ){LITERAL}\s*/\s*{LITERAL}(?!\d
 _NO_BLANKS_BETWEEN = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\u2e80-\u9fff\uf900-\ufaff]+")  # Chinese, Japanese
 
 
+@lru_cache(maxsize=65536)
 def _number(token: str) -> Form:
     """A number without needless zeros and signs; as a reduced fraction when it is none of the whole ones."""
     if token.isdecimal():
