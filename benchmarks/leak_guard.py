@@ -41,6 +41,12 @@ def _honest(guard: LeakGuard, samples: list[Sample], templates: list[str]) -> di
     return {"refused": round(len(refused) / len(templates), 4), "which": refused, "pairs_kept_apart": _share(apart)}
 
 
+def _spread(samples: list[Sample]) -> list[Sample]:
+    """At most 300 samples: all with a wording of their own, and some of the others, evenly spread."""
+    own, others = [[s for s in samples if s.id.startswith(first)] for first in "qs"]
+    return own + others[:: max(1, -(-len(others) // (MOST_PLANTED - len(own))))]
+
+
 def _in_style(guard: LeakGuard, kind: str) -> float:
     """Share refused of worked problems of the set's own forms, with other names and numbers."""
     fresh = [s for s in hard_set(kind, 360, seed=1) if s.id.startswith("s")]
@@ -51,8 +57,8 @@ def _in_style(guard: LeakGuard, kind: str) -> float:
 def measure(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> dict[str, Any]:
     """Shares for each kind of answers and each kind of leak.
 
-    Leaks are planted of at most 300 samples of a set, evenly spread. A leak counts as caught when the template is
-    refused; when it holds one answer, also when it is kept from the sample whose answer it is.
+    Leaks are planted of at most 300 samples of a set. A leak counts as caught when the template is refused; when it
+    holds one answer, also when it is kept from the sample whose answer it is.
     """
     templates, fresh = honest_templates(seed), Fresh(fresh_questions())
     honest: dict[str, dict[str, Any]] = {}
@@ -64,7 +70,7 @@ def measure(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> dict[str, Any]:
             guard = LeakGuard(samples)
             honest[f"{kind}, {size} samples"] = _honest(guard, samples, templates)
             in_style[f"{kind}, {size} samples"] = _in_style(guard, kind)
-            for leak, template, leaked, refuse in planted(kind, samples[:: -(-size // MOST_PLANTED)], fresh, seed):
+            for leak, template, leaked, refuse in planted(kind, _spread(samples), fresh, seed):
                 hit = guard.refuse(template) is not None
                 caught[leak][size, kind].append(hit or (not refuse and all(leaks_answer(template, s) for s in leaked)))
     leaks = {

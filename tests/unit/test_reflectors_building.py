@@ -158,3 +158,12 @@ def test_what_an_object_raises_is_its_own_error() -> None:
 
     with pytest.raises(TimeoutError, match="the model is busy"):
         TimedReflector(busy)([JOB])
+
+
+def test_a_function_that_exits_does_not_end_the_run() -> None:
+    def leave(prompt: str) -> str:
+        raise SystemExit(4)
+
+    (reply,) = CallableReflector(leave)([JOB])
+    assert (reply.text, reply.error) == (None, "SystemExit")
+    assert "SystemExit: 4" in reply.reason

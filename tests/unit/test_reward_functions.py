@@ -198,3 +198,11 @@ def test_a_function_gets_what_trl_would_give_it() -> None:
         "sample_id": ["s1"],
         "answer": ["42"],
     }
+
+
+def test_a_function_that_exits_is_told() -> None:
+    def leave(**_: Any) -> list[float]:
+        raise SystemExit(1)
+
+    with pytest.raises(RewardError, match="reward function 'mine' raised SystemExit: 1"):
+        FunctionReward(leave, "mine").score(["x"], [sample()])

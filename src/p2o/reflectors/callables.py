@@ -46,7 +46,7 @@ class CallableReflector:
         except LateError:
             why = f"the function did not return within {self.timeout:g} s (reflector_timeout)"
             return Reply(None, LATE, reason=why)
-        except Exception as e:  # a user's code may raise anything
+        except (Exception, SystemExit) as e:  # a user's code may raise anything, and call sys.exit()
             return Reply(None, error=type(e).__name__, reason=what_it_raised(e))
         if not isinstance(text, str):
             return Reply(None, error="no_text", reason=f"the function returned {type(text).__name__}, not text")

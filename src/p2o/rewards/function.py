@@ -99,7 +99,7 @@ class FunctionReward:
                 values = self.function(**arguments)
                 values = run_to_end(values) if inspect.isawaitable(values) else values
                 listed = _as_list(values)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # sys.exit() would end the run without a word
                 raise RewardError(f"reward function {self.name!r} raised {what_it_raised(error)}") from error
         if listed is None:
             raise RewardError(

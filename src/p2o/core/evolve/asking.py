@@ -46,7 +46,7 @@ class Asker:
             return []
         try:
             return checked(self.reflector(jobs), len(jobs))
-        except Exception as e:  # a user's code may raise anything; a failing reflector must not end a run
+        except (Exception, SystemExit) as e:  # a user's code may raise anything; a failing reflector must not end a run
             return [Reply(None, type(e).__name__, reason=quotable(what_it_raised(e)))] * len(jobs)
 
     def _count(self, reply: Reply) -> None:
