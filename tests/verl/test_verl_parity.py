@@ -32,7 +32,7 @@ def test_trl_and_verl_give_the_same_gradient(tmp_path: Path) -> None:
     T = max(map(len, completions))
     mask_BT = torch.tensor([[1] * len(c) + [0] * (T - len(c)) for c in completions])
     own_BT = mask_BT.clone()
-    own_BT[0, 5:9] = own_BT[2, 2:4] = 0  # as if a tool had written them
+    own_BT[0, 5:9] = own_BT[1, :2] = own_BT[3, :2] = 0  # as if a tool had written them
     completion_BT = torch.tensor([c + [tokenizer.pad_token_id] * (T - len(c)) for c in completions])
 
     def left(prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
