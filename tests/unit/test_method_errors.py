@@ -77,3 +77,8 @@ def test_a_sentence_stays_as_it_is(tmp_path: Path) -> None:
     body = "raise __import__('p2o.errors').errors.RewardError('one sentence')"
     with pytest.raises(RewardError, match=r"^one sentence$"):
         use_every_hook(tmp_path, "order", body)
+
+
+def test_a_hook_that_exits_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'order' raised SystemExit: 3 "):
+        use_every_hook(tmp_path, "order", "raise SystemExit(3)")

@@ -37,7 +37,7 @@ def _plain(hook: Callable[..., Any], name: str, method: str) -> Callable[..., An
             return hook(*args, **kwargs)
         except P2OError:
             raise
-        except Exception as error:  # a user's code may raise anything
+        except (Exception, SystemExit) as error:  # a user's code may raise anything
             if _came_back_to_us(error):
                 raise
             raise ConfigError(f"method {method}: {name!r} raised {what_it_raised(error)}") from error
@@ -45,7 +45,7 @@ def _plain(hook: Callable[..., Any], name: str, method: str) -> Callable[..., An
     return call
 
 
-def _came_back_to_us(error: Exception) -> bool:
+def _came_back_to_us(error: BaseException) -> bool:
     """Whether a user's code called this package, and the error began there: our files stand after theirs."""
     ours = [_OURS in Path(frame.filename).parents for frame in traceback.extract_tb(error.__traceback__)]
     return True in ours[ours.index(False) :] if False in ours else True
