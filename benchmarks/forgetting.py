@@ -1,12 +1,10 @@
 """Why the policy forgets easy sums on the quickstart, and what holds them: one run for each arm and seed.
 
-    python benchmarks/forgetting.py --arms grpo_recipe grpo_steady_recipe p2o_recipe p2o_steady_recipe --seeds 0 1 2 3 4
-    python benchmarks/forgetting.py --arms grpo grpo_steady p2o p2o_steady
+    python benchmarks/forgetting.py --arms grpo grpo_steady p2o p2o_steady --seeds 0 1 2
 
-An arm is the quickstart recipe (names that end in ``_recipe``), or the quickstart in batches of 16 groups instead of 4,
-in which the cause was studied, with a few settings changed, or with an instrument that the package does not have (see
-`INSTRUMENTS`). Every five steps the policy answers the 400 easy sums of ``builtin:sandbox/easy`` and the hard dev sums,
-greedily and bare. Runs that are in ``benchmarks/results/forgetting.json`` already are kept.
+An arm is the quickstart recipe in batches of 16 groups instead of 4, with a few settings changed, or with an instrument
+that the package does not have (see `INSTRUMENTS`). Every five steps the policy answers the 400 easy sums of
+``builtin:sandbox/easy`` and the hard dev sums, greedily and bare. Runs that are in ``benchmarks/results/forgetting.json`` already are kept.
 """
 
 from __future__ import annotations
@@ -44,16 +42,16 @@ class Arm:
     """A name of `INSTRUMENTS`."""
 
 
-RECIPE = {"scale_steps": False, "pull": 0.0, "sampling": "uniform"}
-STEADY = {**RECIPE, "scale_steps": True, "pull": 0.015}
-PLAIN = {**RECIPE, "per_device_train_batch_size": 96, "num_train_epochs": 5}
+PLAIN = {
+    "per_device_train_batch_size": 96,
+    "num_train_epochs": 5,
+    "scale_steps": False,
+    "pull": 0.0,
+    "sampling": "uniform",
+}
 SCALED = {**PLAIN, "scale_steps": True}
 GRPO = {"method": "grpo"}
 ARMS = {
-    "grpo_recipe": Arm({**RECIPE, **GRPO}),
-    "grpo_steady_recipe": Arm({**STEADY, **GRPO}),
-    "p2o_recipe": Arm(RECIPE),
-    "p2o_steady_recipe": Arm(STEADY),
     "grpo": Arm({**PLAIN, **GRPO}),
     "grpo_no_negative": Arm({**PLAIN, **GRPO}, "no_negative"),
     "grpo_still": Arm({**PLAIN, **GRPO}, "still"),
