@@ -4,7 +4,8 @@
 
 An arm is the quickstart recipe in batches of 16 groups instead of 4, with a few settings changed, or with an instrument
 that the package does not have (see `INSTRUMENTS`). Every five steps the policy answers the 400 easy sums of
-``builtin:sandbox/easy`` and the hard dev sums, greedily and bare. Runs that are in ``benchmarks/results/forgetting.json`` already are kept.
+``builtin:sandbox/easy`` and the hard dev sums, greedily and bare. Runs that are in
+``benchmarks/results/forgetting.json`` already are kept.
 """
 
 from __future__ import annotations
