@@ -191,14 +191,20 @@ def test_rollouts_between_the_steps_are_those_of_trls_loop(tmp_path, kind):
     trainer.args.evolve_batch_size = 3
     rows = list(trainer.rows.by_id.values())
     texts = [r.completion for r in trainer.roll_out([(TEMPLATE, row) for row in rows], 0.0)]
-    other = theirs(tmp_path / "theirs", KINDS[kind], generation_kwargs={"do_sample": False})
+    drawn = []
+
+    def noted(completions, **columns):
+        drawn.extend(completions)
+        return tool_world.vowels(completions)
+
+    other = theirs(tmp_path / "theirs", KINDS[kind], reward=noted, generation_kwargs={"do_sample": False})
     other.model.train()
     other.current_gradient_accumulation_steps = 1
     inputs = [{name: value for name, value in row.items() if name != "sample_id"} for row in rows for _ in range(4)]
     for row in inputs:  # TRL's trainer, with the template in the data
         row["prompt"] = [{"role": "user", "content": f"{TEMPLATE}\n\n{row['prompt'][0]['content']}"}]
     other._generate_and_score_completions(inputs)
-    expected = [transcript(turns) for turns in other._logs["completion"]][::4]
+    expected = [transcript(turns) for turns in drawn][::4]
     assert [text.split("\n\n", 1)[1] if text.startswith("[environment]") else text for text in texts] == expected
     assert any("[result of look]" in text for text in texts)
 
