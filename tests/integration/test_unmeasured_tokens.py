@@ -43,7 +43,10 @@ def on_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 PARTLY = {"prompt_tokens": 9, "completion_tokens": None}
 
 
-@pytest.mark.parametrize("usage", [None, {}, PARTLY])
+ZEROS = {"prompt_tokens": 0, "completion_tokens": 0}
+
+
+@pytest.mark.parametrize("usage", [None, {}, PARTLY, ZEROS])
 def test_eval(on_server: Callable[..., int], usage: Any) -> None:
     assert on_server(usage, "eval", "m", "r.yaml", "--out", "e.json") == 0
     bare = json.loads(Path("e.json").read_text())["bare"]

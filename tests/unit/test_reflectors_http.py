@@ -130,6 +130,7 @@ def test_content_in_every_form(content: object, text: str) -> None:
         ({"prompt_tokens": True, "completion_tokens": 10**400}, (None, None)),
         ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, (None, None)),
         ({"prompt_tokens": {"a": 1}, "completion_tokens": 2}, (None, 2)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, (None, None)),  # of a server that does not count
     ],
 )
 def test_usage_in_every_form(usage: object, counts: tuple[int | None, int | None]) -> None:

@@ -221,9 +221,11 @@ def read_answer(body: bytes) -> Reply:
     message = _at(choice, "message")
     if not isinstance(message, Mapping):
         raise RequestFailure("bad_reply", f"the answer holds no message: {message_in(body)}")
-    usage = _at(answer, "usage")
-    tokens = token_count(_at(usage, "prompt_tokens")), token_count(_at(usage, "completion_tokens"))
     text = _text(message.get("content"))
+    usage = _at(answer, "usage")
+    written = token_count(_at(usage, "completion_tokens"))
+    # A server that does not count may say 0; a prompt has tokens, and so has a text.
+    tokens = token_count(_at(usage, "prompt_tokens")) or None, (written or None) if text else written
     if text is None:
         kind = type(message["content"]).__name__
         return Reply(None, "bad_reply", *tokens, f"the content of the message is no text but of type {kind}")
