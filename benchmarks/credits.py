@@ -1,10 +1,11 @@
 """Which way of distillation learns what a template unlocks? SmolLM2, one answer format each, the template given.
 
     export OMP_NUM_THREADS=1
-    python benchmarks/credits.py --formats boxed,tags,final,lines --credits solved,mask,grpo --seeds 3
+    python benchmarks/credits.py --formats boxed,tags,final,lines --credits solved,mask --seeds 3
+    python benchmarks/credits.py --formats any --credits grpo --seeds 3
     python benchmarks/credits.py --table
 
-Each cell (format, credit, seed) is one run of ``p2o train``, about 5 minutes on one core; cells that are in
+Each cell (format, credit, seed) is one run of ``p2o train``, 5 to 8 minutes on one core; cells that are in
 ``benchmarks/results/credits.json`` are kept, and a killed run continues. All arms stop at the same cost.
 """
 
@@ -38,7 +39,10 @@ PATTERNS = {
     "final": r"\A.*?[Tt]he final answer is:? (\d+)",
     "boxed": r"\A.*?\\boxed\{(\d+)\}",
     "tags": r"\A.*?<answer>\s*(\d+)\s*</answer>",
+    "any": r"\A.*?(?:\\boxed\{|[Tt]he final answer is:? |<answer>\s*)(\d+)",
 }
+"""Where GRPO has no success with ``any``, it has none with boxed, final and tags: nothing is trained, so all of their
+rollouts are the same."""
 GRPO = {"method": "grpo", "num_train_epochs": 12}
 CREDITS: dict[str, dict[str, Any]] = {
     "grpo": GRPO,
@@ -70,7 +74,7 @@ def recipe(form: str, credit: str, seed: int) -> dict[str, Any]:
         "max_cost": MAX_COST,
         "seed": seed,
         # All that the reflector returns is used, so that no draw of luck decides whether the template is kept.
-        "reflector": f"{(HERE / 'given_templates.py').resolve()}:{form}",
+        "reflector": f"{(HERE / 'given_templates.py').resolve()}:{'boxed' if form == 'any' else form}",
         "pool": "proposals",
         "warm_start": False,
         "evolve_max_iterations": 1,

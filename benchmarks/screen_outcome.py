@@ -57,8 +57,8 @@ def cells() -> list[dict[str, Any]]:
     """Reach and outcome of every cell whose training is in the results."""
     found = []
     trained = json.loads(cells_of_smollm2.RESULT.read_text())
-    for form, pattern in cells_of_smollm2.PATTERNS.items():
-        reward = {"name": "result", "pattern": pattern, "compare": "number"}
+    for form in given_templates.FORMS:
+        reward = {"name": "result", "pattern": cells_of_smollm2.PATTERNS[form], "compare": "number"}
         source = f"{cells_of_smollm2.PLUS}&size=72&seed=1"
         ways = measured("builtin:smollm2", source, reward, given_templates.examples(form), 24, 0.7)
         for way, reach in ways.items():
