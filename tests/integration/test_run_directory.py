@@ -89,7 +89,7 @@ def test_a_lock_is_free_when_its_holder_has_ended(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("place", ["p2o.runs.export.model_card", "p2o.analysis.report.write_report"])
+@pytest.mark.parametrize("place", ["p2o.runs.export.model_card", "p2o.analysis.ending.write_report"])
 def test_a_run_is_complete_when_all_of_it_is_written(
     place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

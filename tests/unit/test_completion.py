@@ -38,7 +38,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("line", "wanted"),
     [
         ("p2o tra", ["train"]),
-        ("p2o train qui", ["quickstart"]),
+        ("p2o train qui", ["quickstart", "quickstart-tools"]),
         ("p2o screen mi", ["mine.yaml"]),
         ("p2o train quickstart --dry", ["--dry-run"]),
         ("p2o train quickstart --hard", ["--hard_min_count"]),
