@@ -1,6 +1,6 @@
 """Is there a task on which a prompt helps SmolLM2 for another reason than the format, and GRPO has nothing at first?
 
-    python benchmarks/smollm2_second_task.py        # about 15 minutes on one core; prints a table
+    python benchmarks/smollm2_second_task.py        # about 8 minutes on one core; prints a table
 
 Small tasks of reasoning-gym, asked bare and under three worked examples, ``DRAWS`` rollouts each at temperature 0.7. An
 answer counts as right when it holds the gold answer as a word of its own, whatever its format: so what the examples add
@@ -29,15 +29,10 @@ TASKS = {
     "letter_counting": "min_words=2&max_words=3",
     "count_bits": "max_n=31",
     "leg_counting": "min_animals=1&max_animals=2&max_instances=3",
-    "number_sorting": "min_numbers=3&max_numbers=3&min_value=0&max_value=20&min_decimals=0&max_decimals=0",
-    "word_sorting": "min_words=3&max_words=3",
-    "word_sequence_reversal": "min_words=3&max_words=3",
     "spell_backward": "min_word_len=3&max_word_len=4",
     "gcd": "min_numbers=2&max_numbers=2&min_value=1&max_value=20",
-    "lcm": "min_numbers=2&max_numbers=2&min_value=1&max_value=10",
     "chain_sum": "min_terms=3&max_terms=3&min_digits=1&max_digits=1",
     "products": "min_terms=2&max_terms=2&min_digits=1&max_digits=1",
-    "base_conversion": "min_value=2&max_value=30",
 }
 """Generator of reasoning-gym → its options."""
 QUESTIONS, DRAWS, SHOTS, TOKENS = 16, 4, 3, 48
