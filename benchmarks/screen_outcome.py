@@ -31,10 +31,10 @@ from p2o.rewards import resolve_reward
 RESULTS = Path(__file__).parent / "results"
 ALL_FOUR = "Show your work. Go from right to left. Keep the carry. State the total at the end."
 WORLDS = {
-    "strict": ("builtin:sandbox", "compare-strict.json"),
-    "switch": ("builtin:sandbox-switch", "compare-switch.json"),
+    "strict": ("builtin:sandbox", ("compare-strict.json", "compare-ablations.json")),
+    "switch": ("builtin:sandbox-switch", ("compare-switch.json",)),
 }
-ARMS = {"p2o_graduated": "mask", "p2o_solved": "solved"}
+ARMS = {"p2o_graduated": "mask", "p2o_solved": "solved", "p2o_no_mask": "no_mask", "p2o_soft": "soft"}
 QUESTIONS, DRAWS = 24, 8
 
 
@@ -64,13 +64,12 @@ def cells() -> list[dict[str, Any]]:
         for way, reach in ways.items():
             after = [row["after"] for row in trained if (row["format"], row["credit"]) == (form, way)]
             found += [{"world": form, "way": way, "reach": reach.reach, "after": fmean(after)}] if after else []
-    for world, (model, file) in WORLDS.items():
+    for world, (model, files) in WORLDS.items():
         ways = measured(model, "builtin:sandbox/dev", "last_number", ALL_FOUR, 56, 1.0)
-        arms = json.loads((RESULTS / file).read_text())["arms"]
-        for arm, way in ARMS.items():
-            found.append(
-                {"world": world, "way": way, "reach": ways[way].reach, "after": arms[arm]["bare_success"]["mean"]}
-            )
+        arms = [arm for file in files for arm in json.loads((RESULTS / file).read_text())["arms"]]
+        for arm in arms:
+            if way := ARMS.get(arm["name"]):
+                found.append({"world": world, "way": way, "reach": ways[way].reach, "after": arm["success"]["mean"]})
     return found
 
 
