@@ -78,7 +78,7 @@ def main() -> None:
         rows.append(measure(policy, task))
         print(rows[-1], flush=True)
     RESULT.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    names = ["task", "bare", "under three examples", "groups that all failed bare", "of these rescued"]
+    names = ["task", "bare", "under three examples", "groups that all failed bare", "rescued, of all groups"]
     cells = [[r["task"], *(f"{r[k]:.0%}" for k in ("bare", "templated", "all_failed", "rescued"))] for r in rows]
     print(table(names, cells))
 
