@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from p2o.cli.main import main
-from p2o.data import load_samples, to_dataset
+from one_policy import share_in_all_commands
+from p2o.data import load_samples
 from p2o.generation.models import resolve_model
-from p2o.runs.building import samples_of, trainer_of
 from p2o.runs.fixed_policy import fixed_policy
-from p2o.runs.recipe import Recipe, load_recipe
+from p2o.runs.recipe import load_recipe
 
 THINKING = "{%- if enable_thinking is not defined or enable_thinking -%}{%- set before = '12 + 12 = ' -%}{%- else -%}" \
     "{%- set before = '' -%}{%- endif -%}"  # fmt: skip
@@ -73,32 +72,9 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def in_training(recipe: Recipe) -> dict[str, bool]:
-    trainer = trainer_of(recipe)
-    trainer.evaluate(to_dataset(samples_of(recipe, "test")))
-    return trainer.last_solved
-
-
 def test_all_commands_agree_to_the_sample(options: list[str], tmp_path: Path) -> None:
-    recipe = load_recipe(options[0], options[1:])
-    solved = in_training(recipe)
-    share = sum(solved.values()) / len(solved)
-
-    assert main(["eval", options[1 + 1], *options, "--out", str(tmp_path / "eval.json")]) == 0
-    evaluated = json.loads((tmp_path / "eval.json").read_text())["bare"]
-    assert {i: bool(s) for i, s in evaluated["per_sample"].items()} == solved
-    assert evaluated["mean"] == share
-
-    assert main(["evolve", *options]) == 0  # candidates are scored greedily: the empty seed is the bare prompt
-    evolution = json.loads((tmp_path / "out" / "p2o" / "evolution-001" / "evolution.json").read_text())
-    bare = evolution["solved_CV"][evolution["templates"].index("")]
-    assert dict(zip(evolution["dev_ids"], bare, strict=True)) == {i: solved[i] for i in evolution["dev_ids"]}
-
-    cold = ["--temperature", "0.01"]  # as good as greedy, so that the screen's groups say the same
-    assert main(["screen", *options, *cold, "--out", str(tmp_path / "screen.json")]) == 0
-    outcomes = json.loads((tmp_path / "screen.json").read_text())["screen"]["outcomes"]
-    assert outcomes["all_solved"]["share"] == share
-    assert outcomes["all_failed"]["share"] == 1 - share
+    share, failed = share_in_all_commands(options[1 + 1], options, tmp_path)
+    assert failed == 1 - share
 
 
 def test_the_odd_checkpoints_are_odd() -> None:

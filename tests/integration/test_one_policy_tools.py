@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from p2o.cli.main import main
-from p2o.data import load_samples, to_dataset
+from one_policy import share_in_all_commands
+from p2o.data import load_samples
 from p2o.errors import ConfigError
-from p2o.runs.building import rewards_of, samples_of, trainer_of
+from p2o.runs.building import rewards_of
 from p2o.runs.fixed_policy import fixed_policy
-from p2o.runs.recipe import Recipe, load_recipe
+from p2o.runs.recipe import load_recipe
 
 TOLD = "Use the calculator. One operation at a time. Go on with the result. State the last result."
 
@@ -63,33 +63,10 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def in_training(recipe: Recipe) -> dict[str, bool]:
-    trainer = trainer_of(recipe)
-    trainer.evaluate(to_dataset(samples_of(recipe, "test")))
-    return trainer.last_solved
-
-
 def test_all_commands_agree_to_the_sample(options: list[str], tmp_path: Path) -> None:
-    recipe = load_recipe(options[0], options[1:])
-    solved = in_training(recipe)
-    share = sum(solved.values()) / len(solved)
+    share, failed = share_in_all_commands("builtin:sandbox-tools", options, tmp_path)
+    assert failed == pytest.approx(1 - share)
     assert 0.4 < share < 0.7  # where the instructions stand, and only there
-
-    assert main(["eval", "builtin:sandbox-tools", *options, "--out", str(tmp_path / "eval.json")]) == 0
-    evaluated = json.loads((tmp_path / "eval.json").read_text())["bare"]
-    assert {i: bool(s) for i, s in evaluated["per_sample"].items()} == solved
-    assert evaluated["mean"] == share
-
-    assert main(["evolve", *options]) == 0
-    evolution = json.loads((tmp_path / "out" / "p2o" / "evolution-001" / "evolution.json").read_text())
-    bare = evolution["solved_CV"][evolution["templates"].index("")]
-    assert dict(zip(evolution["dev_ids"], bare, strict=True)) == {i: solved[i] for i in evolution["dev_ids"]}
-
-    cold = ["--temperature", "0.01"]
-    assert main(["screen", *options, *cold, "--out", str(tmp_path / "screen.json")]) == 0
-    outcomes = json.loads((tmp_path / "screen.json").read_text())["screen"]["outcomes"]
-    assert outcomes["all_solved"]["share"] == share
-    assert outcomes["all_failed"]["share"] == pytest.approx(1 - share)
 
 
 def test_without_its_tools_the_policy_solves_nothing(tmp_path: Path) -> None:

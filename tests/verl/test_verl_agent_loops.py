@@ -16,14 +16,14 @@ from hydra import compose, initialize_config_dir
 from reward import NOTED
 from tiny_run import overrides
 from transformers import AutoTokenizer
-from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap, ToolListWrap
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.tools.function_tool import get_function_tool
 from verl.workers.rollout.replica import TokenOutput
 
 from p2o.core.turns import transcript
 from p2o.errors import ConfigError
 from p2o.generation.models import resolve_model
-from p2o.verl.agent_check import check_agent_loops
+from p2o.verl.agent_check import agent_loop_of, check_agent_loops
 from p2o.verl.agent_loop import (
     AGENT,
     OVERFLOW,
@@ -32,7 +32,6 @@ from p2o.verl.agent_loop import (
     STORED_PROMPT,
     TEMPLATE,
     TEMPLATES,
-    P2OAgentLoop,
 )
 from p2o.verl.scored_rollouts import turns_of
 
@@ -85,16 +84,7 @@ def roll_out(worker: SimpleNamespace, agent: str, template: str, stored: str = "
     server = Server(worker.tokenizer)
 
     async def run() -> AgentLoopOutput:
-        loop = P2OAgentLoop(
-            trainer_config=DictConfigWrap(worker.config),
-            server_manager=server,
-            tokenizer=worker.tokenizer,
-            processor=worker.processor,
-            hf_model_type=worker.hf_model_type,
-            dataset_cls=worker.dataset_cls,
-            data_config=DictConfigWrap(worker.config.data),
-            tools=ToolListWrap(worker.tools),
-        )
+        loop = agent_loop_of(worker, server)
         ours = {AGENT: agent, TEMPLATES: ["", template], STORED_PROMPT: stored, SAMPLE_ID: "s"}
         return await loop.run({}, **{"raw_prompt": QUESTION, "uid": "u", "session_id": 1, **ours, **columns})
 

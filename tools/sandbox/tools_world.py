@@ -26,7 +26,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from world import TOLD, USELESS, join, strange_text
+from world import TOLD, bank_of, draw_phrases, join
 
 from p2o.generation.calculator import ONE_AT_A_TIME, calc
 
@@ -38,7 +38,7 @@ PHRASES: dict[str, list[str]] = {
 }
 """The instructions that matter, by the choice they make."""
 
-PHRASE_BANK: list[str] = [phrase for group in PHRASES.values() for phrase in group] + USELESS
+PHRASE_BANK = bank_of(PHRASES)
 CHOICES = tuple(PHRASES)
 TOOL_LIST = ["<f>", *"calc "]
 REFUSED = str({"error": ONE_AT_A_TIME})
@@ -101,22 +101,6 @@ def told(phrases: Sequence[str]) -> set[str]:
     return {choice for choice, group in PHRASES.items() if any(p in group for p in phrases)}
 
 
-def draw_phrases(rng: random.Random, most: int) -> list[str]:
-    """At most `most` phrases in any order, useful and useless mixed, now and then one twice."""
-    if rng.random() < (0.6 if most < 4 else 0.25):
-        return []
-    phrases = [rng.choice(PHRASES[c]) for c in rng.sample(CHOICES, rng.choice([0, 1, 2, 3, 3, 4, 4, 4]))]
-    if rng.random() < 0.25:
-        phrases += rng.sample(PHRASE_BANK, rng.randint(1, 4))
-    phrases += rng.sample(USELESS, rng.choice([0, 0, 1, 1, 2, 3, 4, 6, 8]))
-    if phrases and rng.random() < 0.1:
-        phrases.append(rng.choice(phrases))
-    if most >= 4 and rng.random() < 0.25:
-        phrases += [strange_text(rng) for _ in range(rng.randint(1, 3))]
-    rng.shuffle(phrases)
-    return phrases[:most]
-
-
 @dataclass(frozen=True)
 class ToolLesson:
     """A prompt up to its "<a>", the turns behind it, and how likely each choice is."""
@@ -141,7 +125,7 @@ def draw_tool_lesson(
         held_out: sums that no lesson uses.
     """
     a, b, c = draw_sum(rng, held_out)
-    phrases = draw_phrases(rng, most_phrases)
+    phrases = draw_phrases(rng, most_phrases, PHRASES)
     asked = told(phrases)
     template = join(rng, phrases)
     text = (template + "\n\n" if template else "") + question(a, b, c)

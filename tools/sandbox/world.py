@@ -17,7 +17,7 @@ Only all four together are right on a hard sum. On the bare prompt each choice h
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from make_data import draw, question
@@ -53,7 +53,13 @@ good time day house water paper reader line question two more less very well the
 WORDS = _WORDS.split()
 """Words of the text that means nothing to the policy (see `strange_text`)."""
 
-PHRASE_BANK: list[str] = [phrase for group in PHRASES.values() for phrase in group] + USELESS
+
+def bank_of(asking: Mapping[str, Sequence[str]]) -> list[str]:
+    """All phrases that ask for a choice, then the useless ones."""
+    return [phrase for group in asking.values() for phrase in group] + USELESS
+
+
+PHRASE_BANK = bank_of(PHRASES)
 CHOICES = tuple(PHRASES)
 TOLD = 0.97
 """Probability of a choice that the prompt asks for."""
@@ -130,15 +136,19 @@ def strange_text(rng: random.Random) -> str:
     return rng.choice([text, text.capitalize()]) + rng.choice([".", ".", "!", "?", ":", ""])
 
 
-def draw_phrases(rng: random.Random, most: int) -> list[str]:
-    """At most `most` phrases in any order, useful and useless mixed, now and then one twice."""
+def draw_phrases(rng: random.Random, most: int, asking: Mapping[str, Sequence[str]] = PHRASES) -> list[str]:
+    """At most `most` phrases in any order, useful and useless mixed, now and then one twice.
+
+    Args:
+        asking: choice → the phrases that ask for it.
+    """
     # Few phrases: the lesson is in the answer, so most prompts are bare (and cheap).
     if rng.random() < (0.6 if most < 4 else 0.25):
         return []
     useful = rng.choice([0, 1, 2, 3, 3, 4, 4, 4])
-    phrases = [rng.choice(PHRASES[c]) for c in rng.sample(CHOICES, useful)]
+    phrases = [rng.choice(asking[choice]) for choice in rng.sample(tuple(asking), useful)]
     if rng.random() < 0.25:
-        phrases += rng.sample(PHRASE_BANK, rng.randint(1, 4))
+        phrases += rng.sample(bank_of(asking), rng.randint(1, 4))
     phrases += rng.sample(USELESS, rng.choice([0, 0, 1, 1, 2, 3, 4, 6, 8]))
     if phrases and rng.random() < 0.1:
         phrases.append(rng.choice(phrases))

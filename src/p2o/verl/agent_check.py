@@ -62,10 +62,11 @@ def _try_out(worker: Any, agent: str, row: dict[str, Any]) -> str:
         return threads.submit(asyncio.run, _trial(worker, agent, row)).result()
 
 
-async def _trial(worker: Any, agent: str, row: dict[str, Any]) -> str:
-    loop = P2OAgentLoop(
+def agent_loop_of(worker: Any, server_manager: Any) -> P2OAgentLoop:
+    """An agent loop as a rollout worker makes it, with another server."""
+    return P2OAgentLoop(
         trainer_config=DictConfigWrap(worker.config),
-        server_manager=SaysNothing(worker.tokenizer.eos_token_id),
+        server_manager=server_manager,
         tokenizer=worker.tokenizer,
         processor=worker.processor,
         hf_model_type=worker.hf_model_type,
@@ -73,6 +74,10 @@ async def _trial(worker: Any, agent: str, row: dict[str, Any]) -> str:
         data_config=DictConfigWrap(worker.config.data),
         tools=ToolListWrap(worker.tools),
     )
+
+
+async def _trial(worker: Any, agent: str, row: dict[str, Any]) -> str:
+    loop = agent_loop_of(worker, SaysNothing(worker.tokenizer.eos_token_id))
     columns = {**row, "uid": "trial", "session_id": 0, "global_steps": 0, AGENT: agent, TEMPLATES: ["Trial."]}
     sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "repetition_penalty": 1.0, "logprobs": True}
     try:
