@@ -12,13 +12,12 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
-import select
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyte
@@ -29,8 +28,8 @@ ROWS = 24
 """Of the terminal."""
 HISTORY = 10_000
 """Lines above the screen that are kept."""
-QUIET = 0.1
-"""Seconds without output after which a screen is whole: the live lines are redrawn four times in a second."""
+REDRAWN = b"\r\x1b[2K"
+"""With this rich begins to redraw its live lines: just before it the screen is whole."""
 MOMENTS = {
     "the last screen seen during the evolution after epoch 1": "evolution before epoch",
     "the last screen seen of step 26": "26/50",
@@ -60,20 +59,31 @@ def run_at(columns: int, folder: Path, command: Sequence[str]) -> tuple[dict[str
         os.execv(sys.executable, [sys.executable, "-m", "p2o", *command])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
     seen: dict[str, list[str]] = {}
-    while True:
-        if not select.select([terminal], [], [], QUIET)[0]:
+    for drawn, whole in _drawings(terminal):
+        stream.feed(drawn)
+        if whole:
             shown = _stripped(screen.display)
             seen |= {moment: shown for moment, text in MOMENTS.items() if any(text in line for line in shown)}
-            select.select([terminal], [], [])
-        try:
-            stream.feed(os.read(terminal, 65536))
-        except OSError:  # how a pseudo-terminal says that its program has ended
-            break
     if status := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
         raise SystemExit(f"p2o ended with {status}:\n" + "\n".join(_stripped(screen.display)))
     above = ["".join(line[n].data for n in range(columns)) for line in screen.history.top]
     ordered = {moment: seen[moment] for moment in MOMENTS if moment in seen}
     return ordered, _stripped([*above, *screen.display])
+
+
+def _drawings(terminal: int) -> Iterator[tuple[bytes, bool]]:
+    """The output of a terminal's program, in pieces; and whether the screen is whole after the piece."""
+    waiting = b""
+    while True:
+        try:
+            waiting += os.read(terminal, 65536)
+        except OSError:  # how a pseudo-terminal says that its program has ended
+            break
+        *drawn, waiting = waiting.split(REDRAWN)
+        for piece in drawn:
+            yield piece, True
+            yield REDRAWN, False
+    yield waiting, False
 
 
 def _stripped(lines: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ utils.Console = CleanConsole  # TRL's table of completions (log_completions) is 
 
 # TRL reads the old name at every step; nobody but TRL can change that.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+# Said of checkpoints that were written within one second; it takes the order of their steps then.
+logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime may not be" not in record.getMessage())
 
 
 def replace_progress(trainer: Any, watch: TrainerCallback) -> None:
