@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.core.hard import HardLedger, Tally, needs_of, split_hard
+from p2o.core.hard import HardLedger, Tally, split_hard
 from p2o.core.summary import summarize
+from p2o.core.withdrawal import needs_of
 
 
 def test_hard_is_at_most_tau_minus_one_successes():

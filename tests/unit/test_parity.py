@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from p2o.core.distill import ratio_mask
 from p2o.core.evolve import Evolution, EvolveConfig, ReflectionJob, Reply, budget, evolve, leaks_answer, pipeline
 from p2o.core.evolve.selection import draw_parents, front_weights
-from p2o.core.hard import HardLedger, needs_of, split_hard
+from p2o.core.hard import HardLedger, split_hard
 from p2o.core.loop import JointLoop
 from p2o.core.methods import PromptTools
 from p2o.core.samples import Rollout, Sample
 from p2o.core.settings import LoopSettings
 from p2o.core.templates import MIN_WEIGHT, PoolTemplate, apply_template, assign, greedy_cover, make_pool
+from p2o.core.withdrawal import needs_of
 from p2o.rewards import resolve_reward
 
 K, TAU = 6, 2

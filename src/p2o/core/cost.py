@@ -79,6 +79,7 @@ class PhaseCost:
         """Counts rollouts that were drawn."""
         read, written, unmeasured = token_sums(rollouts)
         self.add(rollouts=len(rollouts), prompt_tokens=read, generated_tokens=written, unmeasured_texts=unmeasured)
+        self.add(scored_tokens=sum(r.scored_tokens for r in rollouts))
 
 
 class CostMeter:

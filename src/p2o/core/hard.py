@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-from .states import Need, has_spread
-
-Withdrawal = Literal["solved", "graduated"]
+from .states import has_spread
 
 ROUNDING = 1e-6
 
@@ -51,19 +49,6 @@ class Tally:
         else:
             self.bare += 1
             self.bare_solved += solved
-
-    def need(self, withdrawal: Withdrawal, max_successes: int) -> Need:
-        """What the sample needs in the next epoch.
-
-        ``solved`` is the paper's rule: only the number of successes counts, under a template or not.
-        ``graduated`` withdraws a template only when a *bare* rollout was solved: a sample whose templates
-        work keeps them ("kept"), one whose templates do not work is hard again.
-        """
-        if withdrawal == "graduated" and self.templated:
-            if self.bare_solved:
-                return "bare"
-            return "hard" if self.templated_solved <= max_successes else "kept"
-        return "hard" if self.successes <= max_successes else "bare"
 
 
 class HardLedger:
@@ -123,15 +108,6 @@ class HardLedger:
 def read_tallies(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
     """Sample id → tally, from the rows of an epoch's file or of a checkpoint."""
     return {i: Tally(**row) for i, row in rows.items()}
-
-
-def needs_of(tallies: Mapping[str, Tally], withdrawal: Withdrawal, max_successes: int) -> dict[str, Need]:
-    """Id → what the sample needs in the next epoch, in sorted order of ids (see `Tally.need`).
-
-    Args:
-        max_successes: τ−1.
-    """
-    return {i: tallies[i].need(withdrawal, max_successes) for i in sorted(tallies)}
 
 
 def dev_part_size(hard: int, dev_size: int) -> int:

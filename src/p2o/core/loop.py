@@ -18,13 +18,14 @@ from ..base.text import shorten
 from ..errors import ConfigError
 from .credit import Credit
 from .epoch_files import forget_epochs_from, write_epoch
-from .hard import HardLedger, Tally, needs_of
+from .hard import HardLedger, Tally
 from .methods import EpochEnd, Method, PromptTools, load_method
 from .samples import Sample
 from .schedule import Schedule
 from .settings import LoopSettings
 from .states import is_mastered
 from .summary import EpochSummary, summarize
+from .withdrawal import needs_of
 
 
 class JointLoop:
@@ -126,8 +127,10 @@ class JointLoop:
         """Closes the epoch: sums it up, and lets the method prepare the next one."""
         summary = self._summary()
         end = EpochEnd(self.next_epoch, self.known_tallies(), summary, tools, self.run_dir)
+        helped = set(self.assignment)
         self.method.between_epochs(end)
         self.assignment = self._assignment()
+        summary.returned = len((self.assignment.keys() - helped) & self.needed)
         if self.adaptive:
             self.schedule.add_epoch(self.ledger.tallies, self.assignment, summary.epoch)
         self.needed |= set(self.assignment)

@@ -121,6 +121,7 @@ def epoch_metrics(summary: EpochSummary) -> dict[str, float]:
         "graduated": summary.graduated,
         "forgotten": summary.forgotten,
         "templated_next": summary.templated_next,
+        "returned": summary.returned,
         "epoch_bare_success": summary.bare_success,
         "epoch_templated_success": summary.templated_success,
         "epoch_paired_bare_success": summary.paired_bare_success,

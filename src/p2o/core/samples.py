@@ -70,6 +70,8 @@ class Rollout:
     """None: not reported, so not measured."""
     fits: bool = True
     """False: the prompt left no room in the context, so nothing was drawn."""
+    scored_tokens: int = 0
+    """Tokens passed forward once more, for log-probs (``template_worth: transfer``)."""
 
 
 RolloutFn = Callable[[Sequence[tuple[str, Sample]]], list[Rollout]]

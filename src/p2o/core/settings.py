@@ -12,8 +12,9 @@ from typing import Literal
 from ..errors import ConfigError
 from .credit import Distillation
 from .evolve.budget import budget
-from .hard import Withdrawal
 from .schedule import Sampling
+from .transfer import TemplateWorth
+from .withdrawal import Withdrawal
 
 
 @dataclass
@@ -45,10 +46,12 @@ class LoopSettings:
 
     withdrawal: Withdrawal = "solved"
     """When a sample loses its templates. ``solved`` (paper): as soon as the sample is no longer hard, under a template
-    or not. ``graduated``: as soon as one of its *bare* rollouts is solved."""
+    or not. ``graduated``: as soon as one of its *bare* rollouts is solved. ``smoothed``: when its bare success over the
+    last epochs is high; the templates come back when that is low again (see `p2o.core.withdrawal`)."""
 
     bare_slots: int | None = None
-    """Rollouts of a templated group that stay bare (the last slots). Default: 0; with ``graduated`` 1."""
+    """Rollouts of a templated group that stay bare: the last slots, with ``smoothed`` random ones, and more of them as
+    bare success grows. Default: 0; with ``graduated`` and ``smoothed`` 1."""
 
     same_template_in_sample: bool = False
     """One template for all slots of a group instead of one draw for each."""
@@ -113,6 +116,11 @@ class LoopSettings:
     """Which templates are kept. ``cover`` (paper): the greedy cover of the dev part. ``proposals``: all that the
     reflector wrote, with equal weights, without regard to their scores (an ablation that shows what selection adds)."""
 
+    template_worth: TemplateWorth = "success"
+    """What a template is worth in an evolution, in the cover and in the draws. ``success`` (paper): its rewards.
+    ``transfer``: its rewards times what carries over to the bare prompt, measured by one scoring pass on the rollouts
+    that earned something (see `p2o.core.transfer`)."""
+
     warm_start: bool = False
     """Start an evolution from the bare prompt and the templates of the last pool."""
 
@@ -153,7 +161,12 @@ class LoopSettings:
                 f"{place}tau is {self.tau}, so that even a group of {num_generations} successes would be hard; set it "
                 f"to {num_generations} ({group_key}) or less"
             )
-        least = 1 if self.withdrawal == "graduated" else 0
+        if self.template_worth == "transfer" and self.pool == "proposals":
+            raise ConfigError(
+                f"{place}pool is proposals, which keeps all templates whatever they are worth; set "
+                f"{place}template_worth to success"
+            )
+        least = 0 if self.withdrawal == "solved" else 1
         if self.bare_slots is None:
             self.bare_slots = least
         if not least <= self.bare_slots < num_generations:

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, Protocol
 
 GroupOutcome = Literal["all_failed", "mixed", "all_solved"]
 Need = Literal["hard", "kept", "bare"]
-"""What a sample needs in the next epoch (`p2o.core.hard.Tally.need`): new templates, those that it has, or none."""
+"""What a sample needs in the next epoch (`p2o.core.withdrawal`): new templates, those that it has, or none."""
 SampleState = Literal["forgotten", "all_failed", "not_rescued", "rescued", "graduated", "mixed", "mastered"]
 
 LEAST_SPREAD = 1e-6

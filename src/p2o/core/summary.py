@@ -33,7 +33,9 @@ class EpochSummary:
     hard: int = 0
     """Samples that need new templates in the next epoch."""
     kept: int = 0
-    """Samples that keep their templates (``graduated`` rule)."""
+    """Samples that keep their templates (not under the rule ``solved``)."""
+    returned: int = 0
+    """Samples that lost their templates in an earlier epoch and have some again in the next one."""
     rescued: int = 0
     """Samples that had a template and were solved under it."""
     graduated: int = 0

@@ -162,6 +162,7 @@ def add_replayed(
         rollouts=evolution["metric_calls"] - made["rollouts"],
         prompt_tokens=evolution["prompt_tokens"] - made["prompt_tokens"],
         generated_tokens=evolution["completion_tokens"] - made["generated_tokens"],
+        scored_tokens=evolution["scored_tokens"] - made["scored_tokens"],
         unmeasured_texts=evolution["unmeasured_rollouts"] - made["unmeasured_texts"],
     )
     asked = {name: getattr(reflect, name) - getattr(before["reflect"], name) for name in vars(reflect)}

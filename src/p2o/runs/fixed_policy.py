@@ -15,6 +15,7 @@ from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.summary import EpochSummary
 from ..data import row_of
 from ..errors import ConfigError
+from ..generation.carry_over import weigh_by_carry_over
 from ..generation.local import LocalPolicy, ModelSource, load_policy
 from ..generation.policies import Completion, EndpointPolicy, Policy, prompt_of
 from ..generation.prompt_step import as_rollout, draw_groups, policy_reflector, record_groups, run_prompt_step
@@ -113,6 +114,7 @@ class FixedPolicy:
         progress: Callable[[EvolveProgress], None],
     ) -> EpochSummary:
         """The prompt step of training on bare groups that were drawn."""
+        roll_out = self.evolving()
         record_groups(loop, groups)
         training, reflector = self.recipe.training, build_reflector(self.recipe.task)
         on_policy = isinstance(reflector, str)
@@ -122,13 +124,45 @@ class FixedPolicy:
             )
         return run_prompt_step(
             loop,
-            self.roll_out(training.evolve_temperature),
+            roll_out,
             reflector,
             cost,
             control=ControlGuard(getattr(self.policy, "tokenizer", None)),
             on_policy=on_policy,
             progress=progress,
         )
+
+    def evolving(self, temperature: float | None = None) -> RolloutFn:
+        """Rolls out for an evolution: a reward is what ``template_worth`` says.
+
+        Args:
+            temperature: ``evolve_temperature`` by default.
+
+        Raises:
+            ConfigError: it needs log-probs that the policy cannot give.
+        """
+        training, local = self.recipe.training, self.local
+        drawn_at = training.evolve_temperature if temperature is None else temperature
+        if training.template_worth == "success":
+            return self.roll_out(drawn_at)
+        if local is None or self.loop is not None:
+            why = "the log-probs of a served policy" if local is None else "those of conversations with tools"
+            raise ConfigError(
+                f"template_worth: transfer needs log-probs, and {why} cannot be had; set template_worth to success"
+            )
+
+        def roll_out(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
+            drawn = self.scored(pairs, drawn_at)
+            return weigh_by_carry_over(
+                local,
+                [(template, sample.prompt) for template, sample in pairs],
+                [completion for completion, _ in drawn],
+                [as_rollout(completion, score) for completion, score in drawn],
+                training.temperature,
+                training.ratio_low,
+            )
+
+        return roll_out
 
     @property
     def local(self) -> LocalPolicy | None:

@@ -31,7 +31,10 @@ class CreditTrainer(DrawingTrainer):
     rollout_log: RolloutLog
 
     def check_credit(self) -> None:
-        """Raises ConfigError where the KL term cannot be computed."""
+        """Raises ConfigError where the KL term, or the worth of templates, cannot be computed."""
+        if self.args.template_worth == "transfer" and (self.tools or self.weights_are_sharded):
+            why = "conversations with tools" if self.tools else "rollouts with weights that are sharded over processes"
+            raise ConfigError(f"template_worth: transfer cannot score {why}; set template_worth to success")
         if self.loop.credit().kl is None:
             return
         if self.weights_are_sharded:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from peft import PeftModel
@@ -14,6 +14,7 @@ from trl import GRPOTrainer
 
 from ..core.evolve import Reflector
 from ..core.samples import Rollout
+from ..generation.carry_over import weigh_by_carry_over
 from ..generation.local import LocalPolicy
 from ..generation.policies import Completion, Policy
 from ..generation.prompt_step import policy_reflector
@@ -28,6 +29,7 @@ from .rollouts import (
     Row,
     RowScore,
     SharedRollouts,
+    Weigh,
     as_trl_has_it,
     engine_sampling,
     starting_model,
@@ -108,12 +110,14 @@ class DrawingTrainer(GRPOTrainer):
 
     # --- rollouts ------------------------------------------------------------------------------------------
 
-    def roll_out(self, pairs: Sequence[tuple[str, Row]], temperature: float, label: str = "") -> list[Rollout]:
-        """One scored rollout of each (template, row)."""
+    def roll_out(
+        self, pairs: Sequence[tuple[str, Row]], temperature: float, label: str = "", weigh: Weigh | None = None
+    ) -> list[Rollout]:
+        """One scored rollout of each (template, row); see `SharedRollouts.roll_out`."""
         shared = SharedRollouts(self.accelerator, self._score)
         given = [(template, self.rows.given(row)) for template, row in pairs]
         if not self.tools:
-            return shared.roll_out(self.policy(label), given, temperature)
+            return shared.roll_out(self.policy(label), given, temperature, weigh)
         loop = ToolLoop(self.policy(), self.toolbox, self.args.max_tool_calling_iterations)
         return shared.roll_out_turns(loop, given, temperature, self.args.evolve_batch_size)
 
@@ -129,11 +133,18 @@ class DrawingTrainer(GRPOTrainer):
         """What rank 0 asks of all ranks in a prompt step."""
         if isinstance(request, RollOut):
             pairs = [(template, self.rows.by_id[sample_id]) for template, sample_id in request.pairs]
-            return self.roll_out(pairs, self.args.evolve_temperature)
+            return self.roll_out(pairs, self.args.evolve_temperature, weigh=self._weigh())
         with self._reflecting_policy() as policy:
             return SharedRollouts(self.accelerator, self._score).complete(
                 policy, request.prompts, self.args.reflect_temperature, self.args.reflect_max_tokens
             )
+
+    def _weigh(self) -> Weigh | None:
+        """What an evolution's rollouts are worth (``template_worth``)."""
+        if self.args.template_worth == "success":
+            return None
+        policy = LocalPolicy(self.policy_model, self._tokenizer, GenerationSettings.of(self.args, self.chat_template))
+        return partial(weigh_by_carry_over, policy, temperature=self.args.temperature, low=self.args.ratio_low)
 
     def _score(self, rows: Sequence[Row], completions: Sequence[Completion]) -> list[RowScore]:
         """Scores this rank's rows with TRL's reward calls. What they log is kept out of the training's log."""

@@ -21,6 +21,8 @@ from ..generation.tool_loop import ToolLoop, Trajectory
 from .ranks import gather_shared, share
 
 Row = Mapping[str, Any]
+Weigh = Callable[[Sequence[tuple[str, Prompt]], Sequence[Completion], Sequence[Rollout]], list[Rollout]]
+"""((template, bare prompt) pairs, completions, rollouts) → rollouts with other rewards."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,21 @@ class SharedRollouts:
     ) -> None:
         self.accelerator, self.score = accelerator, score
 
-    def roll_out(self, policy: Policy, pairs: Sequence[tuple[str, Row]], temperature: float) -> list[Rollout]:
-        """One scored completion of each (template, row)."""
+    def roll_out(
+        self, policy: Policy, pairs: Sequence[tuple[str, Row]], temperature: float, weigh: Weigh | None = None
+    ) -> list[Rollout]:
+        """One scored completion of each (template, row).
+
+        Args:
+            weigh: changes this rank's rewards by what was drawn (``template_worth: transfer``).
+        """
         mine = share(pairs, self.accelerator)
         own = [pairs[i] for i in mine]
         completions = policy.complete([apply_to_prompt(t, row["prompt"]) for t, row in own], temperature)
         scores = self.score([row for _, row in own], completions)
         rollouts = [as_rollout(c, s) for c, s in zip(completions, scores, strict=True)]
+        if weigh is not None:
+            rollouts = weigh([(t, row["prompt"]) for t, row in own], completions, rollouts)
         return gather_shared(mine, rollouts, len(pairs))
 
     def roll_out_turns(

@@ -54,6 +54,11 @@ class VerlSettings(ReflectorSettings, LoopSettings):
             raise ConfigError(
                 "p2o.distillation=kl: verl gives log-probs of the drawn tokens alone; take p2o.distillation=solved"
             )
+        if self.template_worth == "transfer":
+            raise ConfigError(
+                "p2o.template_worth=transfer: between epochs verl gives no log-probs of given texts; take "
+                "p2o.template_worth=success"
+            )
         for name in ("scale_steps", "pull"):
             if getattr(self, name):
                 raise ConfigError(

@@ -42,6 +42,7 @@ _PAPER = {
     "bare_slots": 0,
     "warm_start": False,
     "distillation": "mask",
+    "template_worth": "success",
     **_PLAIN,
 }
 _GRADUATED = {"method": "p2o", "withdrawal": "graduated", "bare_slots": 1, "warm_start": True, **_PLAIN}

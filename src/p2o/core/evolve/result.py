@@ -51,6 +51,8 @@ class EvolveCost:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     """Tokens of the rollouts, as the rollout function counted them."""
+    scored_tokens: int = 0
+    """Tokens passed forward once more, for log-probs (``template_worth: transfer``)."""
     unmeasured_rollouts: int = 0
     """Rollouts whose tokens were not reported; the two counts above are of the others."""
     no_room: int = 0

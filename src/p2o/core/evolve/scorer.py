@@ -67,6 +67,7 @@ class Scorer:
                 self.known[template, sample.id] = result
                 self.cost.prompt_tokens += result.prompt_tokens or 0
                 self.cost.completion_tokens += result.completion_tokens or 0
+                self.cost.scored_tokens += result.scored_tokens
                 self.cost.unmeasured_rollouts += None in (result.prompt_tokens, result.completion_tokens)
                 self.cost.no_room += not result.fits
             self.cost.generation_calls += 1

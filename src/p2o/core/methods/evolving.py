@@ -1,12 +1,69 @@
-"""What P²O hands to an evolution: its settings and an empty folder."""
+"""P²O's evolution: what it is given, where it is written, and the pool that is made of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from ..evolve import EvolveConfig
+from ...errors import ForeignEvolutionError
+from ..evolve import Evolution, EvolveConfig, evolve
+from ..hard import split_hard
+from ..samples import Sample
 from ..settings import LoopSettings
+from ..templates import PoolTemplate, make_pool
+from ..transfer import solved_near_best
+from .base import EpochEnd
+
+
+def evolve_on(
+    hard: Sequence[str],
+    settings: LoopSettings,
+    samples: Mapping[str, Sample],
+    pool: Sequence[str],
+    seed: int,
+    end: EpochEnd,
+) -> Evolution:
+    """Evolves templates on the hard samples.
+
+    Args:
+        hard: their ids, shuffled.
+        pool: the templates in use; with ``warm_start`` the evolution begins with them too.
+        seed: of the run.
+    """
+    train_ids, dev_ids = split_hard(hard, settings.dev_size)
+    folder = end.folder / f"evolution-{end.next_epoch:03d}"
+
+    def run() -> Evolution:
+        return evolve(
+            train=[samples[i] for i in train_ids],
+            dev=[samples[i] for i in dev_ids],
+            rollout=end.tools.roll_out,
+            reflector=end.tools.reflector,
+            config=evolve_config(settings, seed=seed * 100_003 + end.next_epoch),
+            run_dir=folder,
+            progress=end.tools.progress,
+            seeds=["", *(text for text in pool if text and settings.warm_start)],
+        )
+
+    try:
+        return run()
+    except ForeignEvolutionError:
+        # A killed run left it: one without a checkpoint, or one whose steps the GPU did not repeat bit for bit.
+        aside = set_aside(folder)
+    evolution = run()
+    evolution.warnings.append(f"{folder.name} was made with other samples or settings; it was renamed to {aside.name}")
+    return evolution
+
+
+def pool_of(evolution: Evolution, settings: LoopSettings) -> list[PoolTemplate]:
+    """The templates that are kept."""
+    if settings.pool == "proposals":
+        return [PoolTemplate(text, 1.0, frozenset(), scored=False) for text in evolution.proposals]
+    solved_CV = evolution.solved_CV
+    if settings.template_worth == "transfer":
+        solved_CV = solved_near_best(evolution.scores_CV, solved_CV)
+    return make_pool(evolution.templates, evolution.scores_CV, solved_CV, evolution.dev_ids)
 
 
 def evolve_config(settings: LoopSettings, seed: int) -> EvolveConfig:

@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from ...errors import ForeignEvolutionError
 from ..credit import Credit, credit_of
-from ..evolve import Evolution, evolve, leaks_answer
-from ..hard import Tally, needs_of, split_hard
+from ..evolve import Evolution, leaks_answer
+from ..hard import Tally
 from ..metrics import note_evolution
 from ..samples import Sample
 from ..settings import LoopSettings
 from ..states import Need
-from ..templates import PoolTemplate, assign, make_pool, pool_from_json, pool_to_json
+from ..templates import PoolTemplate, assign, pool_from_json, pool_to_json
+from ..withdrawal import Help, needs_of
 from ..worth import gets_on_alone, live_share
 from .base import EpochEnd, Method
-from .evolving import evolve_config, set_aside
+from .evolving import evolve_on, pool_of
 
 
 class P2O(Method):
@@ -41,6 +42,8 @@ class P2O(Method):
         """The last evolution of this process, kept to be shown."""
         self.live: float | None = None
         """Live share of the last epoch, if it was without templates (`p2o.core.worth`)."""
+        self.help = Help()
+        self.smoothed = settings.withdrawal == "smoothed"
 
     def prompts(self, sample_id: str) -> Sequence[str]:
         return self.assignment.get(sample_id, ())
@@ -59,12 +62,15 @@ class P2O(Method):
 
     def between_epochs(self, end: EpochEnd) -> None:
         """Collects the hard set, evolves templates for it, and assigns them to the next epoch."""
+        if self.smoothed:
+            self.help.add_epoch(end.tallies)
         needs = self._needs(end.tallies)
         hard = [i for i, need in needs.items() if need == "hard"]
+        kept = [i for i, need in needs.items() if need == "kept"]
         live = None if self.assignment else live_share(end.tallies.values())
         alone, self.live = self._gets_on_alone(end.tallies), live
-        self.assignment = {i: self.assignment[i] for i, need in needs.items() if need == "kept"}
-        end.summary.kept = len(self.assignment)
+        self.assignment = {} if self.smoothed else {i: self.assignment[i] for i in kept}
+        end.summary.kept = len(kept)
         rng = random.Random(f"{self.seed}:{end.next_epoch}")
         if alone:
             end.summary.notes.append(
@@ -72,70 +78,47 @@ class P2O(Method):
             )
         elif len(hard) >= self.settings.hard_min_count:
             rng.shuffle(hard)
-            self.evolution = self._evolve(hard, end)
-            self.templates = self._pool_of(self.evolution)
+            texts = [t.text for t in self.templates]
+            self.evolution = evolve_on(hard, self.settings, self.samples, texts, self.seed, end)
+            self.templates = pool_of(self.evolution, self.settings)
             note_evolution(end.summary, self.evolution, self.templates)
         else:
             end.summary.notes.append(
                 f"no evolution: hard samples {len(hard)}, fewer than hard_min_count {self.settings.hard_min_count}"
             )
+        if self.smoothed:  # the places of the bare slots are drawn again
+            self.assignment |= self._assign(kept, rng)
         if end.summary.evolved or self.settings.warm_start:
             self.assignment |= self._assign(hard, rng)
 
     def _needs(self, tallies: Mapping[str, Tally]) -> dict[str, Need]:
         """Sample id → what it needs next."""
-        return needs_of(tallies, self.settings.withdrawal, self.settings.tau - 1)
+        needs = needs_of(tallies, self.settings.withdrawal, self.settings.tau - 1)
+        return self.help.decide(needs, self.assignment) if self.smoothed else needs
 
-    def _evolve(self, hard: Sequence[str], end: EpochEnd) -> Evolution:
-        train_ids, dev_ids = split_hard(hard, self.settings.dev_size)
-        folder = end.folder / f"evolution-{end.next_epoch:03d}"
-
-        def run() -> Evolution:
-            return evolve(
-                train=[self.samples[i] for i in train_ids],
-                dev=[self.samples[i] for i in dev_ids],
-                rollout=end.tools.roll_out,
-                reflector=end.tools.reflector,
-                config=evolve_config(self.settings, seed=self.seed * 100_003 + end.next_epoch),
-                run_dir=folder,
-                progress=end.tools.progress,
-                seeds=["", *(t.text for t in self.templates if t.text and self.settings.warm_start)],
-            )
-
-        try:
-            return run()
-        except ForeignEvolutionError:
-            # A killed run left it: one without a checkpoint, or one whose steps the GPU did not repeat bit for bit.
-            aside = set_aside(folder)
-        evolution = run()
-        evolution.warnings.append(
-            f"{folder.name} was made with other samples or settings; it was renamed to {aside.name}"
-        )
-        return evolution
-
-    def _pool_of(self, evolution: Evolution) -> list[PoolTemplate]:
-        if self.settings.pool == "proposals":
-            return [PoolTemplate(text, 1.0, frozenset(), scored=False) for text in evolution.proposals]
-        return make_pool(evolution.templates, evolution.scores_CV, evolution.solved_CV, evolution.dev_ids)
-
-    def _assign(self, hard: Sequence[str], rng: random.Random) -> dict[str, list[str]]:
-        return assign(
-            hard,
+    def _assign(self, ids: Sequence[str], rng: random.Random) -> dict[str, list[str]]:
+        least = self.settings.bare_slots or 0
+        assigned = assign(
+            ids,
             self.templates,
             self.group_size,
             rng,
-            bare_slots=self.settings.bare_slots or 0,
+            bare_slots=0 if self.smoothed else least,
             same_template=self.settings.same_template_in_sample,
             forbidden=lambda template, i: leaks_answer(template, self.samples[i]),
         )
+        if not self.smoothed:
+            return assigned
+        return {i: self.help.with_bare_slots(i, templates, least, rng) for i, templates in assigned.items()}
 
     def pool(self) -> list[dict[str, Any]]:
         return pool_to_json(self.templates)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"assignment": self.assignment, "pool": pool_to_json(self.templates), "live": self.live}
+        pool = pool_to_json(self.templates)
+        return {"assignment": self.assignment, "pool": pool, "live": self.live, "help": asdict(self.help)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.assignment = {i: list(templates) for i, templates in state["assignment"].items()}
         self.templates = pool_from_json(state["pool"])
-        self.live = state["live"]
+        self.live, self.help = state["live"], Help(**state["help"])
