@@ -116,12 +116,12 @@ def test_an_arm_that_cannot_run_is_told_before_anything_is_trained(hint, names, 
 def test_a_method_whose_file_changed_is_another_comparison(hint, tmp_path):
     recipe, folder = load_recipe("quickstart"), tmp_path / "out"
     (arm,) = arms_of(recipe, [f"{hint}:Hint"])
-    claim_folder(folder, recipe, {}, method_sources(recipe, [arm]))
-    claim_folder(folder, recipe, {}, method_sources(recipe, [arm]))
+    claim_folder(folder, recipe, {}, method_sources(recipe.training.method, [arm]))
+    claim_folder(folder, recipe, {}, method_sources(recipe.training.method, [arm]))
     hint.write_text(METHOD.replace("Think.", "Think hard."))
-    claim_folder(folder, recipe, {}, method_sources(recipe, [ARMS["p2o"]]))
+    claim_folder(folder, recipe, {}, method_sources(recipe.training.method, [ARMS["p2o"]]))
     with pytest.raises(ConfigError, match=r"the file of .*hint.py:Hint differ"):
-        claim_folder(folder, recipe, {}, method_sources(recipe, [arm]))
+        claim_folder(folder, recipe, {}, method_sources(recipe.training.method, [arm]))
 
 
 def test_an_unknown_arm_is_told_with_the_nearest_and_a_teacher_must_be_named():

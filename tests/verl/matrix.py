@@ -24,11 +24,12 @@ ONE_EPOCH_A_STEP = [
 ]
 ACTOR, ROLLOUT, LOSS = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.actor.policy_loss"
 REWARD_MANAGER = "reward.reward_manager"
+REFERENCE = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16"
 
 ROWS: Mapping[str, Sequence[str]] = {
     "nothing": [],
-    "KL loss": [f"{ACTOR}.use_kl_loss=True", f"{ACTOR}.kl_loss_coef=0.1"],
-    "KL in reward": ["algorithm.use_kl_in_reward=True", "algorithm.kl_ctrl.kl_coef=0.1"],
+    "KL loss": [f"{ACTOR}.use_kl_loss=True", f"{ACTOR}.kl_loss_coef=0.1", REFERENCE],
+    "KL in reward": ["algorithm.use_kl_in_reward=True", "algorithm.kl_ctrl.kl_coef=0.1", REFERENCE],
     "entropy": [f"{ACTOR}.entropy_coeff=0.01"],
     "seq-mean-token-sum": [f"{ACTOR}.loss_agg_mode=seq-mean-token-sum"],
     "seq-mean-token-mean": [f"{ACTOR}.loss_agg_mode=seq-mean-token-mean"],
@@ -36,7 +37,11 @@ ROWS: Mapping[str, Sequence[str]] = {
     "gspo": [f"{LOSS}.loss_mode=gspo"],
     "cispo": [f"{LOSS}.loss_mode=cispo"],
     "TIS": ["algorithm.rollout_correction.rollout_is=token"],
-    "LoRA": ["actor_rollout_ref.model.lora_rank=8", "actor_rollout_ref.model.lora_alpha=16"],
+    "LoRA": [  # the shim's server takes whole weights
+        "actor_rollout_ref.model.lora_rank=8",
+        "actor_rollout_ref.model.lora_alpha=16",
+        "actor_rollout_ref.model.lora.merge=True",
+    ],
     "validation before training": ["trainer.val_before_train=True", "trainer.test_freq=1"],
     "two data files": ["data.train_files=[OUT/first.parquet,OUT/second.parquet]"],
     "reward manager": [f"{REWARD_MANAGER}.name=dapo"],

@@ -141,6 +141,7 @@ def environment(out: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
+        "RAY_worker_niceness": "0",  # by default 15: beside other programs they would starve
         "RAY_memory_monitor_refresh_ms": "0",  # Ray would kill these small workers for what other programs take
     }
 

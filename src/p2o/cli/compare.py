@@ -18,7 +18,9 @@ def add_parser(commands: Any) -> None:
         description="Trains each arm with each seed from the same starting policy, and writes compare.json, a table "
         f"and a figure. The same command continues after a kill; finished runs are kept. {ANY_SETTING}",
     )
-    parser.add_argument("recipe", help=RECIPE)
+    parser.add_argument("recipe", help=f"{RECIPE}; with --engine verl the overrides of a verl command, a YAML list "
+                        "such as outputs/DATE/TIME/.hydra/overrides.yaml")  # fmt: skip
+    parser.add_argument("--engine", choices=("trl", "verl"), default="trl", help="what trains (default trl)")
     parser.add_argument("--arms", help="comma-separated (default: grpo,grpo_equal,p2o,p2o_solved); also p2o_graduated, "
                         "grpo_x2, random_pool, single_reflection, p2o_one_template, p2o_no_distill, p2o_no_mask, "
                         "p2o_positive, p2o_wide_first, p2o_shape, p2o_kl, p2o_soft, p2o_tau1, prompt_only, the "
@@ -36,8 +38,10 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     """Trains the runs that are not finished, and writes the comparison."""
     from ..analysis.compare.command import compare
+    from ..verl.comparison import compare_on_verl
 
-    return compare(
+    engine = compare_on_verl if args.engine == "verl" else compare
+    return engine(
         args.recipe,
         settings,
         arms=args.arms,

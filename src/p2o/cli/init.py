@@ -20,10 +20,14 @@ def add_parser(commands: Any) -> None:
         "init",
         help="write a commented recipe for a data file",
         description="Finds the columns of a data file and proposes rewards, K, tau, batch, dev size and budget for its "
-        f"number of samples. {ANY_SETTING}",
+        "number of samples; or, with --verl, takes what a verl configuration says: model, data, reward function, "
+        f"lengths, sampling and P²O's settings. {ANY_SETTING}",
         allow_abbrev=False,
     )
-    parser.add_argument("data", help="a .jsonl, .json or .parquet file, a folder, or a name of the hub")
+    parser.add_argument("data", help="a .jsonl, .json or .parquet file, a folder, or a name of the hub; with --verl a "
+                        "verl configuration")  # fmt: skip
+    parser.add_argument("--verl", action="store_true", help="the file is Hydra's config.yaml or overrides.yaml of a "
+                        "verl command, or the config.yaml of a run of P²O on verl")  # fmt: skip
     parser.add_argument("-o", "--out", default="recipe.yaml", help="the recipe to write (default: recipe.yaml)")
     parser.set_defaults(run=run, takes_settings=True)
 
@@ -36,6 +40,8 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     from ..runs.proposal import recipe_text
     from ..runs.reading import parse_words
     from ..runs.recipe import load_recipe
+    from ..verl.command_file import read_configuration
+    from ..verl.conversion import recipe_settings
 
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
@@ -43,12 +49,14 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     if out.exists():
         raise ConfigError(f"{out} is there already; give another name with -o")
     hints = {key.name: key.hint for key in recipe_keys()}
-    given = {
+    of_verl = recipe_settings(read_configuration(args.data), args.data) if args.verl else {}
+    given = {key: coerce(key, value, hints[key]) for key, value in of_verl.items()} | {
         key: coerce(f"--{key}", one.value, hints[key], one.text) if key in hints else one.value
         for key, one in parse_words(settings).items()
     }
-    rows = read(args.data, given.get("train_split"), None)
-    write_text(out, recipe_text(args.data, rows, given, out.parent))
+    data = str(given.pop("train")) if args.verl else args.data
+    rows = read(data, given.get("train_split"), None)
+    write_text(out, recipe_text(data, rows, given, out.parent))
     try:
         plan = make_plan(load_recipe(str(out), (), args.options))
     except P2OError:

@@ -12,6 +12,7 @@ several of them, says what *solved* means, and hands them to TRL as reward funct
 | ``{name, pattern, describe, compare}`` | group 1 of the last match | ``text`` (default), ``number``, ``math`` |
 | ``reasoning_gym``, ``{name: reasoning_gym, extract: boxed \| last_number \| exact}`` or ``{…, pattern, describe}`` | by default between ``<answer>`` and ``</answer>`` | the data set's own scorer |
 | ``trl:accuracy_reward``, ``module:function``, ``path/to/file.py:function``, a callable | a reward function with TRL's signature | |
+| ``{name: file.py:function, signature: verl}`` | a reward function with verl's signature | |
 """  # noqa: E501
 
 from .answer import DEADLINE, AnswerReward, GymReward, check_gold, readable_answers

@@ -12,8 +12,9 @@ from .answer import DEADLINE, AnswerReward, GymReward
 from .function import TIMEOUT, FunctionReward
 from .rules import GYM_RULE, RULES, pattern_rule
 from .score import Reward
+from .verl_signature import with_trl_signature
 
-_MAPPING_KEYS = ("name", "pattern", "describe", "compare", "extract")
+_MAPPING_KEYS = ("name", "pattern", "describe", "compare", "extract", "signature")
 
 
 def resolve_reward(
@@ -71,6 +72,8 @@ def _from_mapping(spec: Mapping[str, Any], deadline: float) -> Reward:
     name = spec.get("name")
     if not isinstance(name, str):
         raise RewardError(f"the reward {dict(spec)} needs a name")
+    if "signature" in spec:
+        return _of_verl(name, spec)
     compare = spec.get("compare", "text")
     if compare not in ("text", "number", "math"):
         raise RewardError(f"reward {name!r} compares by {compare!r}; choose text, number or math")
@@ -88,6 +91,15 @@ def _from_mapping(spec: Mapping[str, Any], deadline: float) -> Reward:
     if name == "reasoning_gym":
         return GymReward(name, rule or GYM_RULE, deadline)
     return _named(name, deadline) if rule is None else AnswerReward(name, rule, deadline)
+
+
+def _of_verl(name: str, spec: Mapping[str, Any]) -> Reward:
+    if spec["signature"] != "verl" or len(spec) > 2 or ":" not in name:
+        raise RewardError(
+            f"the reward {dict(spec)} cannot be read; a reward function of verl is written {{name: file.py:function, "
+            "signature: verl}"
+        )
+    return FunctionReward(with_trl_signature(load_function(name, "rewards", RewardError)), name.rpartition(":")[2])
 
 
 def _trl_reward(name: str) -> Reward:

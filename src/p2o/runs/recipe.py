@@ -93,7 +93,8 @@ class RecipeConfig(ReflectorSettings):
 
     rewards: list[Any] = field(default_factory=lambda: ["math"])
     """Reward functions: ``boxed``, ``last_number``, ``exact``, ``math``, a mapping with a ``pattern``, ``trl:NAME``,
-    ``module:function`` or ``file.py:function``. The first says what *solved* means."""
+    ``module:function`` or ``file.py:function`` (one of verl's: ``{name: file.py:function, signature: verl}``). The
+    first says what *solved* means."""
 
     tools: list[str] = field(default_factory=list)
     """Functions that the policy may call while it answers: ``file.py:function``, ``module:function`` or

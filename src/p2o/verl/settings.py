@@ -72,6 +72,10 @@ class VerlSettings(ReflectorSettings, LoopSettings):
             )
 
 
+OWN = frozenset(f.name for f in fields(VerlSettings)) - {"num_generations"}
+"""The names under ``p2o.``."""
+
+
 def check_command(config: Mapping[str, Any]) -> None:
     """Checks the configuration of a whole verl command (plain mappings), which has a ``p2o`` group or asks for P²O.
 
@@ -100,14 +104,13 @@ def settings_of(config: Mapping[str, Any]) -> VerlSettings:
         ConfigError: an unknown name, a bad value, or a setting of verl with which P²O would not be what it says.
     """
     hints = get_type_hints(VerlSettings)
-    known = [f.name for f in fields(VerlSettings) if f.name != "num_generations"]
     check_verl(config)
-    check_misplaced(config, known)
+    check_misplaced(config, OWN)
     given = config.get("p2o") or {}
     if not isinstance(given, Mapping):
         raise ConfigError(f"p2o is {given!r}; give P²O's settings as +p2o.NAME=VALUE")
     for name in given:
-        if name not in known:
-            raise ConfigError(f"there is no setting p2o.{name}{nearest(str(name), known)}; see docs/verl.md")
+        if name not in OWN:
+            raise ConfigError(f"there is no setting p2o.{name}{nearest(str(name), sorted(OWN))}; see docs/verl.md")
     values = {name: coerce(f"p2o.{name}", value, hints[name]) for name, value in given.items()}
     return VerlSettings(num_generations=value_at(config, "actor_rollout_ref.rollout.n", 1), **values)

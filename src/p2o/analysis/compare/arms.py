@@ -105,11 +105,11 @@ P2O_IN_ALL = ("p2o", "p2o_graduated", "p2o_solved", "p2o_steady", "p2o_teacher")
 COMMON = {"lr_scheduler_type": "constant", "skip_dead_rows": True}
 
 
-def arms_of(recipe: Recipe, names: Sequence[str]) -> list[Arm]:
+def arms_of(recipe: Recipe | None, names: Sequence[str]) -> list[Arm]:
     """The arms of a comparison, in the order asked for.
 
     Args:
-        recipe: its own arms (key ``arms``) are known too.
+        recipe: its own arms (key ``arms``) are known too; None: a verl command, which has none.
         names: of arms, or a method of your own (``file.py:Class``), whose arm is named after the class.
 
     Raises:
@@ -132,15 +132,15 @@ def arms_of(recipe: Recipe, names: Sequence[str]) -> list[Arm]:
     return chosen
 
 
-def _arm(name: str, recipe: Recipe) -> Arm:
-    own = recipe.task.arms
+def _arm(name: str, recipe: Recipe | None) -> Arm:
+    own = recipe.task.arms if recipe else {}
     if name in own:
         return Arm(name, _what(own[name]), own[name])
     if name in ARMS:
         return ARMS[name]
     if ":" in name:
         return Arm(load_method(name).__name__, _what({"method": name}), {"method": name})
-    if name == "p2o_teacher":
+    if name == "p2o_teacher" and recipe:
         raise ConfigError(
             f"the recipe {recipe.name} names no stronger reflector; give it arms: {{p2o_teacher: {{reflector: openai, "
             "reflector_model: …, reflector_base_url: …}}"
@@ -164,9 +164,13 @@ def is_equalled(arm: Arm) -> bool:
     return arm.name in P2O_IN_ALL or ":" in str(arm.settings.get("method", ""))
 
 
-def method_sources(recipe: Recipe, arms: Sequence[Arm]) -> dict[str, str]:
-    """Method → SHA-256 of the file that its class is in, of the user's own methods."""
-    methods = {str(arm.settings.get("method", recipe.training.method)) for arm in arms}
+def method_sources(default: str, arms: Sequence[Arm]) -> dict[str, str]:
+    """Method → SHA-256 of the file that its class is in, of the user's own methods.
+
+    Args:
+        default: the method of the arms that name none.
+    """
+    methods = {str(arm.settings.get("method", default)) for arm in arms}
     files = {method: load_module(method.rpartition(":")[0]).__file__ for method in sorted(methods) if ":" in method}
     return {method: hashlib.sha256(Path(file).read_bytes()).hexdigest() for method, file in files.items()}
 

@@ -7,8 +7,8 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ...runs.reading import words_without_secrets
 from ...runs.recipe import Recipe, changed_keys, load_recipe
 from .arms import COMMON, DEFAULT, Arm, arms_of, is_equalled, method_sources, settings_of
 from .figure import draw
-from .runs import ComparisonRun, Launcher, Runner
+from .runs import ComparisonRun, Launcher, RecipeLauncher, Runner
 from .summary import ArmSummary, reference_of, summarize
 from .table import notes_of, rows_of, terminal_table
 
@@ -62,37 +62,83 @@ def compare(
     if getattr(schedule, "value", schedule) != COMMON["lr_scheduler_type"]:
         console.print("the learning rate is constant in a comparison: a schedule distorts what is read at equal cost")
     folder = Path(out) if out else Path("runs") / f"compare-{recipe.name}"
-    claim_folder(folder, recipe, spend, method_sources(recipe, chosen))
-    launcher = Launcher(
+    claim_folder(folder, recipe, spend, method_sources(recipe.training.method, chosen))
+    launcher = RecipeLauncher(
         recipe=name,
         overrides=overrides,
-        prefix=_launcher(launch),
+        prefix=launcher_words(launch),
         parts={"test": str(recipe.task.test), **{f"ood_{n}": source for n, source in recipe.task.ood.items()}},
         model=str(recipe.model.model_name_or_path),
     )
-    runner = Runner(launcher, jobs)
-    runs = [
-        ComparisonRun(arm, seed, folder, {**settings_of(arm, recipe), **spend})
-        for seed in range(seeds)
-        for arm in chosen
-        if arm.kind != "equal_cost"
-    ]
-    equal = [arm for arm in chosen if arm.kind == "equal_cost"]
-    runner.make(runs, waiting=len(equal) * seeds)
-    made = [run for run in runs if run.finished]
-    runner.make([run for arm in equal for seed in range(seeds) for run in _equal(arm, seed, recipe, folder, made)])
-    results = {arm.name: [run.result(group) for run in finished(arm, folder)] for arm in chosen}
-    if any(results.values()):
-        summaries = summarize(chosen, results, groups, group)
-        _write(folder, summaries, recipe, overrides, budget, group)
-    if runner.failures:
-        raise ConfigError(
-            "; ".join(runner.failures) + "; the same command makes these runs again, and keeps the others"
-        )
-    return 0
+    return Comparison(
+        name=recipe.name,
+        overrides=overrides,
+        arms=chosen,
+        settings_of=lambda arm: settings_of(arm, recipe),
+        launcher=launcher,
+        folder=folder,
+        budget=budget,
+        group=group,
+        groups=lambda: groups,
+    ).make(seeds, jobs)
 
 
-def _launcher(launch: str | None) -> list[str]:
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and how its runs are started."""
+
+    name: str
+    """For the reader of the table."""
+    overrides: Sequence[str]
+    arms: Sequence[Arm]
+    """In the table's order."""
+    settings_of: Callable[[Arm], Mapping[str, Any]]
+    """The keys of the recipe that an arm changes."""
+    launcher: Launcher
+    folder: Path
+    budget: str | None
+    group: str | None
+    groups: Callable[[], Mapping[str, str]]
+    """Test sample id → its group; asked when the runs are made."""
+
+    def make(self, seeds: int, jobs: int) -> int:
+        """Makes the runs that are not finished, then those at equal cost, and writes what all came to.
+
+        Raises:
+            ConfigError: a run failed; the others were made.
+        """
+        spend, runner = budget_settings(self.budget), Runner(self.launcher, jobs)
+        equal = [arm for arm in self.arms if arm.kind == "equal_cost"]
+        runs = [
+            ComparisonRun(arm, seed, self.folder, {**self.settings_of(arm), **spend})
+            for seed in range(seeds)
+            for arm in self.arms
+            if arm not in equal
+        ]
+        runner.make(runs, waiting=len(equal) * seeds)
+        made = [run for run in runs if run.finished]
+        runner.make([run for arm in equal for seed in range(seeds) for run in self._equal(arm, seed, made)])
+        results = {arm.name: [run.result(self.group) for run in finished(arm, self.folder)] for arm in self.arms}
+        if any(results.values()):
+            summaries = summarize(self.arms, results, self.groups(), self.group)
+            _write(self.folder, summaries, self.name, self.overrides, self.budget, self.group)
+        if runner.failures:
+            raise ConfigError(
+                "; ".join(runner.failures) + "; the same command makes these runs again, and keeps the others"
+            )
+        return 0
+
+    def _equal(self, arm: Arm, seed: int, made: Sequence[ComparisonRun]) -> list[ComparisonRun]:
+        """The run that is given what the dearest other method of its seed cost; none if those runs failed."""
+        costs = [run.result(None).cost for run in made if run.seed == seed and is_equalled(run.arm)]
+        if not costs:
+            return []
+        spend = {"max_cost": max(costs), "max_rollouts": None, "max_steps": -1, "num_train_epochs": UNTIL_SPENT}
+        return [ComparisonRun(arm, seed, self.folder, {**self.settings_of(arm), **spend})]
+
+
+def launcher_words(launch: str | None) -> list[str]:
+    """The words of ``--launch``; this Python without it."""
     try:
         return shlex.split(launch) if launch else [sys.executable]
     except ValueError as error:
@@ -117,15 +163,6 @@ def budget_settings(budget: str | None) -> dict[str, Any]:
     return {BUDGETS[kind]: int(amount), "num_train_epochs": UNTIL_SPENT}
 
 
-def _equal(arm: Arm, seed: int, recipe: Recipe, folder: Path, made: Sequence[ComparisonRun]) -> list[ComparisonRun]:
-    """The run that is given what the dearest other method of its seed cost; none if those runs failed."""
-    costs = [run.result(None).cost for run in made if run.seed == seed and is_equalled(run.arm)]
-    if not costs:
-        return []
-    spend = {"max_cost": max(costs), "max_rollouts": None, "max_steps": -1, "num_train_epochs": UNTIL_SPENT}
-    return [ComparisonRun(arm, seed, folder, {**settings_of(arm, recipe), **spend})]
-
-
 def finished(arm: Arm, folder: Path) -> list[ComparisonRun]:
     """The arm's finished runs in a comparison's folder, by seed."""
     seeds = sorted(int(path.name.removeprefix("seed-")) for path in (folder / arm.name).glob("seed-*") if path.is_dir())
@@ -140,13 +177,33 @@ def claim_folder(folder: Path, recipe: Recipe, spend: Mapping[str, Any], methods
         ConfigError: it holds a comparison with other settings, or runs of a method whose file has changed since.
     """
     settings = yaml.safe_load(recipe.to_yaml(folder))
+    may_differ = ("output_dir", "seed", "arms")
+    claim(
+        folder,
+        settings,
+        spend,
+        methods,
+        lambda before: [k for k in changed_keys(before, settings, folder) if k not in may_differ],
+    )
+
+
+def claim(
+    folder: Path,
+    settings: Any,
+    spend: Mapping[str, Any],
+    methods: Mapping[str, str],
+    changed_since: Callable[[Any], list[str]],
+) -> None:
+    """`claim_folder` for settings of any kind.
+
+    Args:
+        changed_since: what differs from earlier settings, in words.
+    """
     file = folder / "comparison.json"
     known: dict[str, str] = {}
     if file.exists():
         before = read_json(file)
-        changed = [
-            k for k in changed_keys(before["settings"], settings, folder) if k not in ("output_dir", "seed", "arms")
-        ]
+        changed = changed_since(before["settings"])
         changed += ["the budget"] if before["budget"] != spend else []
         known = before.get("methods", {})
         changed += [f"the file of {name}" for name, digest in methods.items() if known.get(name, digest) != digest]
@@ -164,14 +221,14 @@ def claim_folder(folder: Path, recipe: Recipe, spend: Mapping[str, Any], methods
 def _write(
     folder: Path,
     summaries: Sequence[ArmSummary],
-    recipe: Recipe,
+    name: str,
     overrides: Sequence[str],
     budget: str | None,
     group: str | None,
 ) -> None:
     reference = reference_of([s.name for s in summaries])
     content = {
-        "recipe": recipe.name,
+        "recipe": name,
         "overrides": words_without_secrets(overrides),
         "budget": budget,
         "group": group,
@@ -187,7 +244,7 @@ def _write(
     write_text(folder / "compare.md", table(rows[0], rows[1:]) + "\n\n" + "\n".join(said) + "\n")
     label = f"held-out bare success{f', {group}' if group else ''} (%)"
     draw(summaries, label, [folder / "compare.png", folder / "compare.svg"])
-    console.print(terminal_table(summaries, reference, f"{label}: {recipe.name}"))
+    console.print(terminal_table(summaries, reference, f"{label}: {name}"))
     for note in notes:
         console.print(note)
     console.print(

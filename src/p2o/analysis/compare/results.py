@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,15 +55,24 @@ def trained_result(folder: Path, seed: int, group: str | None) -> RunResult:
         group: the curve is of this value of ``eval_group_column`` alone.
     """
     run = read_run(folder)
+    before, after, outcomes_before, outcomes = (
+        _of_verl(part) if run.of_verl else part
+        for part in (run.result.get(name) or {} for name in ("before", "after", "outcomes_before", "outcomes"))
+    )
     return RunResult(
         seed=seed,
         **_spent(run.result["cost"]),
-        outcomes=run.result["outcomes"],
-        outcomes_before=run.result.get("outcomes_before", {}),
-        before=run.result["before"] or {},
-        no_room={k.removesuffix(NO_ROOM): v for k, v in (run.result["after"] or {}).items() if k.endswith(NO_ROOM)},
+        outcomes=outcomes,
+        outcomes_before=outcomes_before,
+        before=before,
+        no_room={k.removesuffix(NO_ROOM): v for k, v in after.items() if k.endswith(NO_ROOM)},
         curve=_curve(run.log, "eval_bare_success" + (f"_{group}" if group else "")),
     )
+
+
+def _of_verl(part: Mapping[str, Any]) -> dict[str, Any]:
+    """verl has one part of held-out data, its validation data, which is the test data of a comparison."""
+    return {re.sub("^eval", "test", name): value for name, value in part.items()}
 
 
 def prompt_only_result(folder: Path, seed: int) -> RunResult:

@@ -57,9 +57,33 @@ class ComparisonRun:
         return trained_result(self.folder, self.seed, group)
 
 
-@dataclass(frozen=True)
 class Launcher:
-    """How a run's commands are started.
+    """How a run's commands are started."""
+
+    def commands(self, run: ComparisonRun) -> Iterator[Command]:
+        """The commands that make a run, one after the other."""
+        raise NotImplementedError
+
+    def make(self, run: ComparisonRun, start: Callable[[Command, TextIO, TextIO], int]) -> None:
+        """Makes a run; what it prints goes to a log file beside its folder.
+
+        Args:
+            start: runs a command to its end, given the log and the lock that it inherits; its exit code.
+
+        Raises:
+            ConfigError: it failed, or an earlier comparison is still at it.
+        """
+        run.folder.mkdir(parents=True, exist_ok=True)
+        log_path = run.folder.parent / f"{run.folder.name}.log"
+        with log_path.open("a", encoding="utf-8") as log, _alone(run) as lock:
+            for command in self.commands(run):
+                if start(command, log, lock):
+                    raise ConfigError(f"{run.label} failed: {_last_line(log_path)} (see {log_path})")
+
+
+@dataclass(frozen=True)
+class RecipeLauncher(Launcher):
+    """Trains a recipe with this package's own commands.
 
     Args:
         recipe: name or file.
@@ -75,22 +99,9 @@ class Launcher:
     parts: Mapping[str, str]
     model: str
 
-    def make(self, run: ComparisonRun, start: Callable[[Command, TextIO, TextIO], int]) -> None:
-        """Makes a run; what it prints goes to a log file beside its folder.
-
-        Args:
-            start: runs a command to its end, given the log and the lock that it inherits; its exit code.
-
-        Raises:
-            ConfigError: it failed, or an earlier comparison is still at it.
-        """
-        run.folder.mkdir(parents=True, exist_ok=True)
-        log_path = run.folder.parent / f"{run.folder.name}.log"
-        with log_path.open("a", encoding="utf-8") as log, _alone(run) as lock:
-            commands = self._prompt_only if run.arm.kind == "prompt_only" else self._train
-            for command in commands(run):
-                if start(command, log, lock):
-                    raise ConfigError(f"{run.label} failed: {_last_line(log_path)} (see {log_path})")
+    def commands(self, run: ComparisonRun) -> Iterator[Command]:
+        """``p2o train``; of an arm that is not trained ``p2o evolve`` and ``p2o eval``."""
+        return self._prompt_only(run) if run.arm.kind == "prompt_only" else self._train(run)
 
     def _train(self, run: ComparisonRun) -> Iterator[Command]:
         yield [*self.prefix, "-m", "p2o", "train", self.recipe, *self._keys(run)]
