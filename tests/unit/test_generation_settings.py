@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from p2o.errors import ConfigError
-from p2o.generation.efficient import generates_plainly
+from p2o.generation.efficient import why_not
 from p2o.generation.models import resolve_model
 from p2o.generation.settings import (
     GenerationSettings,
@@ -74,16 +74,16 @@ def test_efficient_generation_steps_aside_for_what_it_does_not_honour(
     model: Any, tokenizer: Any, options: dict[str, Any], plain: bool
 ) -> None:
     config = generation_config(GenerationSettings(8, generation_kwargs=options), tokenizer, [1], 1.0, 8)
-    assert generates_plainly(model, config) is plain
+    assert (why_not(model, config) is None) is plain
 
 
 def test_a_penalty_counts_from_the_settings_and_from_the_model(model: Any, tokenizer: Any) -> None:
-    assert not generates_plainly(
+    assert why_not(
         model, generation_config(GenerationSettings(8, repetition_penalty=2.0), tokenizer, [1], 1.0, 8)
     )
     model.generation_config.no_repeat_ngram_size = 3
     try:
-        assert not generates_plainly(model, generation_config(GenerationSettings(8), tokenizer, [1], 1.0, 8))
+        assert why_not(model, generation_config(GenerationSettings(8), tokenizer, [1], 1.0, 8))
     finally:
         model.generation_config.no_repeat_ngram_size = None
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from p2o.generation import prefix_groups as alike
-from p2o.generation.efficient import SampledLogps, efficient, supports_prefixes
+from p2o.generation.efficient import efficient, why_not
 from p2o.generation.prefix_groups import computed, groups_of, pays, prefix_lengths
 
 
@@ -72,39 +72,18 @@ def prompts() -> tuple[torch.Tensor, torch.Tensor]:
 def test_completions_are_the_same(model: LlamaForCausalLM, least: int) -> None:
     """Rows end at different places, some in the first stretch and some in the second."""
     ids, mask = prompts()
-    assert supports_prefixes(model)
+    assert why_not(model, GenerationConfig(max_new_tokens=70)) is None
     options = {"do_sample": False, "max_new_tokens": 70, "min_new_tokens": least}
     plain = model.generate(input_ids=ids, attention_mask=mask, **options)
-    steps = []
-    handle = model.register_forward_hook(lambda *a: steps.append(a[2].logits.size(0)))
+    passes = []
+    handle = model.register_forward_hook(lambda *a: passes.append(tuple(a[2]["input_ids"].shape)), with_kwargs=True)
     with efficient(model):
         shared = model.generate(input_ids=ids, attention_mask=mask, **options)
     handle.remove()
     assert torch.equal(plain, shared)
     assert "generate" not in vars(model)
-    assert steps[0] == 3  # the prefixes
-    assert least or len(set(steps[1:])) > 1  # rows were taken out
-
-
-@pytest.mark.parametrize("share", [False, True])
-def test_log_probs_are_those_of_a_forward_pass(model: LlamaForCausalLM, share: bool) -> None:
-    ids, mask = prompts()
-    recorder = SampledLogps(temperature=0.7)
-    torch.manual_seed(2)
-    with efficient(model, recorder) if share else recorder.recording(model):
-        whole = model.generate(
-            input_ids=ids, attention_mask=mask, do_sample=True, top_k=20, temperature=0.7, max_new_tokens=9
-        )
-    completions = []
-    for row in whole[:, ids.size(1) :].tolist():
-        end = row.index(2) + 1 if 2 in row else len(row)
-        completions.append(row[:end])
-    found = recorder.of(completions)
-    for n, completion in enumerate(completions):
-        alone = torch.tensor([ids[n][mask[n].bool()].tolist() + completion])
-        logps = (model(alone).logits[0, :-1].float() / 0.7).log_softmax(-1)
-        expected = logps.gather(1, alone[0, 1:, None])[-len(completion) :, 0]
-        assert torch.allclose(torch.tensor(found[n]), expected, atol=1e-4)
+    assert sum(rows * width for rows, width in passes if width > 1) < 0.7 * mask.sum()  # what is alike, once
+    assert least or len({rows for rows, width in passes if width == 1}) > 1  # rows were taken out
 
 
 def test_on_the_built_in_policy(policy_path: str) -> None:

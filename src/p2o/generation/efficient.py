@@ -1,86 +1,21 @@
-"""Faster transformers generation for evolutions, evaluations and templated rollouts: no work is done twice.
+"""Where our own drawing (`sampler`) takes the place of transformers' ``generate``, and where it does not.
 
-Rollouts under one template begin with the same tokens (chat header and template), often most of the prompt.
-`shared_prefixes` computes such a common beginning for one row, and repeats its keys and values.
-`without_finished_rows` takes rows out of the batch when they are finished. `SampledLogps` records the log-probs of the
-tokens as they are sampled: the ratio mask needs these log-probs on T(x, z).
-
-A row then lies in the cache as ``[padding, prefix, padding, rest]``; masks and positions
-skip the padding.
+What is drawn is the same: equal completions when greedy, equally distributed ones when sampled.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from .prefix_groups import groups_of, pays, prefix_lengths
-
-STRETCH = 16
-"""Finished rows are first taken out after this many tokens, then after twice as many more, and so on."""
-
-
-def left_padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, mask), both (rows, longest)."""
-    width = max(map(len, rows))
-    ids = torch.stack([torch.nn.functional.pad(row, (width - len(row), 0)) for row in rows])
-    mask = torch.stack([torch.arange(width, device=row.device) >= width - len(row) for row in rows])
-    return ids, mask.long()
-
-
-class RoomyLayer(DynamicLayer):
-    """A cache layer that reserves room for more tokens. Transformers' own layer copies all keys and values for every
-    token."""
-
-    keys: Any
-    values: Any
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.rooms: dict[str, torch.Tensor] = {}
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        self.keys = self._append("keys", self.keys, key_states)
-        self.values = self._append("values", self.values, value_states)
-        return self.keys, self.values
-
-    def _append(self, name: str, held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        length = held.shape[-2] if held.numel() else 0
-        total = length + new.shape[-2]
-        room = self.rooms.get(name)
-        if room is None or room.shape[-2] < total or held.data_ptr() != room.data_ptr():
-            room = new.new_empty((*new.shape[:-2], total + max(STRETCH, total // 4), new.shape[-1]))
-            room[..., :length, :] = held if length else 0
-            self.rooms[name] = room
-        room[..., length:total, :] = new
-        return room[..., :total, :]
-
-
-def new_cache(model: Any) -> DynamicCache:
-    """An empty cache for a model, whose layers grow in steps (`RoomyLayer`)."""
-    cache = DynamicCache(config=model.config)
-    cache.layers = [RoomyLayer() for _ in cache.layers]
-    return cache
-
-
-def supports_prefixes(model: Any) -> bool:
-    """Whether every layer keeps plain keys and values (no sliding windows, no recurrent states)."""
-    try:
-        layers = DynamicCache(config=model.config).layers
-    except (AttributeError, TypeError, ValueError):
-        return False
-    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
-
+from .sampler import Drawn, Sampling, draw
+from .shared_cache import inner_model
 
 HONOURED = frozenset(
     [
@@ -97,23 +32,58 @@ HONOURED = frozenset(
         "bos_token_id",
         "eos_token_id",
         "disable_compile",
+        "transformers_version",
     ]
 )
-"""The generation settings that efficient generation supports. Others may depend on the whole batch or sequence."""
+"""The generation settings that `sampler` supports. Others may depend on the whole batch or sequence."""
 
 
-def generates_plainly(model: Any, config: Any) -> bool:
-    """Whether efficient generation samples the same as ``model.generate`` under this configuration. The model's own
-    generation config is taken into account (transformers, ``_prepare_generation_config``)."""
-    effective = copy.deepcopy(config)
-    effective.update(**model.generation_config.to_dict(), defaults_only=True, allow_custom_entries=True)
-    defaults = {**vars(type(config)()), **effective._get_default_generation_params()}
+def effective(model: Any, config: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """(generation settings, other arguments of ``generate``): the settings that are not given are the model's, and then
+    transformers' defaults (transformers, ``_prepare_generation_config``)."""
+    known = copy.deepcopy(config)
+    known.update(**model.generation_config.to_dict(), defaults_only=True, allow_custom_entries=True)
+    known.update(**known._get_default_generation_params(), defaults_only=True)
+    return known, known.update(**options)
+
+
+def why_not(model: Any, config: Any) -> str | None:
+    """Why `sampler` cannot draw what ``model.generate`` would draw under these settings; None if it can. This is the
+    only place that decides it.
+
+    Args:
+        config: transformers' generation settings; those that it leaves open are the model's own.
+    """
+    inner = inner_model(model)
+    try:
+        layers = DynamicCache(config=model.config).layers
+    except (AttributeError, TypeError, ValueError):
+        layers = []
+    if not layers or any(type(layer) is not DynamicLayer for layer in layers):
+        return "some layers of the model keep other states than keys and values of the whole text"
+    if not getattr(inner, "_supports_attention_backend", False):
+        return "the model has an attention of its own"
+    if unusual := [name for name in UNUSUAL_ATTENTION if getattr(inner.config.get_text_config(), name, None)]:
+        return f"the model's attention has {unusual[0]}"
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        return "the adapter puts learned tokens in front of each prompt"
+    given, _ = effective(model, config)
+    if given.max_new_tokens is None:
+        return "max_new_tokens is not set"
+    defaults = {**vars(type(config)()), **given._get_default_generation_params()}
     changed = {
         name
-        for name, value in vars(effective).items()
-        if not name.startswith("_") and value is not None and value != defaults.get(name)
+        for name, value in vars(given).items()  # False where the default is None, or 0, is no change
+        if not name.startswith("_") and (value or None) != (defaults.get(name) or None)
     }
-    return changed <= HONOURED | {"transformers_version"}
+    return f"{min(changed - HONOURED)} is set" if changed - HONOURED else None
+
+
+GRAPHS = False
+"""On a GPU, record a step of drawing as a CUDA graph and replay it."""
+
+UNUSUAL_ATTENTION = ("attn_logit_softcapping", "alibi", "use_attention_sinks")
+"""Keys of a model's configuration that say that attention is more than a softmax of products."""
 
 
 @contextmanager
@@ -131,128 +101,25 @@ def generating_by(model: Any, generate: Callable[..., torch.Tensor]) -> Iterator
 
 
 @contextmanager
-def efficient(model: Any, record: SampledLogps | None = None) -> Iterator[None]:
-    """Inside this context ``model.generate`` shares prefixes and, without a ``record``, takes finished rows out."""
-    with ExitStack() as stack:
-        if supports_prefixes(model):
-            stack.enter_context(record.recording(model) if record else without_finished_rows(model))
-            stack.enter_context(shared_prefixes(model))
-        yield
+def efficient(model: Any) -> Iterator[list[Drawn]]:
+    """Inside this context ``model.generate`` draws by `sampler`. Its settings must be such that `why_not` is None.
 
-
-@contextmanager
-def shared_prefixes(model: Any) -> Iterator[None]:
-    """Inside this context ``model.generate`` computes common beginnings of prompts once, if that saves enough."""
-    original = model.generate
-
-    def generate(input_ids: torch.Tensor, attention_mask: torch.Tensor, **options: Any) -> torch.Tensor:
-        rows = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
-        groups = groups_of(lists := [row.tolist() for row in rows])
-        if not pays(lists, groups):
-            return original(input_ids=input_ids, attention_mask=attention_mask, **options)
-        lengths = prefix_lengths(lists, groups)
-        place = {group: n for n, group in enumerate(lengths)}
-        heads = [rows[groups.index(group)][:length] for group, length in lengths.items()]
-        head_ids, head_mask = left_padded(heads)
-        cache = new_cache(model)
-        positions = (head_mask.cumsum(1) - 1).clamp(min=0)
-        model(
-            input_ids=head_ids, attention_mask=head_mask, position_ids=positions, past_key_values=cache, use_cache=True,
-            logits_to_keep=1,
-        )  # fmt: skip
-        index = torch.tensor([place[group] for group in groups], device=input_ids.device)
-        cache.batch_select_indices(index)
-        rest_ids, rest_mask = left_padded([row[lengths[g] :] for row, g in zip(rows, groups, strict=True)])
-        ids = torch.cat([head_ids[index], rest_ids], dim=1)
-        mask = torch.cat([head_mask[index], rest_mask], dim=1)
-        output = original(input_ids=ids, attention_mask=mask, past_key_values=cache, **options)
-        return torch.cat([input_ids, output[:, ids.size(1) :]], dim=1)
-
-    with generating_by(model, generate):
-        yield
-
-
-@contextmanager
-def without_finished_rows(model: Any) -> Iterator[None]:
-    """Inside this context finished rows of a ``model.generate`` call are taken out of the batch."""
-    original = model.generate
+    Yields:
+        What each call has drawn, with the log-probs.
+    """
+    record: list[Drawn] = []
 
     def generate(
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        past_key_values: Any = None,
-        generation_config: Any = None,
-        **options: Any,
+        input_ids: torch.Tensor, attention_mask: torch.Tensor, generation_config: Any = None, **options: Any
     ) -> torch.Tensor:
-        config = generation_config or model.generation_config
-        total, least = (options.pop(f"{m}_new_tokens", getattr(config, f"{m}_new_tokens")) or 0 for m in ("max", "min"))
-        cache = new_cache(model) if past_key_values is None else past_key_values
-        ends = torch.tensor(config.eos_token_id, device=input_ids.device).view(-1)
-        pad = options.get("pad_token_id", config.pad_token_id)
-        completed = torch.full((len(input_ids), total), ends[0].item() if pad is None else pad, device=input_ids.device)
-        ids, mask, rows = input_ids, attention_mask, torch.arange(len(input_ids), device=input_ids.device)
-        done, stretch = 0, STRETCH
-        while done < total and len(rows):
-            part = copy.deepcopy(config)  # not keyword arguments beside it: transformers warns of the two together
-            part.max_new_tokens = min(stretch, total - done)
-            part.min_new_tokens = min(part.max_new_tokens, max(0, least - done))
-            output = original(
-                input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=part, **options
-            )
-            new = output[:, ids.size(1) :]
-            completed[rows, done : done + new.size(1)] = new
-            done, stretch = done + new.size(1), 2 * stretch
-            going = (~torch.isin(new, ends).any(1)).nonzero()[:, 0]
-            ids, mask, rows = output[going], torch.cat([mask, torch.ones_like(new)], 1)[going], rows[going]
-            if len(going) < len(output):
-                cache.batch_select_indices(going)
-        return torch.cat([input_ids, completed[:, :done]], dim=1)
+        config, others = effective(model, generation_config or model.generation_config, **options)
+        if others:
+            raise TypeError(f"efficient generation takes no {', '.join(others)}")
+        prompts = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        sampling = Sampling.of(config)
+        pad_id = config.pad_token_id if config.pad_token_id is not None else (*sampling.ends, 0)[0]
+        record.append(draw(model, prompts, sampling, pad_id, graphs=GRAPHS and input_ids.is_cuda))
+        return torch.cat([input_ids, record[-1].ids], dim=1)
 
     with generating_by(model, generate):
-        yield
-
-
-class SampledLogps:
-    """The log-probs of the tokens that a model sampled, at a temperature.
-
-    They are computed from the logits before the sampling is truncated (top-p, top-k), like TRL's log-probs.
-    """
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
-        self.drawn: list[torch.Tensor] = []
-        self.last: torch.Tensor | None = None
-
-    @contextmanager
-    def recording(self, model: Any) -> Iterator[None]:
-        """Inside this context ``model.generate`` is recorded. Enter it before `shared_prefixes`: its extra pass must
-        not be recorded."""
-        original = model.generate
-
-        def generate(**options: Any) -> torch.Tensor:
-            self.drawn, self.last = [], None
-            handle = inner.register_forward_hook(self._see, with_kwargs=True)
-            try:
-                output: torch.Tensor = original(**{"past_key_values": new_cache(model), **options})
-            finally:
-                handle.remove()
-            return output
-
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        with generating_by(model, generate):
-            yield
-
-    def _see(self, model: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        if self.last is not None:  # one token a row: it was sampled from the last logits
-            self.drawn.append(self.last.gather(1, kwargs["input_ids"][:, -1:])[:, 0])
-        self.last = (output.logits[:, -1].float() / self.temperature).log_softmax(-1)
-
-    def of(self, completion_ids: Sequence[Sequence[int]]) -> list[list[float]]:
-        """The log-probs of the recorded call's completions, one list for each, of the completion's length."""
-        assert self.last is not None
-        drawn_BT = torch.stack(self.drawn, 1) if self.drawn else self.last[:, :0]
-        rows = []
-        for n, ids in enumerate(completion_ids):
-            row = drawn_BT[n, : len(ids)].tolist()
-            rows.append(row if len(row) == len(ids) else [*row, float(self.last[n, ids[-1]])])
-        return rows
+        yield record

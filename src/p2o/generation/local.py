@@ -9,7 +9,7 @@ from typing import Any
 
 from ..base.live import Bar
 from ..errors import ConfigError
-from .efficient import efficient, generates_plainly
+from .efficient import efficient, why_not
 from .models import resolve_model
 from .policies import Completion, isolated_rng, seed_of
 from .settings import (
@@ -88,13 +88,13 @@ class LocalPolicy:
         import torch
 
         config = generation_config(self.settings, self.tokenizer, self.stop_ids, temperature, max_new_tokens)
-        plain = generates_plainly(self.model, config)
+        ours = why_not(self.model, config) is None
         completed: list[list[int]] = []
         with Bar(len(rows), self.label, shown=bool(self.label)) as bar, torch.no_grad(), self.autocast():
             for start in range(0, len(rows), self.settings.batch_size):
                 chunk = {"input_ids": rows[start : start + self.settings.batch_size]}
                 inputs = self.tokenizer.pad(chunk, padding_side="left", return_tensors="pt").to(self.model.device)
-                with efficient(self.model) if plain else nullcontext():
+                with efficient(self.model) if ours else nullcontext():
                     output = self.model.generate(**inputs, generation_config=config)
                 new = output[:, inputs["input_ids"].size(1) :].tolist()
                 completed += [until_stop(row, self.stop_ids) for row in new]

@@ -34,6 +34,12 @@ class P2OConfig(LoopSettings, GRPOConfig):
     of the pass (``entropy``, ``clip_ratio/…``) are then averages over the other rollouts. It is turned off
     automatically with KL, entropy terms, auxiliary losses or dropout."""
 
+    share_prompts: bool = False
+    """Compute the prompt of a group once for all its rollouts, and take finished rollouts out of the batch
+    (transformers generation only; vLLM does both itself). The rollouts are distributed like TRL's, but they are not
+    the same ones; without it, a step without templates equals TRL's to the bit. Rollouts under templates are always
+    drawn so."""
+
     reward_timeout: float = 600.0
     """Stop with an error when one call of a reward function takes this many seconds (0: never). Built-in rewards have
     their own deadlines."""

@@ -13,7 +13,7 @@ import torch
 from ..core.samples import Rollout
 from ..core.templates import apply_to_prompt
 from ..errors import ConfigError
-from ..generation.efficient import SampledLogps, efficient
+from ..generation.efficient import efficient
 from ..generation.policies import Completion, Policy
 from ..generation.prompt_step import Score, as_rollout
 from ..generation.settings import Prompt, sampling_options
@@ -108,33 +108,18 @@ class SharedRollouts:
         return gather_shared(mine, completions, len(prompts))
 
 
-def draw_templated(
-    model: Any,
-    templates: Sequence[str],
-    prompt_ids: Sequence[list[int]],
-    generate: Callable[[list[list[int]]], list[list[int]]],
-    temperature: float,
-    apart: bool,
+def draw_efficiently(
+    model: Any, prompt_ids: Sequence[list[int]], generate: Callable[[Sequence[list[int]]], list[list[int]]]
 ) -> tuple[list[list[int]], list[list[float]]]:
-    """A training batch's completions by ``generate``, and the log-probs of their tokens, recorded as they were sampled
-    (empty if the model's cache does not allow it).
+    """A training batch's completions, and the log-probs of their tokens, recorded as they were sampled.
 
     Args:
-        apart: generate templated and bare rows in separate calls. That is faster on a CPU, where every padded position
-            costs time, and slower on a GPU, where every step does.
+        generate: TRL's generation, which calls ``model.generate``.
     """
-    rows = range(len(prompt_ids))
-    parts = [[n for n in rows if bool(templates[n]) is which] for which in (True, False)] if apart else [list(rows)]
-    completions: list[list[int]] = [[] for _ in rows]
-    logps: list[list[float]] = [[] for _ in rows]
-    for part in filter(None, parts):
-        record = SampledLogps(temperature)
-        with efficient(model, record):
-            completed = generate([prompt_ids[n] for n in part])
-        drawn = record.of(completed) if record.last is not None else [[] for _ in part]
-        for n, ids, row in zip(part, completed, drawn, strict=True):
-            completions[n], logps[n] = ids, row
-    return completions, logps if any(logps) else []
+    with efficient(model) as drawn:
+        completions = generate(prompt_ids)
+    rows = drawn[-1].logps.tolist()
+    return completions, [row[: len(ids)] for ids, row in zip(completions, rows, strict=True)]
 
 
 @contextmanager

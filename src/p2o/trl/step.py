@@ -50,6 +50,7 @@ class StepTrainer(TurnsTrainer):
         """
         indices = success_indices(self.args.success_reward, self.reward_func_names, self.given_rewards)
         self.check_tools()
+        self.check_sharing()
         self.reading = RewardReading(indices, self.args.success_threshold, self.reward_weights.tolist())
         self.finite = FiniteGuard()
         self.step_scale = StepScale()

@@ -6,17 +6,18 @@ turns: the bare prompt's ids are exchanged for those of T(x, z) when the model i
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from trl import GRPOTrainer
 
 from ..errors import ConfigError
-from ..generation.efficient import generates_plainly
+from ..generation.efficient import why_not
 from ..generation.row_ids import with_rows
 from .batch import Batch
 from .credit import CreditTrainer
 from .engine import hold_back
-from .rollouts import draw_templated
+from .rollouts import draw_efficiently
 
 
 class TurnsTrainer(CreditTrainer):
@@ -98,15 +99,8 @@ class TurnsTrainer(CreditTrainer):
 
         logprobs = None
         templates = [batch.template(row) for row in rows]
-        if any(templates) and self.generates_alone and self._draws_plainly():
-            completion_ids, logps = draw_templated(
-                self.policy_model,
-                templates,
-                drawn_from,
-                lambda ids: generate(ids)[0],
-                self.temperature,
-                apart=self.accelerator.device.type == "cpu",
-            )
+        if self._draws_efficiently(any(templates)):
+            completion_ids, logps = draw_efficiently(self.policy_model, drawn_from, lambda ids: generate(ids)[0])
             batch.drawn_logps.put(rows, starts, logps)
         else:
             completion_ids, logprobs = generate(drawn_from)
@@ -120,5 +114,23 @@ class TurnsTrainer(CreditTrainer):
         """Counts the tokens of a turn. What stands before it is read again, tool results too."""
         self.cost[phase].add(prompt_tokens=sum(map(len, read)), generated_tokens=sum(map(len, written)))
 
-    def _draws_plainly(self) -> bool:
-        return generates_plainly(self.policy_model, self.generation_config)
+    def _draws_efficiently(self, templated: bool) -> bool:
+        """Whether `p2o.generation.sampler` draws a turn of this batch, and not TRL's generation."""
+        return (templated or self.args.share_prompts) and self.why_not_efficient is None
+
+    @property
+    def why_not_efficient(self) -> str | None:
+        """Why `p2o.generation.sampler` cannot draw the rollouts; None if it can."""
+        if self.use_vllm:
+            return "vLLM draws them"
+        if self.weights_are_sharded:
+            return "the weights are sharded over processes"
+        if self.args.use_transformers_continuous_batching:
+            return "use_transformers_continuous_batching is set"
+        return why_not(self.policy_model, self.generation_config)
+
+    def check_sharing(self) -> None:
+        """Warns where ``share_prompts`` has no effect. vLLM needs no warning: it shares prompts itself."""
+        reason = self.args.share_prompts and not self.use_vllm and self.why_not_efficient
+        if reason and self.accelerator.is_main_process:
+            warnings.warn(f"share_prompts has no effect, because {reason}", stacklevel=4)

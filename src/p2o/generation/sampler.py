@@ -1,0 +1,223 @@
+"""Draws completions with transformers: each distinct prompt is computed once, however many completions it gets.
+
+The tokens are those that ``model.generate`` would draw: equal when greedy, equally distributed when sampled. They are
+not the same ones, because the random numbers are used in another way: each completion has numbers of its own, so what
+it becomes does not depend on the other rows of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+from .prefill import Prompts, prefill
+from .shared_cache import SharedCache
+
+STRETCH = 16
+"""Finished completions leave after this many tokens, then after twice as many more, and so on. Each stretch copies the
+completions' keys and values."""
+GRAPH_STRETCH = 64
+"""The same where a step is recorded as a CUDA graph, because each stretch records it anew."""
+LOOK = 16
+"""Tokens between two looks whether all completions are finished. On a GPU a look waits for all work."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn from its logits."""
+
+    ends: tuple[int, ...]
+    """Ids of the tokens that end a completion."""
+    most: int
+    """Longest completion, in tokens."""
+    least: int
+    """Shortest completion, in tokens: no end is drawn before."""
+    temperature: float
+    """0 is greedy."""
+    truncation: LogitsProcessorList
+    """Top-k, top-p and the like; they take log-probs and set some to −inf."""
+
+    @classmethod
+    def of(cls, config: GenerationConfig) -> Sampling:
+        """The settings of a transformers configuration that `p2o.generation.efficient.honoured` accepts."""
+        most, least = config.max_new_tokens, config.min_new_tokens or 0
+        ends = [] if config.eos_token_id is None else torch.as_tensor(config.eos_token_id).view(-1).tolist()
+        if not config.do_sample:
+            return cls(tuple(ends), most, least, 0.0, LogitsProcessorList())
+        truncation: list[Any] = []  # in transformers' order
+        if config.top_k:
+            truncation.append(TopKLogitsWarper(config.top_k))
+        if config.top_p is not None and config.top_p < 1:
+            truncation.append(TopPLogitsWarper(config.top_p))
+        if config.min_p is not None:
+            truncation.append(MinPLogitsWarper(config.min_p))
+        if config.typical_p is not None and config.typical_p < 1:
+            truncation.append(TypicalLogitsWarper(config.typical_p))
+        return cls(tuple(ends), most, least, config.temperature, LogitsProcessorList(truncation))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Completions, in the order of their prompts."""
+
+    ids: torch.Tensor
+    """(R, T) token ids; after its end a completion has padding."""
+    logps: torch.Tensor
+    """(R, T) float32 log-probs at the sampling temperature, before truncation; 0 after the end."""
+
+
+def draw(model: Any, prompts: Sequence[torch.Tensor], sampling: Sampling, pad_id: int, graphs: bool = False) -> Drawn:
+    """Draws one completion of each prompt; equal prompts are computed once.
+
+    Args:
+        prompts: R vectors of token ids.
+        graphs: record a step as a CUDA graph and replay it.
+    """
+    with torch.no_grad():
+        known = Prompts.of(prompts)
+        cache, logits_PV = prefill(model, known)
+        rows = Rows(cache, known, logits_PV, sampling, pad_id)
+        with cache.attention(model):
+            _draw_on(model, rows, sampling, graphs)
+        return rows.result()
+
+
+def _draw_on(model: Any, rows: Rows, sampling: Sampling, graphs: bool) -> None:
+    """Draws all tokens after the first."""
+    done, stretch = 1, GRAPH_STRETCH if graphs else STRETCH
+    while done < sampling.most and rows.leave():
+        now = min(stretch, sampling.most - done)
+        rows.cache.reserve(now)
+        step = recorded(rows.step, model) if graphs else lambda: rows.step(model)
+        for n in range(now):
+            if n and n % LOOK == 0 and rows.all_finished():
+                return
+            step()
+        done, stretch = done + now, 2 * stretch
+
+
+class Rows:
+    """The completions that are being drawn. All tensors keep their places from `leave` to `leave`."""
+
+    def __init__(
+        self, cache: SharedCache, prompts: Prompts, logits_PV: torch.Tensor, sampling: Sampling, pad_id: int
+    ) -> None:
+        device, count = logits_PV.device, len(prompts.prompt_R)
+        self.cache, self.sampling = cache, sampling
+        self.ids = torch.full((count, sampling.most), pad_id, device=device)
+        self.logps = torch.zeros((count, sampling.most), device=device)
+        self.result_ids, self.result_logps = self.ids.clone(), self.logps.clone()
+        self.number = torch.arange(count, device=device)
+        self.finished = torch.zeros(count, dtype=torch.bool, device=device)
+        self.lengths = prompts.lengths_P[prompts.prompt_R]
+        self.chance = torch.rand((count, sampling.most), device=device) if sampling.temperature else self.logps
+        self.place = torch.zeros(1, dtype=torch.long, device=device)
+        self.ends = torch.zeros(logits_PV.size(-1), dtype=torch.bool, device=device)
+        self.ends[list(sampling.ends)] = True
+        self.tokens = torch.zeros(count, dtype=torch.long, device=device)
+        self._take(logits_PV[prompts.prompt_R])
+
+    def _take(self, logits: torch.Tensor) -> None:
+        """Draws the tokens at ``place`` from their logits (rows, vocabulary)."""
+        sampling, logits = self.sampling, logits.float()
+        logps = (logits / (sampling.temperature or 1.0)).log_softmax(-1)
+        scores = logps
+        if sampling.least:
+            scores = scores.masked_fill(self.ends & (self.place < sampling.least), -torch.inf)
+        if sampling.temperature:
+            scores = sampling.truncation(self.ids, scores)
+            tokens = at_chance(scores.softmax(-1), self.chance.index_select(1, self.place))
+        else:
+            tokens = scores.argmax(-1)
+        going = ~self.finished
+        self.ids.index_copy_(1, self.place, torch.where(going, tokens, self.ids.index_select(1, self.place)[:, 0])[:, None])
+        self.logps.index_copy_(1, self.place, logps.gather(1, tokens[:, None]) * going[:, None])
+        self.tokens.copy_(tokens)
+        self.finished |= self.ends[tokens]
+
+    def step(self, model: Any) -> None:
+        """Computes the last token of each completion, and draws the next one."""
+        self.cache.next_place()
+        positions = (self.lengths + self.place)[:, None]
+        output = model(
+            input_ids=self.tokens[:, None], position_ids=positions, past_key_values=self.cache, use_cache=True,
+            logits_to_keep=1,
+        )  # fmt: skip
+        self.place += 1
+        self._take(output.logits[:, -1])
+
+    def all_finished(self) -> bool:
+        """Whether no completion goes on."""
+        return bool(self.finished.all())
+
+    def leave(self) -> bool:
+        """Takes the finished completions out; returns whether any are left."""
+        going = (~self.finished).nonzero()[:, 0]
+        if len(going) == len(self.finished):
+            return True
+        self._keep_result()
+        if len(going):
+            names = ("ids", "logps", "number", "finished", "lengths", "chance", "tokens")
+            for name in names:
+                setattr(self, name, getattr(self, name)[going])
+            self.cache.keep(going)
+        return len(going) > 0
+
+    def _keep_result(self) -> None:
+        self.result_ids[self.number], self.result_logps[self.number] = self.ids, self.logps
+
+    def result(self) -> Drawn:
+        """All completions, those that have left too."""
+        self._keep_result()
+        ended = self.ends[self.result_ids]
+        lengths = torch.where(ended.any(1), ended.int().argmax(1), self.place)
+        width = int(lengths.max()) + 1
+        return Drawn(self.result_ids[:, :width], self.result_logps[:, :width])
+
+
+def at_chance(probabilities: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
+    """(R,) the token at which the sum of the probabilities passes ``chance``.
+
+    Args:
+        probabilities: (R, vocabulary); a token of probability 0 is never drawn.
+        chance: (R, 1) uniform in [0, 1).
+    """
+    sums = probabilities.cumsum(-1)
+    all_of_it = sums[:, -1:]
+    below = torch.nextafter(all_of_it, torch.zeros_like(all_of_it))  # the product may be rounded up to the whole sum
+    return torch.searchsorted(sums, torch.minimum(chance * all_of_it, below), right=True)[:, 0]
+
+
+def recorded(step: Callable[[Any], None], model: Any) -> Callable[[], None]:
+    """``step`` as a CUDA graph: the CPU starts one graph instead of some thousand kernels."""
+    graph: Any = None
+    warm = False
+
+    def first_then_replay() -> None:
+        nonlocal graph, warm
+        if not warm:  # a step that counts, beside the current stream: libraries make their workspaces in it
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                step(model)
+            torch.cuda.current_stream().wait_stream(side)
+            warm = True
+            return
+        if graph is None:  # recording runs nothing
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                step(model)
+        graph.replay()
+
+    return first_then_replay

@@ -1,0 +1,180 @@
+"""The keys and values of a prompt, kept once for all completions that are drawn from it.
+
+While completions are drawn, each attends to its prompt and to itself. The queries of all completions of one prompt are
+multiplied with the prompt's keys together, and those of each completion with its own keys. The two parts are joined as
+in a softmax over both (Hydragen, arXiv 2402.05099).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+NAME = "p2o_shared_prompts"
+"""Name of the attention in transformers' registry, while completions are drawn."""
+
+
+class SharedLayer(DynamicLayer):
+    """One layer's keys and values, in tensors of a fixed size until `reserve` or `keep` is called.
+
+    Args:
+        keys, values: (P, heads, L, size) of the P distinct prompts.
+        place: (1,) index of the completions' token that is being computed; shared by all layers.
+        rows: number of completions.
+    """
+
+    keys: Any
+    values: Any
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, place: torch.Tensor, rows: int) -> None:
+        super().__init__()
+        self.prompt_keys, self.prompt_values, self.place = keys, values, place
+        self.keys = keys.new_zeros((rows, keys.size(1), 0, keys.size(3)))
+        self.values = values.new_zeros((rows, values.size(1), 0, values.size(3)))
+        self.is_initialized = True
+
+    def reserve(self, room: int) -> None:
+        """Makes room for ``room`` more tokens of each completion. The new places hold zeros."""
+        self.keys, self.values = (torch.nn.functional.pad(t, (0, 0, 0, room)) for t in (self.keys, self.values))
+
+    def keep(self, rows: torch.Tensor, prompts: torch.Tensor | None) -> None:
+        """Keeps these completions and prompts (None: all prompts)."""
+        self.keys, self.values = self.keys[rows], self.values[rows]
+        if prompts is not None:
+            self.prompt_keys, self.prompt_values = self.prompt_keys[prompts], self.prompt_values[prompts]
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Puts one token of each completion at ``place``; returns the completions' keys and values."""
+        self.keys.index_copy_(2, self.place, key_states)
+        self.values.index_copy_(2, self.place, value_states)
+        return self.keys, self.values
+
+
+class SharedCache(DynamicCache):
+    """The keys and values of P distinct prompts and of R completions of them.
+
+    Args:
+        prompts: (keys, values) of each layer, (P, heads, L, size), padded on the left.
+        mask_PL: 1 on the prompts' tokens.
+        prompt_R: the prompt of each completion, an index from 0 to P − 1.
+    """
+
+    def __init__(
+        self, prompts: Sequence[tuple[torch.Tensor, torch.Tensor]], mask_PL: torch.Tensor, prompt_R: torch.Tensor
+    ) -> None:
+        super().__init__()
+        self.place = torch.full((1,), -1, device=mask_PL.device)
+        self.layers = [SharedLayer(keys, values, self.place, len(prompt_R)) for keys, values in prompts]
+        self.prompt_bias = bias_where(mask_PL.bool())[:, None, None]
+        self.own_bias = self.prompt_bias.new_zeros(0)
+        self._arrange(prompt_R)
+
+    def _arrange(self, prompt_R: torch.Tensor) -> None:
+        """Puts the completions into a grid with a row for each prompt: ``slot_PK`` is the completion in each place (0
+        where a prompt has fewer), ``back_R`` the place of each completion."""
+        self.prompt_R = prompt_R
+        counts_P = torch.bincount(prompt_R, minlength=len(self.prompt_bias))
+        order_R = prompt_R.argsort(stable=True)
+        first_P = counts_P.cumsum(0) - counts_P
+        width = int(counts_P.max())
+        columns = torch.arange(len(prompt_R), device=prompt_R.device) - first_P[prompt_R[order_R]]
+        self.back_R = torch.empty_like(prompt_R)
+        self.back_R[order_R] = prompt_R[order_R] * width + columns
+        slots = torch.zeros(len(counts_P) * width, dtype=torch.long, device=prompt_R.device)
+        slots[self.back_R] = torch.arange(len(prompt_R), device=prompt_R.device)
+        self.slot_PK = slots.view(len(counts_P), width)
+
+    def reserve(self, room: int) -> None:
+        """Makes room for ``room`` more tokens of each completion."""
+        for layer in self.layers:
+            layer.reserve(room)
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Keeps the completions ``rows``, and the prompts that they need."""
+        prompts, prompt_R = self.prompt_R[rows].unique(return_inverse=True)
+        fewer = len(prompts) < len(self.prompt_bias)
+        for layer in self.layers:
+            layer.keep(rows, prompts if fewer else None)
+        self.prompt_bias = self.prompt_bias[prompts]
+        self._arrange(prompt_R)
+
+    def next_place(self) -> None:
+        """The next token of each completion is computed from now on."""
+        self.place += 1
+        room = self.layers[0].keys.size(2)
+        self.own_bias = bias_where(torch.arange(room, device=self.place.device) <= self.place)
+
+    def attend(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        scaling: float | None = None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """Attention of one token of each completion, in the form of transformers' attention functions.
+
+        Args:
+            query: (R, query heads, 1, size).
+            keys, values: (R, heads, room, size) of the completions.
+
+        Returns:
+            (R, 1, query heads, size).
+        """
+        layer: Any = self.layers[module.layer_idx]
+        rows, heads, size = query.size(0), keys.size(1), query.size(3)
+        query = query.reshape(rows, heads, -1, size) * (size**-0.5 if scaling is None else scaling)
+        together = query[self.slot_PK].transpose(1, 2)  # (P, heads, K, query heads of each head, size)
+        of_prompt, top, total = partly(
+            together.flatten(2, 3), layer.prompt_keys, layer.prompt_values, self.prompt_bias
+        )
+        shape = (*together.shape[:4], -1)
+        of_prompt, top, total = (
+            part.view(shape).transpose(1, 2).flatten(0, 1)[self.back_R] for part in (of_prompt, top, total)
+        )
+        of_own, own_top, own_total = partly(query, keys, values, self.own_bias)
+        joint = torch.maximum(top, own_top)
+        share, own_share = (top - joint).exp(), (own_top - joint).exp()
+        output = (of_prompt * share + of_own * own_share) / (total * share + own_total * own_share)
+        return output.to(query.dtype).reshape(rows, 1, -1, size), None
+
+    @contextmanager
+    def attention(self, model: Any) -> Iterator[None]:
+        """Inside this context the model's layers attend by `attend`."""
+        config = inner_model(model).config.get_text_config()
+        before = config._attn_implementation
+        AttentionInterface.register(NAME, self.attend)
+        config._attn_implementation = NAME
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
+
+
+def partly(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A part of a softmax attention, in float32: the weighted sum of the values (…, Q, size), the largest score
+    (…, Q, 1), and the sum of the weights (…, Q, 1), which are exp(score − largest)."""
+    scores = (query @ keys.mT).float() + bias
+    top = scores.amax(-1, keepdim=True)
+    weights = (scores - top).exp_()
+    return (weights.to(values.dtype) @ values).float(), top, weights.sum(-1, keepdim=True)
+
+
+def bias_where(allowed: torch.Tensor) -> torch.Tensor:
+    """float32: 0 where a position may be attended to, else the least finite number."""
+    # masked_fill takes the number itself; torch.where would copy it to the GPU, which no CUDA graph may record
+    return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, torch.finfo(torch.float32).min)
+
+
+def inner_model(model: Any) -> Any:
+    """The transformers model, without PEFT's wrapper."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
