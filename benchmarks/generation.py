@@ -26,7 +26,7 @@ import torch
 
 from p2o.core.templates import apply_template
 from p2o.data import load_samples
-from p2o.generation.efficient import efficient, new_cache, shared_prefixes
+from p2o.generation.efficient import efficient
 from p2o.generation.local import ModelSource, load_policy
 from p2o.generation.settings import GenerationSettings, prompt_ids
 
@@ -64,16 +64,9 @@ class Runner:
     def static_cache(self) -> None:
         self.complete(self.ids, cache_implementation="static", disable_compile=True)
 
-    def shared_prefix(self) -> None:
-        with shared_prefixes(self.model):
-            self.baseline()
-
     def as_p2o(self) -> None:
         with efficient(self.model):
             self.baseline()
-
-    def roomy_cache(self) -> None:
-        self.complete(self.ids, past_key_values=new_cache(self.model))
 
     def wasted(self) -> float:
         """Share of the decoding steps that belong to rows which are finished already."""
@@ -131,9 +124,7 @@ def main() -> None:
         f"weights in {str(other)[6:]} (baseline: {str(runner.model.dtype)[6:]})": lambda: runner.complete(
             runner.ids, converted
         ),
-        "all of p2o.generation.efficient: roomy cache, shared prefixes, finished rows out": runner.as_p2o,
-        "roomy cache (no copy of all keys and values for every token)": runner.roomy_cache,
-        "shared prefixes and roomy cache": runner.shared_prefix,
+        "p2o.generation.sampler": runner.as_p2o,
         "static cache": runner.static_cache,
         "batches of 16": lambda: runner.in_batches(16),
         "one row at a time (gepa's default adapter)": lambda: runner.in_batches(1),

@@ -3,7 +3,7 @@
     python benchmarks/gpu.py --out gpu.json                       # one CUDA card, a random Llama of about 0.5 B, bf16
     python benchmarks/gpu.py --device cpu --model builtin:sandbox --out cpu.json
 
-Needs no network. A measure that fails is recorded with its error, and the others are still made; no measure begins
+Needs no network. A measure that fails is recorded with its error and the others are still made. No measure begins
 after ``--seconds``. Times are of the clock on a GPU, and CPU seconds of this process on a CPU, because other work hardly
 changes these.
 
@@ -237,7 +237,8 @@ def exact(bench: Bench) -> dict[str, Any]:
     rows = torch.randint(3, 64, (4, 30), device=bench.device).repeat_interleave(K, 0)
     batch = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
     config = GenerationConfig(max_new_tokens=150, do_sample=False, pad_token_id=0, eos_token_id=2, disable_compile=True)
-    sampled = GenerationConfig(max_new_tokens=150, do_sample=True, top_k=0, temperature=1.0, pad_token_id=0, eos_token_id=2)
+    sampled = copy.deepcopy(config)
+    sampled.update(do_sample=True, top_k=0, temperature=1.0)
     with torch.no_grad():
         theirs = model.generate(**batch, generation_config=config)[:, rows.size(1) :]
         found: dict[str, Any] = {}
@@ -337,7 +338,9 @@ def main() -> None:
         if cuda:
             torch.cuda.empty_cache()
     o.out.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"\n{content['device']}, torch {content['versions']['torch']}, {content['parameters'] / 1e6:.0f} M parameters")
+    print(
+        f"\n{content['device']}, torch {content['versions']['torch']}, {content['parameters'] / 1e6:.0f} M parameters"
+    )
     print(table(content))
 
 

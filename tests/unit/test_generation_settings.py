@@ -78,9 +78,7 @@ def test_efficient_generation_steps_aside_for_what_it_does_not_honour(
 
 
 def test_a_penalty_counts_from_the_settings_and_from_the_model(model: Any, tokenizer: Any) -> None:
-    assert why_not(
-        model, generation_config(GenerationSettings(8, repetition_penalty=2.0), tokenizer, [1], 1.0, 8)
-    )
+    assert why_not(model, generation_config(GenerationSettings(8, repetition_penalty=2.0), tokenizer, [1], 1.0, 8))
     model.generation_config.no_repeat_ngram_size = 3
     try:
         assert why_not(model, generation_config(GenerationSettings(8), tokenizer, [1], 1.0, 8))

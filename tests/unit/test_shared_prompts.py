@@ -45,9 +45,15 @@ def padded(rows: list[list[int]]) -> dict[str, torch.Tensor]:
 
 
 def settings(**changes: Any) -> GenerationConfig:
-    return GenerationConfig(
-        **{"max_new_tokens": 60, "do_sample": True, "temperature": 1.0, "top_k": 0, "pad_token_id": 0, "eos_token_id": END, **changes}
-    )
+    given = {
+        "max_new_tokens": 60,
+        "do_sample": True,
+        "temperature": 1.0,
+        "top_k": 0,
+        "pad_token_id": 0,
+        "eos_token_id": END,
+    }
+    return GenerationConfig(**{**given, **changes})
 
 
 KINDS = ("llama", "qwen2", "qwen3", "gemma", "mistral", "phi3", "olmo2", "granite", "smollm3", "gpt_neox", "starcoder2")
@@ -96,10 +102,11 @@ def test_frequencies_are_those_of_the_model(model: Any, changes: dict[str, Any])
     torch.manual_seed(3)
     config = settings(max_new_tokens=2, min_new_tokens=2, **changes)
     pairs = draw(model, [torch.tensor(prompt)] * count, Sampling.of(config), 0).ids
-    given = [prompt] + [[*prompt, int(pairs[:, 0].mode().values)]]
+    given = [prompt, [*prompt, int(pairs[:, 0].mode().values)]]
     for place, row in enumerate(given):
-        step = settings(max_new_tokens=1, min_new_tokens=1, return_dict_in_generate=True, output_scores=True, **changes)
-        scores = model.generate(**padded([row]), generation_config=step).scores[0][0]
+        step = settings(max_new_tokens=1, min_new_tokens=1, **changes)
+        told = {"return_dict_in_generate": True, "output_scores": True}
+        scores = model.generate(**padded([row]), generation_config=step, **told).scores[0][0]
         drawn = pairs[:, 0] if place == 0 else pairs[pairs[:, 0] == row[-1], 1]
         expected = scores.softmax(-1) * len(drawn)
         found = torch.bincount(drawn, minlength=50)

@@ -56,15 +56,15 @@ def prefill(model: Any, prompts: Prompts) -> tuple[SharedCache, torch.Tensor]:
     ]
     width = max(mask.size(1) for _, mask, _ in passes)
 
-    def joined(tensors: list[torch.Tensor], dim: int) -> torch.Tensor:
+    def joined(tensors: list[Any], dim: int) -> torch.Tensor:
         """Along the prompts, filled up on the left of ``dim``."""
         if len(tensors) == 1:
             return tensors[0]
         behind = (0, 0) * (-1 - dim)
         return torch.cat([torch.nn.functional.pad(t, (*behind, width - t.size(dim), 0)) for t in tensors])
 
-    layers = [
-        tuple(joined([getattr(layer, name) for layer in parts], -2) for name in ("keys", "values"))
+    layers: list[tuple[Any, Any]] = [
+        (joined([layer.keys for layer in parts], -2), joined([layer.values for layer in parts], -2))
         for parts in zip(*(cache.layers for cache, _, _ in passes), strict=True)
     ]
     cache = SharedCache(layers, joined([mask for _, mask, _ in passes], -1), prompts.prompt_R)

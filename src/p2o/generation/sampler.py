@@ -141,7 +141,8 @@ class Rows:
         else:
             tokens = scores.argmax(-1)
         going = ~self.finished
-        self.ids.index_copy_(1, self.place, torch.where(going, tokens, self.ids.index_select(1, self.place)[:, 0])[:, None])
+        padding = self.ids.index_select(1, self.place)[:, 0]
+        self.ids.index_copy_(1, self.place, torch.where(going, tokens, padding)[:, None])
         self.logps.index_copy_(1, self.place, logps.gather(1, tokens[:, None]) * going[:, None])
         self.tokens.copy_(tokens)
         self.finished |= self.ends[tokens]
@@ -207,7 +208,7 @@ def recorded(step: Callable[[Any], None], model: Any) -> Callable[[], None]:
     def first_then_replay() -> None:
         nonlocal graph, warm
         if not warm:  # a step that counts, beside the current stream: libraries make their workspaces in it
-            side = torch.cuda.Stream()
+            side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 step(model)

@@ -96,7 +96,7 @@ class SharedCache(DynamicCache):
 
     def keep(self, rows: torch.Tensor) -> None:
         """Keeps the completions ``rows``, and the prompts that they need."""
-        prompts, prompt_R = self.prompt_R[rows].unique(return_inverse=True)
+        prompts, prompt_R = torch.unique(self.prompt_R[rows], return_inverse=True)
         fewer = len(prompts) < len(self.prompt_bias)
         for layer in self.layers:
             layer.keep(rows, prompts if fewer else None)
@@ -128,13 +128,11 @@ class SharedCache(DynamicCache):
         Returns:
             (R, 1, query heads, size).
         """
-        layer: Any = self.layers[module.layer_idx]
+        layer: Any = self.layers[int(module.layer_idx)]  # type: ignore[arg-type]
         rows, heads, size = query.size(0), keys.size(1), query.size(3)
         query = query.reshape(rows, heads, -1, size) * (size**-0.5 if scaling is None else scaling)
         together = query[self.slot_PK].transpose(1, 2)  # (P, heads, K, query heads of each head, size)
-        of_prompt, top, total = partly(
-            together.flatten(2, 3), layer.prompt_keys, layer.prompt_values, self.prompt_bias
-        )
+        of_prompt, top, total = partly(together.flatten(2, 3), layer.prompt_keys, layer.prompt_values, self.prompt_bias)
         shape = (*together.shape[:4], -1)
         of_prompt, top, total = (
             part.view(shape).transpose(1, 2).flatten(0, 1)[self.back_R] for part in (of_prompt, top, total)

@@ -109,7 +109,7 @@ class SharedRollouts:
 
 
 def draw_efficiently(
-    model: Any, prompt_ids: Sequence[list[int]], generate: Callable[[Sequence[list[int]]], list[list[int]]]
+    model: Any, prompt_ids: list[list[int]], generate: Callable[[list[list[int]]], list[list[int]]]
 ) -> tuple[list[list[int]], list[list[float]]]:
     """A training batch's completions, and the log-probs of their tokens, recorded as they were sampled.
 
