@@ -101,7 +101,7 @@ def test_frequencies_are_those_of_the_model(model: Any, changes: dict[str, Any])
     count, prompt = 20_000, [5, 6, 7]
     torch.manual_seed(3)
     config = settings(max_new_tokens=2, min_new_tokens=2, **changes)
-    pairs = draw(model, [torch.tensor(prompt)] * count, Sampling.of(config), 0).ids
+    pairs = draw(model, [prompt] * count, Sampling.of(config), 0, "cpu").ids
     given = [prompt, [*prompt, int(pairs[:, 0].mode().values)]]
     for place, row in enumerate(given):
         step = settings(max_new_tokens=1, min_new_tokens=1, **changes)
@@ -119,12 +119,11 @@ def test_frequencies_are_those_of_the_model(model: Any, changes: dict[str, Any])
 
 def test_a_completion_does_not_depend_on_the_other_rows(model: Any) -> None:
     """Each row has random numbers of its own, so a batch and its two halves give the same completions."""
-    rows = [torch.tensor(prompt) for prompt in prompts()]
-    sampling = Sampling.of(settings(eos_token_id=[END, 3, 4]))
+    rows, sampling = prompts(), Sampling.of(settings(eos_token_id=[END, 3, 4]))
     torch.manual_seed(4)
-    together = until_end(draw(model, rows, sampling, -1).ids)
+    together = until_end(draw(model, rows, sampling, -1, "cpu").ids)
     torch.manual_seed(4)
-    apart = [row for half in (rows[:4], rows[4:]) for row in until_end(draw(model, half, sampling, -1).ids)]
+    apart = [row for half in (rows[:4], rows[4:]) for row in until_end(draw(model, half, sampling, -1, "cpu").ids)]
     assert together == apart
     assert min(map(len, together)) < 16 < max(map(len, together))  # some left
 

@@ -115,10 +115,12 @@ def efficient(model: Any) -> Iterator[list[Drawn]]:
         config, others = effective(model, generation_config or model.generation_config, **options)
         if others:
             raise TypeError(f"efficient generation takes no {', '.join(others)}")
-        prompts = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        lengths = attention_mask.sum(1).tolist()  # the prompts are padded on the left
+        prompts = [ids[-length:] for ids, length in zip(input_ids.tolist(), lengths, strict=True)]
         sampling = Sampling.of(config)
         pad_id = config.pad_token_id if config.pad_token_id is not None else (*sampling.ends, 0)[0]
-        record.append(draw(model, prompts, sampling, pad_id, graphs=GRAPHS and input_ids.is_cuda))
+        graphs = GRAPHS and input_ids.is_cuda
+        record.append(draw(model, prompts, sampling, pad_id, input_ids.device, graphs))
         return torch.cat([input_ids, record[-1].ids], dim=1)
 
     with generating_by(model, generate):

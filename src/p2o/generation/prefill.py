@@ -16,43 +16,40 @@ PADDING = 0.1
 """Prompts are computed in one pass if at most this part of it is padding."""
 
 
+Ids = Sequence[int]
+"""The token ids of one prompt."""
+
+
 @dataclass(frozen=True)
 class Prompts:
     """The P distinct prompts of R completions."""
 
-    distinct: list[torch.Tensor]
-    """Token ids, sorted by length."""
-    prompt_R: torch.Tensor
-    """The prompt of each completion."""
+    distinct: list[Ids]
+    """Sorted by length."""
+    numbers: list[int]
+    """The prompt of each completion, an index into ``distinct``."""
 
     @classmethod
-    def of(cls, prompts: Sequence[torch.Tensor]) -> Prompts:
+    def of(cls, prompts: Sequence[Ids]) -> Prompts:
         """Finds the distinct ones of R prompts."""
-        lists = [tuple(ids.tolist()) for ids in prompts]
-        first = {ids: n for n, ids in reversed(list(enumerate(lists)))}
-        order = sorted(first, key=lambda ids: (len(ids), first[ids]))
-        number = {ids: n for n, ids in enumerate(order)}
-        prompt_R = torch.tensor([number[ids] for ids in lists], device=prompts[0].device)
-        return cls([prompts[first[ids]] for ids in order], prompt_R)
-
-    @property
-    def lengths_P(self) -> torch.Tensor:
-        """Number of tokens of each distinct prompt."""
-        return torch.tensor([len(ids) for ids in self.distinct], device=self.prompt_R.device)
+        keys = [tuple(ids) for ids in prompts]
+        number = {ids: n for n, ids in enumerate(sorted(dict.fromkeys(keys), key=len))}
+        return cls(list(number), [number[ids] for ids in keys])
 
 
-def left_padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def left_padded(rows: Sequence[Ids], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """(ids, mask), both (rows, longest)."""
     width = max(map(len, rows))
-    ids = torch.stack([torch.nn.functional.pad(row, (width - len(row), 0)) for row in rows])
-    mask = torch.stack([torch.arange(width, device=row.device) >= width - len(row) for row in rows])
-    return ids, mask.long()
+    ids = [[0] * (width - len(row)) + list(row) for row in rows]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
-def prefill(model: Any, prompts: Prompts) -> tuple[SharedCache, torch.Tensor]:
+def prefill(model: Any, prompts: Prompts, device: Any) -> tuple[SharedCache, torch.Tensor]:
     """The prompts' keys and values, and the logits (P, vocabulary) of the first tokens after them."""
     passes = [
-        one_pass(model, prompts.distinct[start:end]) for start, end in stretches([len(p) for p in prompts.distinct])
+        one_pass(model, prompts.distinct[start:end], device)
+        for start, end in stretches([len(ids) for ids in prompts.distinct])
     ]
     width = max(mask.size(1) for _, mask, _ in passes)
 
@@ -67,7 +64,9 @@ def prefill(model: Any, prompts: Prompts) -> tuple[SharedCache, torch.Tensor]:
         (joined([layer.keys for layer in parts], -2), joined([layer.values for layer in parts], -2))
         for parts in zip(*(cache.layers for cache, _, _ in passes), strict=True)
     ]
-    cache = SharedCache(layers, joined([mask for _, mask, _ in passes], -1), prompts.prompt_R)
+    cache = SharedCache(
+        layers, joined([mask for _, mask, _ in passes], -1), torch.tensor(prompts.numbers, device=device)
+    )
     return cache, torch.cat([logits for _, _, logits in passes])
 
 
@@ -85,24 +84,26 @@ def stretches(lengths: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
-def one_pass(model: Any, rows: Sequence[torch.Tensor]) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
+def one_pass(model: Any, rows: Sequence[Ids], device: Any) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
     """(cache, mask of its places, (rows, vocabulary) logits after the prompts).
 
     Prompts that begin alike (one template over many samples) have their common tokens computed once, if that saves
     enough. A row then lies in the cache as ``[padding, prefix, padding, rest]``.
     """
-    groups = groups_of(lists := [row.tolist() for row in rows])
+    groups = groups_of(rows)
     cache = DynamicCache(config=model.config)
-    if not pays(lists, groups):
-        ids, mask = left_padded(rows)
+    if not pays(rows, groups):
+        ids, mask = left_padded(rows, device)
         return cache, mask, logits_after(model, ids, mask, cache)
-    lengths = prefix_lengths(lists, groups)
+    lengths = prefix_lengths(rows, groups)
     place = {group: n for n, group in enumerate(lengths)}
-    head_ids, head_mask = left_padded([rows[groups.index(group)][:length] for group, length in lengths.items()])
+    heads = [rows[groups.index(group)][:length] for group, length in lengths.items()]
+    head_ids, head_mask = left_padded(heads, device)
     logits_after(model, head_ids, head_mask, cache)
-    index = torch.tensor([place[group] for group in groups], device=head_ids.device)
+    index = torch.tensor([place[group] for group in groups], device=device)
     cache.batch_select_indices(index)
-    rest_ids, rest_mask = left_padded([row[lengths[g] :] for row, g in zip(rows, groups, strict=True)])
+    rests = [row[lengths[group] :] for row, group in zip(rows, groups, strict=True)]
+    rest_ids, rest_mask = left_padded(rests, device)
     mask = torch.cat([head_mask[index], rest_mask], dim=1)
     return cache, mask, logits_after(model, rest_ids, mask, cache)
 

@@ -77,17 +77,20 @@ class Drawn:
     """(R, T) float32 log-probs at the sampling temperature, before truncation; 0 after the end."""
 
 
-def draw(model: Any, prompts: Sequence[torch.Tensor], sampling: Sampling, pad_id: int, graphs: bool = False) -> Drawn:
+def draw(
+    model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling, pad_id: int, device: Any, graphs: bool = False
+) -> Drawn:
     """Draws one completion of each prompt; equal prompts are computed once.
 
     Args:
-        prompts: R vectors of token ids.
+        prompts: token ids of R prompts.
         graphs: record a step as a CUDA graph and replay it.
     """
     with torch.no_grad():
         known = Prompts.of(prompts)
-        cache, logits_PV = prefill(model, known)
-        rows = Rows(cache, known, logits_PV, sampling, pad_id)
+        cache, logits_PV = prefill(model, known, device)
+        lengths_P = torch.tensor([len(ids) for ids in known.distinct], device=device)
+        rows = Rows(cache, lengths_P, logits_PV, sampling, pad_id)
         with cache.attention(model):
             _draw_on(model, rows, sampling, graphs)
         return rows.result()
@@ -108,25 +111,30 @@ def _draw_on(model: Any, rows: Rows, sampling: Sampling, graphs: bool) -> None:
 
 
 class Rows:
-    """The completions that are being drawn. All tensors keep their places from `leave` to `leave`."""
+    """The completions that are being drawn. All tensors keep their places from `leave` to `leave`.
+
+    Args:
+        lengths_P: tokens of the distinct prompts.
+        logits_PV: of the first tokens after the distinct prompts.
+    """
 
     def __init__(
-        self, cache: SharedCache, prompts: Prompts, logits_PV: torch.Tensor, sampling: Sampling, pad_id: int
+        self, cache: SharedCache, lengths_P: torch.Tensor, logits_PV: torch.Tensor, sampling: Sampling, pad_id: int
     ) -> None:
-        device, count = logits_PV.device, len(prompts.prompt_R)
+        device, count = logits_PV.device, len(cache.prompt_R)
         self.cache, self.sampling = cache, sampling
         self.ids = torch.full((count, sampling.most), pad_id, device=device)
         self.logps = torch.zeros((count, sampling.most), device=device)
         self.result_ids, self.result_logps = self.ids.clone(), self.logps.clone()
         self.number = torch.arange(count, device=device)
         self.finished = torch.zeros(count, dtype=torch.bool, device=device)
-        self.lengths = prompts.lengths_P[prompts.prompt_R]
+        self.lengths = lengths_P[cache.prompt_R]
         self.chance = torch.rand((count, sampling.most), device=device) if sampling.temperature else self.logps
         self.place = torch.zeros(1, dtype=torch.long, device=device)
         self.ends = torch.zeros(logits_PV.size(-1), dtype=torch.bool, device=device)
         self.ends[list(sampling.ends)] = True
         self.tokens = torch.zeros(count, dtype=torch.long, device=device)
-        self._take(logits_PV[prompts.prompt_R])
+        self._take(logits_PV[cache.prompt_R])
 
     def _take(self, logits: torch.Tensor) -> None:
         """Draws the tokens at ``place`` from their logits (rows, vocabulary)."""
