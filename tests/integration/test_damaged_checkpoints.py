@@ -87,13 +87,17 @@ def test_damaged_json_too(copy: Path, name: str, text: str) -> None:
         make_trainer(copy, letters, **STEPS).train(resume_from_checkpoint=str(copy / "checkpoint-2"))
 
 
-def test_a_state_of_another_version_is_one_sentence(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [(1, "p2o_state.json has schema 1, this version reads 2"), (2, "p2o_state.json is of another version of p2o")],
+)
+def test_a_state_of_another_version_is_one_sentence(copy: Path, schema: int, says: str) -> None:
     from p2o.trl.checkpoint import write_manifest
 
     state = copy / "checkpoint-2" / STATE_FILE
-    state.write_text(json.dumps({"schema": 1, "loop": {}}))
+    state.write_text(json.dumps({"schema": schema, "loop": {}}))
     write_manifest(copy / "checkpoint-2")
-    with pytest.raises(StateError, match=r"p2o_state.json is of another version of p2o"):
+    with pytest.raises(StateError, match=says):
         make_trainer(copy, letters, **STEPS).train(resume_from_checkpoint=True)
 
 

@@ -7,6 +7,9 @@ import pytest
 from helpers import ALL_FOUR
 from p2o.base.files import write_json
 from p2o.cli.main import main
+from p2o.core.epoch_files import write_epoch
+from p2o.core.hard import Tally
+from p2o.core.summary import EpochSummary
 from p2o.generation.models import resolve_model
 
 POOL = [{"text": ALL_FOUR, "weight": 0.8, "solves": ["train-000"]}]
@@ -65,10 +68,9 @@ def test_with_a_pool_and_with_a_run(data, tmp_path, capsys):
     assert code == 0
     assert figures["templated"]["mean"] > figures["bare"]["mean"]
     assert figures["templated_minus_bare"]["difference"] > 0
-    tallies = {"train-000": {"bare": 1, "bare_solved": 0, "templated": 5, "templated_solved": 4}}
-    summary = {"epoch": 0, "paired_bare_success": 0.0, "paired_templated_success": 0.8}
-    epoch = {"summary": summary, "tallies": tallies, "pool": POOL, "assignment": {"train-000": [ALL_FOUR, ""]}}
-    write_json(tmp_path / "run" / "p2o" / "epoch-000.json", epoch)
+    summary = EpochSummary(0, paired_bare_success=0.0, paired_templated_success=0.8)
+    assignment = {"train-000": [ALL_FOUR, ""]}
+    write_epoch(tmp_path / "run" / "p2o", summary, {"train-000": Tally(1, 0, 5, 4)}, POOL, assignment)
     code, figures = run("builtin:sandbox", data, tmp_path, "--pool", str(tmp_path / "run"))
     assert code == 0
     assert figures["needed"]["hint_reliance"]["samples"] == 1

@@ -16,6 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from helpers import hard_rows, letters, make_trainer, settings
 from p2o.cli.main import main
+from p2o.core.epoch_files import read_epoch
 from p2o.core.methods import Method
 from p2o.errors import ConfigError
 from p2o.generation.models import resolve_model
@@ -75,7 +76,7 @@ def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
 
 
 def epoch_files(folder: Path) -> dict[str, Any]:
-    return {path.name: json.loads(path.read_text()) for path in sorted((folder / "p2o").glob("epoch-*.json"))}
+    return {path.name: read_epoch(path) for path in sorted((folder / "p2o").glob("epoch-*.json"))}
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +111,8 @@ def test_the_last_slot_stays_bare_and_the_hint_is_withdrawn(hinted: Any) -> None
         assert after["tallies"].keys() == hinted.loop.samples.keys()
         for sample_id, tally in after["tallies"].items():
             under_hint = sample_id in before["assignment"]
-            assert (tally["templated"], tally["bare"]) == ((3, 1) if under_hint else (0, 4))
-            if tally["bare_solved"]:
+            assert (tally.templated, tally.bare) == ((3, 1) if under_hint else (0, 4))
+            if tally.bare_solved:
                 assert sample_id not in after["assignment"]
 
 
@@ -169,7 +170,7 @@ def test_an_order_with_repetitions_is_drawn(tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, f"{__file__}:HalfTwice", num_train_epochs=3, save_strategy="no")
     trainer.train()
     ids = sorted(trainer.loop.samples)
-    drawn = [{i: tally["bare"] for i, tally in file["tallies"].items()} for file in epoch_files(tmp_path).values()]
+    drawn = [{i: tally.bare for i, tally in file["tallies"].items()} for file in epoch_files(tmp_path).values()]
     assert drawn == [dict.fromkeys(ids[part::2], 8) for part in (0, 1, 0)]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import launch
+from p2o.core.epoch_files import read_epoch
 
 SCRIPT = Path(__file__).parents[1] / "support" / "two_ranks.py"
 
@@ -24,10 +25,10 @@ def test_two_ranks_agree_and_go_on_after_a_kill(tmp_path, kind):
     assert first["weights"] == second["weights"]
     # 12 samples × 4 rollouts × 2 epochs, half of them on each rank
     assert first["cost"] == second["cost"] == 48
-    epoch = json.loads((tmp_path / "run" / "p2o" / "epoch-000.json").read_text())
+    epoch = read_epoch(tmp_path / "run" / "p2o" / "epoch-000.json")
     assert epoch["summary"]["hard"] == 12
     assert epoch["summary"]["evolved"]
-    assert sum(t["bare"] for t in epoch["tallies"].values()) == 48
+    assert sum(t.bare for t in epoch["tallies"].values()) == 48
     assert first["loop"]["needed"] == sorted(epoch["assignment"])
     assert len(epoch["assignment"]) > 0
     # as if killed before the last checkpoint was whole: from the one before it, both end as they did

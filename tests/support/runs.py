@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 from p2o.base.files import write_json
 from p2o.base.rows import METRICS_FILE, write_rows
 from p2o.core.cost import CostMeter
+from p2o.core.epoch_files import write_epoch
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
+from p2o.core.hard import Tally
 from p2o.core.rollout_log import LoggedRollout, RolloutLog
 from p2o.core.summary import EpochSummary
 
@@ -53,17 +54,12 @@ def make_run(folder: Path, epochs: int = 2, text: str = EVIL) -> Path:
     return folder
 
 
-def _tally(bare: int, bare_solved: int, templated: int = 0, templated_solved: int = 0) -> dict[str, int]:
-    return {"bare": bare, "bare_solved": bare_solved, "templated": templated, "templated_solved": templated_solved}
-
-
 def _write_epoch(own: Path, epoch: int, text: str) -> None:
-    tallies = {i: _tally(*(counts if epoch else (6, 0))) for i, counts in HARD_SAMPLES.items()} | {"easy": _tally(6, 6)}
+    tallies = {i: Tally(*(counts if epoch else (6, 0))) for i, counts in HARD_SAMPLES.items()} | {"easy": Tally(6, 6)}
     summary = EpochSummary(epoch, groups=4, all_failed=3 - 2 * epoch, all_solved=1, rescued=2 * epoch)
     summary.graduated, summary.hard, summary.evolved = epoch, 3 - 2 * epoch, not epoch
     pool = [] if epoch else [{"text": template(text), "weight": 0.5, "solves": ["learns"]}]
-    content = {"summary": asdict(summary), "tallies": tallies, "pool": pool, "assignment": {}}
-    write_json(own / f"epoch-{epoch:03d}.json", content)
+    write_epoch(own, summary, tallies, pool, {})
     log = RolloutLog(own)
     log.begin(epoch)
     for i in HARD_SAMPLES:

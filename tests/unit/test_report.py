@@ -16,6 +16,7 @@ from p2o.base.files import read_json, write_json
 from p2o.base.rows import METRICS_FILE, write_rows
 from p2o.core.evolve.result import Candidate
 from p2o.core.rollout_log import LOG10_EDGES, LoggedRollout, RolloutLog, count_ratios
+from p2o.core.stored import SCHEMA
 from p2o.errors import StateError
 from p2o.runs.run_directory import read_run
 from runs import EVIL, make_run
@@ -111,9 +112,9 @@ def test_a_loss_during_training_is_said_before_the_run_is_finished(tmp_path):
 def test_forgotten_samples_are_in_the_headline(tmp_path):
     run = make_run(tmp_path)
     file = run / "p2o" / "epoch-001.json"
-    epoch = read_json(file)
-    epoch["tallies"]["easy"] = {"bare": 6, "bare_solved": 0, "templated": 0, "templated_solved": 0}
-    write_json(file, epoch)
+    epoch = read_json(file, SCHEMA)
+    epoch["tallies"]["easy"] = [6, 0, 0, 0, False]
+    write_json(file, epoch, SCHEMA)
     found = read_run(run)
     figure = next(f for f in headline(found, matrix(found.epochs)) if f.label == "forgotten")
     assert (figure.value, figure.tone) == ("1", "bad")
@@ -175,7 +176,7 @@ def test_replayed_steps_overwrite_what_they_recorded(tmp_path):
     run.resume(3)
     assert run.samples["a"]["rollouts"] == [[0, "second", 0.0, False]] * 2
     assert run.ratio_counts == {"7": [3, 4]}
-    assert run.templates == ["t"]
+    assert run.templates.texts == ["t"]
     assert len(run.samples["b"]["rollouts"][0][1]) < 2000
     run.resume(4)
     assert run.samples == {}
@@ -309,9 +310,9 @@ def test_prompts_without_room_are_said(tmp_path):
 def test_an_unselected_pool_has_no_scores(tmp_path):
     run = make_run(tmp_path)
     file = run / "p2o" / "epoch-000.json"
-    epoch = read_json(file)
+    epoch = read_json(file, SCHEMA)
     epoch["pool"] = [{"text": "a proposal", "weight": 1.0, "solves": [], "scored": False}]
-    write_json(file, epoch)
+    write_json(file, epoch, SCHEMA)
     page = write_report([run]).read_text(encoding="utf-8")
     assert "a proposal, not scored" in page
     assert "solves 0 of" not in page

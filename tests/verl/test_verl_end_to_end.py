@@ -18,6 +18,7 @@ from tiny_run import HERE, PHRASES, metrics, run, start
 from transformers import AutoTokenizer
 from user_methods import HINT
 
+from p2o.core.epoch_files import read_epoch
 from p2o.generation.models import resolve_model
 
 STEPS = 2  # of an epoch
@@ -71,14 +72,14 @@ def test_the_loop_rescues_dead_samples(whole: Path) -> None:
     steps = metrics(whole)
     assert [s["p2o/templated"] > 0 for s in steps] == [False, False, True, True, True, True]
     assert steps[STEPS]["p2o/templated_success"] > 0.5, "templates solve what no bare rollout solved"
-    hard = [t for t in read_epoch(whole, 0)["tallies"].values() if t["bare_solved"] == 0]
+    hard = [t for t in epoch_of(whole, 0)["tallies"].values() if t.bare_solved == 0]
     assert len(hard) >= 12
     assert steps[STEPS]["actor/grad_norm"] > 0
-    assert [read_epoch(whole, e)["summary"]["epoch"] for e in range(3)] == [0, 1, 2]
+    assert [epoch_of(whole, e)["summary"]["epoch"] for e in range(3)] == [0, 1, 2]
 
 
-def read_epoch(out: Path, epoch: int) -> dict[str, Any]:
-    return json.loads((out / "checkpoints" / "p2o" / f"epoch-{epoch:03d}.json").read_text())
+def epoch_of(out: Path, epoch: int) -> dict[str, Any]:
+    return read_epoch(out / "checkpoints" / "p2o" / f"epoch-{epoch:03d}.json")
 
 
 def test_templated_rollouts_are_stored_under_the_bare_prompt(whole: Path) -> None:

@@ -186,7 +186,7 @@ def template_history(epochs: Sequence[Epoch]) -> TemplateHistory:
     for epoch in epochs:
         for i, tally in epoch.tallies.items():
             # Templates seen so far are those of earlier epochs: this epoch's file holds the next one's.
-            if i in found.templates and tally["bare_solved"]:
+            if i in found.templates and tally.bare_solved:
                 found.graduated.add(i)
         bare = epoch.summary.get("paired_bare_success")
         templated = epoch.summary.get("paired_templated_success")

@@ -11,11 +11,36 @@ from typing import Any
 from ..errors import StateError
 
 SCHEMA = 1
+LINE = 120
+"""In characters."""
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+_CONTAINERS = (dict, list, tuple)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes ``content`` so that a reader sees the old file or the new one, never a part (fsync, then rename)."""
-    write_text(path, json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False, indent=1))
+def write_json(path: Path, content: dict[str, Any], schema: int = SCHEMA) -> None:
+    """Writes ``content`` so that a reader sees the old file or the new one, never a part (fsync, then rename).
+
+    Args:
+        schema: number of the content's shape. A reader refuses another one.
+    """
+    write_text(path, as_lines({"schema": schema, **content}))
+
+
+def as_lines(value: Any, margin: str = "\n ") -> str:
+    """JSON that a person can read and that is written fast: what holds no other list or object, and fits, stands on
+    one line; else each entry begins a line."""
+    if not value or not isinstance(value, _CONTAINERS):
+        return _encode(value)
+    entries = value.values() if isinstance(value, dict) else value
+    if not any(isinstance(entry, _CONTAINERS) for entry in entries) and len(line := _encode(value)) <= LINE:
+        return line
+    lines = [as_lines(entry, margin + " ") for entry in entries]
+    if not isinstance(value, dict):
+        return f"[{margin}{f',{margin}'.join(lines)}{margin[:-1]}]"
+    names = (_encode(name if isinstance(name, str) else str(name)) for name in value)
+    pairs = (f"{name}: {line}" for name, line in zip(names, lines, strict=True))
+    return f"{{{margin}{f',{margin}'.join(pairs)}{margin[:-1]}}}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,7 +83,7 @@ def unwritable(path: Path, error: OSError) -> StateError:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, schema: int = SCHEMA) -> dict[str, Any]:
     """Reads what `write_json` wrote.
 
     Raises:
@@ -72,10 +97,10 @@ def read_json(path: Path) -> dict[str, Any]:
         raise StateError(
             f"the state file {path} is truncated or not JSON; use another one, or an older checkpoint"
         ) from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") != schema:
         found = content.get("schema") if isinstance(content, dict) else None
         raise StateError(
-            f"the state file {path} has schema {found!r}, this version reads {SCHEMA}; "
+            f"the state file {path} has schema {found!r}, this version reads {schema}; "
             "use the version of p2o that wrote it, or an older checkpoint"
         )
     del content["schema"]

@@ -6,10 +6,20 @@ A sample is *hard* when at most τ−1 of its K rollouts were solved in the last
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+<<<<<<< HEAD
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from .states import has_spread
+=======
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .states import Need, has_spread
+from .stored import field_rows, from_field_rows
+
+Withdrawal = Literal["solved", "graduated"]
+>>>>>>> 9103db4 (Templates are stored by number: each text once in epoch files, checkpoints and what processes send)
 
 ROUNDING = 1e-6
 
@@ -20,7 +30,7 @@ def is_solved(reward: float | None, threshold: float) -> bool:
     return reward is not None and reward >= threshold - ROUNDING
 
 
-@dataclass
+@dataclass(slots=True)
 class Tally:
     """Rollouts of one sample within one epoch, and how many of them were solved."""
 
@@ -94,20 +104,12 @@ class HardLedger:
 
     def state_dict(self) -> dict[str, Any]:
         """Threshold and tallies; JSON-able."""
-        return {
-            "success_threshold": self.success_threshold,
-            "tallies": {i: asdict(self.tallies[i]) for i in sorted(self.tallies)},
-        }
+        return {"success_threshold": self.success_threshold, "tallies": field_rows(self.tallies)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self.success_threshold = float(state["success_threshold"])
-        self.tallies = read_tallies(state["tallies"])
-
-
-def read_tallies(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
-    """Sample id → tally, from the rows of an epoch's file or of a checkpoint."""
-    return {i: Tally(**row) for i, row in rows.items()}
+        self.tallies = from_field_rows(Tally, state["tallies"])
 
 
 def dev_part_size(hard: int, dev_size: int) -> int:

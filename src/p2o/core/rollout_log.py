@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.files import read_json, write_json
 from ..base.text import shorten
+from .stored import TextNumbers
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,7 @@ class RolloutLog:
     def begin(self, epoch: int) -> None:
         """Starts the log of an epoch."""
         self.epoch = epoch
-        self.templates: list[str] = []
+        self.templates = TextNumbers()
         self.samples: dict[str, dict[str, Any]] = {}
         self.ratio_counts: dict[str, list[int]] = {}
 
@@ -64,7 +65,7 @@ class RolloutLog:
         self.begin(epoch)
         if self.path.exists():
             kept = read_json(self.path)
-            self.templates, self.samples = kept["templates"], kept["samples"]
+            self.templates, self.samples = TextNumbers(kept["templates"]), kept["samples"]
             self.ratio_counts = kept["ratio_counts"]
 
     @property
@@ -83,15 +84,8 @@ class RolloutLog:
             del self.samples[max(self.samples, key=reading_order)]
 
     def _row(self, r: LoggedRollout) -> list[Any]:
-        row = [self._template(r.template), shorten(r.completion, MAX_CHARS), r.reward, r.solved]
+        row = [self.templates.number(r.template), shorten(r.completion, MAX_CHARS), r.reward, r.solved]
         return [*row, [list(turn) for turn in r.turns]] if r.turns else row
-
-    def _template(self, template: str) -> int | None:
-        if not template:
-            return None
-        if template not in self.templates:
-            self.templates.append(template)
-        return self.templates.index(template)
 
     def add_ratios(self, step: int, counts: Sequence[int]) -> None:
         """Adds the counts of one generation batch (see `count_ratios`) under its step."""
@@ -103,7 +97,7 @@ class RolloutLog:
             self.path,
             {
                 "epoch": self.epoch,
-                "templates": self.templates,
+                "templates": self.templates.texts,
                 "samples": self.samples,
                 "ratio_log10_edges": LOG10_EDGES,
                 "ratio_counts": self.ratio_counts,

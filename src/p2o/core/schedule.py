@@ -14,10 +14,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .hard import Tally, read_tallies
+from .hard import Tally
+from .stored import field_rows, from_field_rows
 
 Sampling = Literal["uniform", "adaptive"]
 """``uniform``: each sample once in each epoch (GRPO, the paper). ``adaptive``: `Schedule`."""
@@ -92,14 +93,14 @@ class Schedule:
         return {
             "interval": self.interval,
             "due": self.due,
-            "last": {i: asdict(t) for i, t in self.last.items()},
+            "last": field_rows(self.last),
             "drawn": self.drawn,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self.interval, self.due = dict(state["interval"]), dict(state["due"])
-        self.last, self.drawn = read_tallies(state["last"]), dict(state["drawn"])
+        self.last, self.drawn = from_field_rows(Tally, state["last"]), dict(state["drawn"])
 
 
 def next_interval(tally: Tally, interval: int) -> int:

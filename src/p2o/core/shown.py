@@ -68,7 +68,7 @@ def choose_sample(
             question=sample["prompt"],
             answer=sample["answer"],
             bare=failed[i],
-            template=None if right is None else log.templates[right[0]],
+            template=None if right is None else log.templates.texts[right[0]],
             templated=None if right is None else right[1],
         )
     return None

@@ -12,7 +12,9 @@ import yaml
 
 from ..base.files import read_json
 from ..base.rows import METRICS_FILE, read_rows
+from ..core.epoch_files import read_epoch
 from ..core.evolve import Evolution
+from ..core.hard import Tally
 from ..core.templates import PoolTemplate, pool_from_json
 from ..errors import StateError
 
@@ -28,8 +30,8 @@ class Epoch:
     """From 0."""
     summary: dict[str, Any]
     """The fields of `p2o.core.loop.EpochSummary`."""
-    tallies: dict[str, dict[str, int]]
-    """Sample id → counts of its rollouts (`p2o.core.hard.Tally`)."""
+    tallies: dict[str, Tally]
+    """Sample id → counts of its rollouts."""
     pool: list[dict[str, Any]]
     """The pool after the prompt step that followed."""
     assignment: dict[str, list[str]]
@@ -151,10 +153,10 @@ def read_run(path: Path) -> Run:
 
 
 def _epoch(own: Path, file: Path) -> Epoch:
-    content = read_json(file)
+    content = read_epoch(file)
     number = int(content["summary"]["epoch"])
     record = _read_if_there(own / f"rollouts-{number:03d}.json")
-    return Epoch(number, content["summary"], content["tallies"], content["pool"], content["assignment"], record)
+    return Epoch(number, **content, record=record)
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

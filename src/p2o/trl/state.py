@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..base.files import read_json, write_json
+from ..core.stored import SCHEMA
 from ..data.fingerprint import data_difference
 from ..errors import StateError
 from .checkpoint import MANIFEST, STATE_FILE, check_checkpoint, latest_checkpoint
@@ -42,7 +43,7 @@ class CheckpointState:
         """Writes the state, before HF writes its part. A manifest that an earlier run left in the folder is removed."""
         checkpoint.mkdir(parents=True, exist_ok=True)
         (checkpoint / MANIFEST).unlink(missing_ok=True)
-        write_json(checkpoint / STATE_FILE, asdict(self))
+        write_json(checkpoint / STATE_FILE, vars(self), SCHEMA)
 
     def check_data(self, checkpoint: Path, now: Mapping[str, Any]) -> None:
         """Raises StateError if the training data has changed since the checkpoint.
@@ -65,7 +66,7 @@ class CheckpointState:
             StateError: the checkpoint is not whole, or of another version.
         """
         check_checkpoint(checkpoint)
-        content = read_json(checkpoint / STATE_FILE)
+        content = read_json(checkpoint / STATE_FILE, SCHEMA)
         try:
             return cls(**content)
         except TypeError as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..base.files import read_json, write_json
 from ..base.lock import locked
+from ..core.stored import SCHEMA
 from ..data.fingerprint import data_difference
 from ..errors import StateError
 
@@ -49,7 +50,7 @@ class RunState:
 
     def save(self, folder: Path) -> None:
         """Writes it into a checkpoint's folder."""
-        write_json(folder / STATE_FILE, asdict(self))
+        write_json(folder / STATE_FILE, vars(self), SCHEMA)
 
     @classmethod
     def load(cls, folder: Path, data: Mapping[str, Any]) -> RunState:
@@ -66,7 +67,7 @@ class RunState:
                 f"{folder} is a checkpoint of another trainer (it has no {STATE_FILE}); choose another "
                 "trainer.default_local_dir, and give its weights as actor_rollout_ref.model.path to train on from them"
             )
-        content = read_json(folder / STATE_FILE)
+        content = read_json(folder / STATE_FILE, SCHEMA)
         try:
             state = cls(**content)
         except TypeError as error:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...base.text import clean_text, one_line, shorten
+from ...core.hard import Tally
 from ...core.rollout_log import MAX_SAMPLES, reading_order
 from ...runs.run_directory import Run
 from . import states
@@ -85,8 +86,8 @@ def _question(run: Run, sample_id: str) -> str:
     return one_line(next((sample["prompt"] for sample in kept), sample_id), LABEL_CHARS)
 
 
-def _counts(tally: Mapping[str, int]) -> list[int]:
-    return [tally["bare"], tally["bare_solved"], tally["templated"], tally["templated_solved"]]
+def _counts(tally: Tally) -> list[int]:
+    return [tally.bare, tally.bare_solved, tally.templated, tally.templated_solved]
 
 
 def _without_empty(candidate: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...core.hard import read_tallies
 from ...core.states import STATES, SampleHistory, SampleState
 from ...runs.run_directory import Epoch
 
@@ -19,7 +18,7 @@ def matrix(epochs: Sequence[Epoch]) -> dict[str, list[str]]:
     history = SampleHistory()
     rows: dict[str, list[str]] = {i: [] for i in sorted({i for e in epochs for i in e.tallies})}
     for epoch in epochs:
-        states = history.add_epoch(read_tallies(epoch.tallies))
+        states = history.add_epoch(epoch.tallies)
         for i, row in rows.items():
             row.append(states.get(i, ABSENT))
     return rows

@@ -113,9 +113,9 @@ def sample_counts(run: Run, rows: Mapping[str, Sequence[str]]) -> dict[str, int]
     """How many samples all failed, had a template, were rescued, graduated or forgotten in some epoch."""
     tallies = [(i, tally) for epoch in run.epochs for i, tally in epoch.tallies.items()]
     return {
-        "all_failed": len({i for i, tally in tallies if not tally["bare_solved"] + tally["templated_solved"]}),
-        "needed": len({i for i, tally in tallies if tally["templated"]}),
-        "rescued": len({i for i, tally in tallies if tally["templated_solved"]}),
+        "all_failed": len({i for i, tally in tallies if not tally.successes}),
+        "needed": len({i for i, tally in tallies if tally.templated}),
+        "rescued": len({i for i, tally in tallies if tally.templated_solved}),
         "graduated": sum("graduated" in row for row in rows.values()),
         "forgotten": sum("forgotten" in row for row in rows.values()),
     }

@@ -22,6 +22,7 @@ from ..metrics import note_evolution
 from ..samples import Sample
 from ..settings import LoopSettings
 from ..states import Need
+from ..stored import slots_by_number, slots_by_text
 from ..templates import PoolTemplate, assign, pool_from_json, pool_to_json
 from ..withdrawal import Help, needs_of
 from ..worth import gets_on_alone, live_share
@@ -116,9 +117,9 @@ class P2O(Method):
 
     def state_dict(self) -> dict[str, Any]:
         pool = pool_to_json(self.templates)
-        return {"assignment": self.assignment, "pool": pool, "live": self.live, "help": asdict(self.help)}
+        return {**slots_by_number(self.assignment), "pool": pool, "live": self.live, "help": asdict(self.help)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.assignment = {i: list(templates) for i, templates in state["assignment"].items()}
+        self.assignment = slots_by_text(state)
         self.templates = pool_from_json(state["pool"])
         self.live, self.help = state["live"], Help(**state["help"])
