@@ -7,6 +7,7 @@ import pytest
 
 from p2o.analysis.evaluation import evaluate_policy, template_effect, template_history
 from p2o.analysis.statistics import bootstrap_interval, pass_at_k, wilson_interval
+from p2o.core.hard import Tally
 from p2o.core.samples import Rollout, Sample
 from p2o.errors import ConfigError
 from p2o.runs.run_directory import Epoch
@@ -88,7 +89,7 @@ def test_difference_is_paired():
 def test_history_of_a_run():
     def epoch(number, bare_solved, templates, bare=None, templated=None):
         summary = {"epoch": number, "paired_bare_success": bare, "paired_templated_success": templated}
-        return Epoch(number, summary, {"a": {"bare_solved": bare_solved}}, [], {"a": templates})
+        return Epoch(number, summary, {"a": Tally(1, bare_solved)}, [], {"a": templates})
 
     past = template_history([epoch(0, 1, ["t"]), epoch(1, 0, ["u"], 0.25, 0.75), epoch(2, 1, ["v"], 0.5, 0.5)])
     assert past.templates == {"a": ["v"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
+import re
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2o.core.evolve import LeakConfig, LeakGuard, leaks_answer
-from p2o.core.evolve.leak.answers import read_answer
+from p2o.core.evolve import HeldAnswers, LeakConfig, LeakGuard, leaks_answer
+from p2o.core.evolve.leak.answers import _read_answer, read_answer
 from p2o.core.evolve.leak.characters import fold
+from p2o.core.evolve.leak.holders import Holders
 from p2o.core.evolve.leak.latex import plain
 from p2o.core.evolve.leak.tokens import tokens
 from p2o.core.samples import Sample
@@ -381,3 +383,46 @@ def test_the_benchmark_keeps_its_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result["honest_templates"] >= 200
     assert len(result["honest"]) == 8
     assert result["passed"], result
+
+
+# --- many samples ----------------------------------------------------------------------------------------------------
+
+ANSWERS = st.one_of(
+    st.integers(0, 10**9).map(str),
+    st.text(alphabet="0129", min_size=1, max_size=45),
+    st.sampled_from(
+        ["1/2", "50 %", "0.5", "(B)", "B", "A", "yes", "Rome", "x = 5 cm", "\\frac12", "-7", "#### 12", "??"]
+    ),
+    st.text(alphabet="ab12 .,/%-", max_size=8),
+)
+
+
+@given(st.lists(st.one_of(ANSWERS, st.text(alphabet="ABab 12.,/%", max_size=20)), max_size=4), st.lists(ANSWERS))
+def test_many_samples_and_one_give_the_same_leaks(templates: list[str], answers: list[str]) -> None:
+    held = HeldAnswers(templates)
+    for answer in answers:
+        leaking = held.leaking(sample(answer))
+        assert leaking == {t for t in templates if leaks_answer(t, sample(answer))}
+    several = sample(None, right_answers=answers)
+    assert held.leaking(several) == {t for t in templates if leaks_answer(t, several)}
+
+
+@given(st.text(alphabet="0123456789", min_size=1, max_size=45))
+def test_digits_are_read_as_any_answer_is(digits: str) -> None:
+    assert read_answer(digits) == _read_answer(digits)
+
+
+@given(st.text(alphabet=" \t\n\r\x0b\x1c\xa0\u2003ab"))
+def test_white_space_in_a_row_is_one_sign(text: str) -> None:
+    kept = fold(text)
+    assert plain(text) == re.sub(r"\s+", lambda m: "\n" if "\n" in m[0] else " ", kept)
+
+
+@given(st.lists(st.sets(st.one_of(st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1)), max_size=6), max_size=8))
+def test_holders_are_the_samples_that_hold_a_key(samples: list[set[int]]) -> None:
+    holders = Holders(samples)
+    keys = sorted({key for held in samples for key in held} | {0, 2**62})
+    expected = {key: [n for n, held in enumerate(samples) if key in held] for key in keys}
+    assert {key: holders.of(key) for key in keys} == expected
+    assert holders.counts(keys) == [len(expected[key]) for key in keys]
+    assert holders.counts([]) == []

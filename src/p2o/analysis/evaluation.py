@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.cost import token_sums
-from ..core.evolve import leaks_answer
+from ..core.evolve import HeldAnswers
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.templates import PoolTemplate, assign
 from ..errors import ConfigError
@@ -121,11 +121,12 @@ def mean(values: Sequence[float]) -> float:
 def best_slots(samples: Sequence[Sample], pool: Sequence[PoolTemplate], draws: int, seed: int) -> dict[str, list[str]]:
     """The pool's templates as training draws them, by weight; the first draw has the best one. A template that
     holds a sample's answer is not put before it."""
-    by_id = {s.id: s for s in samples}
+    held = HeldAnswers(t.text for t in pool)
+    leaking = {s.id: held.leaking(s) for s in samples}
     best = max(pool, key=lambda t: t.weight).text
 
     def leaks(template: str, sample_id: str) -> bool:
-        return leaks_answer(template, by_id[sample_id])
+        return template in leaking[sample_id]
 
     drawn = assign([s.id for s in samples], pool, draws, random.Random(seed), forbidden=leaks)
     return {i: [best if not leaks(best, i) else slots[0], *slots[1:]] for i, slots in drawn.items()}

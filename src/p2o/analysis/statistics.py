@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BOOTSTRAP_DRAWS = 2000
+BOOTSTRAP_DRAWS = 4000
 BOOTSTRAP_CELLS = 4_000_000
-"""Indices drawn at a time, which bounds the memory."""
-TWO_WAY_DRAWS = 4000
+"""Counts drawn at a time, which bounds the memory."""
 
 Interval = tuple[float, float]
 """(low, high), 95 % unless a function says otherwise."""
@@ -31,15 +30,7 @@ def pass_at_k(draws: int, solved: int, k: int) -> float:
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0, level: float = 0.95) -> Interval:
     """Percentile interval of the mean, by resampling the samples."""
-    rng = np.random.default_rng(seed)
-    values_S = np.asarray(values, dtype=float)
-    rows = max(1, BOOTSTRAP_CELLS // len(values_S))
-    means: list[np.ndarray] = []
-    for start in range(0, BOOTSTRAP_DRAWS, rows):
-        count = min(rows, BOOTSTRAP_DRAWS - start)
-        means.append(values_S[rng.integers(0, len(values_S), (count, len(values_S)))].mean(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return two_way_bootstrap(np.asarray([values], dtype=float), seed, level)
 
 
 def wilson_interval(hits: int, total: int, z: float = 1.96) -> Interval:
@@ -127,15 +118,20 @@ def two_way_bootstrap(values_SN: np.ndarray, seed: int = 0, level: float = 0.95)
 
     Both are random and crossed (every seed meets every sample), so both are drawn with replacement (the pigeonhole
     bootstrap; Owen 2007); that is conservative. With one seed only the samples vary.
+
+    Samples with the same values are counted together, so 100,000 samples take no longer than 100.
     """
     rng = np.random.default_rng(seed)
     S, N = values_SN.shape
-    means = np.empty(TWO_WAY_DRAWS)
-    for draw in range(TWO_WAY_DRAWS):
-        weights_S = np.bincount(rng.integers(0, S, S), minlength=S)
-        weights_N = np.bincount(rng.integers(0, N, N), minlength=N)
-        means[draw] = weights_S @ values_SN @ weights_N / (S * N)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    values_SU, counts_U = np.unique(values_SN, axis=1, return_counts=True)
+    rows = max(1, BOOTSTRAP_CELLS // len(counts_U))
+    means: list[np.ndarray] = []
+    for start in range(0, BOOTSTRAP_DRAWS, rows):
+        draws = min(rows, BOOTSTRAP_DRAWS - start)
+        drawn_DS = rng.multinomial(S, np.full(S, 1 / S), draws)
+        drawn_DU = rng.multinomial(N, counts_U / N, draws)
+        means.append(np.einsum("ds,su,du->d", drawn_DS, values_SU, drawn_DU, optimize=True) / (S * N))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -5,21 +5,12 @@ A sample is *hard* when at most τ−1 of its K rollouts were solved in the last
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-<<<<<<< HEAD
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .states import has_spread
-=======
-from dataclasses import dataclass
-from typing import Any, Literal
-
-from .states import Need, has_spread
 from .stored import field_rows, from_field_rows
-
-Withdrawal = Literal["solved", "graduated"]
->>>>>>> 9103db4 (Templates are stored by number: each text once in epoch files, checkpoints and what processes send)
 
 ROUNDING = 1e-6
 

@@ -57,6 +57,7 @@ class RolloutLog:
         """Starts the log of an epoch."""
         self.epoch = epoch
         self.templates = TextNumbers()
+        self._last: str | None = None  # the sample that makes room for the next one; None: not looked for yet
         self.samples: dict[str, dict[str, Any]] = {}
         self.ratio_counts: dict[str, list[int]] = {}
 
@@ -74,14 +75,25 @@ class RolloutLog:
         return self.folder / f"rollouts-{self.epoch:03d}.json"
 
     def add_group(self, sample_id: str, prompt: str, answer: str | None, rollouts: Sequence[LoggedRollout]) -> None:
-        """Keeps one group. ``prompt`` is the bare prompt."""
+        """Keeps one group, unless the log is full of samples that come before it. ``prompt`` is the bare prompt."""
+        if not self._has_room(sample_id):
+            return
         self.samples[sample_id] = {
             "prompt": shorten(prompt, MAX_CHARS),
             "answer": answer,
             "rollouts": [self._row(r) for r in rollouts],
         }
-        if len(self.samples) > self.max_samples:
-            del self.samples[max(self.samples, key=reading_order)]
+
+    def _has_room(self, sample_id: str) -> bool:
+        """Whether a sample is to be kept. It may take the place of another one, which is removed."""
+        if sample_id in self.samples or len(self.samples) < self.max_samples:
+            return True
+        self._last = self._last or max(self.samples, key=reading_order)
+        if reading_order(sample_id) > reading_order(self._last):
+            return False
+        del self.samples[self._last]
+        self._last = None
+        return True
 
     def _row(self, r: LoggedRollout) -> list[Any]:
         row = [self.templates.number(r.template), shorten(r.completion, MAX_CHARS), r.reward, r.solved]

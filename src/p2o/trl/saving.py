@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ class SavingTrainer(StepTrainer):
         self.saved_step = -1
         self.resumed_at: tuple[int, list[dict[str, torch.Tensor]] | None] = (0, None)
 
+    @cached_property
+    def data_fingerprint(self) -> dict[str, Any]:
+        """The fingerprint of the training data."""
+        return fingerprint(list(self.rows.samples.values()))
+
     def checkpoint_is_saved(self) -> bool:
         """Whether this step has a checkpoint already."""
         return bool(self.saved_step == self.state.global_step)
@@ -64,7 +70,7 @@ class SavingTrainer(StepTrainer):
             CheckpointState(
                 loop=self.loop.state_dict(),
                 cost=cost,
-                data=fingerprint(list(self.rows.samples.values())),
+                data=self.data_fingerprint,
                 micro_steps=self._step,
                 skipped_steps=self.finite.skipped,
                 last_evaluation=self.last_evaluation,
@@ -83,7 +89,7 @@ class SavingTrainer(StepTrainer):
             StateError: it is not whole, or was written by another number of processes or for other data.
         """
         state = CheckpointState.load(checkpoint)
-        state.check_data(checkpoint, fingerprint(list(self.rows.samples.values())))
+        state.check_data(checkpoint, self.data_fingerprint)
         self.loop.load_state_dict(state.loop)
         self.finite.skipped = state.skipped_steps
         self.saved_step = int(checkpoint.name.rpartition("-")[2])

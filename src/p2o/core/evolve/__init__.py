@@ -2,7 +2,7 @@
 
 from .budget import budget
 from .config import EvolveConfig
-from .leak import LeakConfig, LeakGuard, leaks_answer
+from .leak import HeldAnswers, LeakConfig, LeakGuard, leaks_answer
 from .reflector import ReflectionJob, Reflector, Reply
 from .result import Candidate, Evolution, EvolveCost, EvolveProgress
 from .run import evolve
@@ -13,6 +13,7 @@ __all__ = [
     "EvolveConfig",
     "EvolveCost",
     "EvolveProgress",
+    "HeldAnswers",
     "LeakConfig",
     "LeakGuard",
     "ReflectionJob",

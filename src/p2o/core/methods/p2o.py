@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..credit import Credit, credit_of
-from ..evolve import Evolution, leaks_answer
+from ..evolve import Evolution, HeldAnswers
 from ..hard import Tally
 from ..metrics import note_evolution
 from ..samples import Sample
@@ -99,6 +99,8 @@ class P2O(Method):
 
     def _assign(self, ids: Sequence[str], rng: random.Random) -> dict[str, list[str]]:
         least = self.settings.bare_slots or 0
+        held = HeldAnswers(t.text for t in self.templates)
+        leaking = {i: held.leaking(self.samples[i]) for i in ids}
         assigned = assign(
             ids,
             self.templates,
@@ -106,7 +108,7 @@ class P2O(Method):
             rng,
             bare_slots=0 if self.smoothed else least,
             same_template=self.settings.same_template_in_sample,
-            forbidden=lambda template, i: leaks_answer(template, self.samples[i]),
+            forbidden=lambda template, i: template in leaking[i],
         )
         if not self.smoothed:
             return assigned

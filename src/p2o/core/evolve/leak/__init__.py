@@ -1,6 +1,6 @@
 """The leak guard: keeps answers and copies of samples out of templates, and templates from samples they give away."""
 
-from .answers import leaks_answer
+from .answers import HeldAnswers, leaks_answer
 from .guard import LeakConfig, LeakGuard
 
-__all__ = ["LeakConfig", "LeakGuard", "leaks_answer"]
+__all__ = ["HeldAnswers", "LeakConfig", "LeakGuard", "leaks_answer"]

@@ -50,6 +50,7 @@ ge ne lt gt not plus times over per all no of the
 _NOT_UNITS = frozenset(_FORMULA_WORDS.split())
 _MOST_WORDS = 4  # beside a number that is the answer
 _MOST_NUMBER_WORDS = 12
+_MOST_DIGITS = 40
 _MINUS = re.compile(r"(?:-|\b(?:minus|negative)\b)\s*\(?\s*$", re.I)
 _PUT_TOGETHER = re.compile(r"\d{1,3}(?: \d{3})+|\d{1,3}(?:\.\d{3}){2,}|\d[\d.]*,\d+")
 _OPTION = re.compile(r"\s*\(?([A-H])[).:]\s+\S")  # "(B) 12"
@@ -98,9 +99,16 @@ def single_letter(text: str) -> str:
     return found[1] if found else ""
 
 
-@lru_cache(maxsize=65536)
 def read_answer(answer: str) -> Answer:
     """An answer's number, tokens or letter: of all of it, and of its final part."""
+    if answer.isascii() and answer.isdecimal() and len(answer) <= _MOST_DIGITS:  # most are, so it must be fast
+        value = str(int(answer))
+        return Answer((value,), frozenset((value,)), frozenset(), frozenset())
+    return _read_answer(answer)
+
+
+@lru_cache(maxsize=65536)
+def _read_answer(answer: str) -> Answer:
     parts = [answer, *_BOXED.findall(answer)[-1:], *answer.split("####")[1:][-1:]]
     value: dict[str, None] = {}
     forms: set[str] = set()
@@ -145,6 +153,31 @@ def leaks_answer(template: str, sample: Sample) -> bool:
     "A" and "I" before another word do not count, nor does a list of all choices ("A, B, C or D", "yes or no").
     """
     return bool(template) and any(_gives_away(template, gold) for a in sample.answers if (gold := a.strip()))
+
+
+class HeldAnswers:
+    """`leaks_answer` of some templates for many samples: a number is looked up once, and not in each template.
+
+    Args:
+        templates: their texts.
+    """
+
+    def __init__(self, templates: Iterable[str]) -> None:
+        self.templates = frozenset(templates) - {""}
+        self._by_value: dict[str, set[str]] = {}
+        for template in self.templates:
+            for value in read_template(template).values:
+                self._by_value.setdefault(value, set()).add(template)
+
+    def leaking(self, sample: Sample) -> set[str]:
+        """The templates that hold a gold answer of the sample."""
+        return {template for a in sample.answers if (gold := a.strip()) for template in self._holding(gold)}
+
+    def _holding(self, gold: str) -> Iterable[str]:
+        answer = read_answer(gold)
+        if answer.values and not answer.forms and not answer.letters:
+            return (template for value in answer.values for template in self._by_value.get(value, ()))
+        return (template for template in self.templates if _gives_away(template, gold))
 
 
 def _gives_away(template: str, gold: str) -> bool:

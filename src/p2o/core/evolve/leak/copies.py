@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from statistics import median_low
 
+from .holders import Holders
 from .readings import WEIGHT, Pair, Reading, Wording, derived, wording
 from .tokens import Form
 
@@ -26,6 +27,10 @@ _SHARED_BY = 3  # threes of tokens in this many texts are the data set's own wor
 
 def _threes(text: Form) -> list[int]:
     return list(map(hash, zip(text, text[1:], text[2:], strict=False)))
+
+
+def _pairs(text: Form) -> list[int]:
+    return list(map(hash, pairwise(text)))
 
 
 def _skeleton(text: Form) -> int:
@@ -55,18 +60,12 @@ class Copies:
 
     def __init__(self, samples: Iterable[Iterable[Form]]) -> None:
         self.samples = [[text for text in dict.fromkeys(texts) if len(text) > 2] for texts in samples]
-        self.first: dict[int, int] = {}  # three tokens → the first sample that has them
-        self.others: dict[int, list[int]] = {}  # … and the others
-        self.tokens: Counter[str] = Counter()  # in how many samples
-        self.pairs: Counter[tuple[str, str]] = Counter()
-        self.skeletons: Counter[int] = Counter()
-        for number, texts in enumerate(self.samples):
-            for three in {three for text in texts for three in _threes(text)}:
-                if self.first.setdefault(three, number) != number:
-                    self.others.setdefault(three, []).append(number)
-            self.tokens.update({t for text in texts for t in text})
-            self.pairs.update({p for text in texts for p in pairwise(text)})
-            self.skeletons.update(set(map(_skeleton, texts)))
+        self.threes = Holders({three for text in texts for three in _threes(text)} for texts in self.samples)
+        self.pairs = Holders({pair for text in texts for pair in _pairs(text)} for texts in self.samples)
+        self.tokens = Counter(
+            t for texts in self.samples for t in set(chain.from_iterable(texts))
+        )  # in how many samples
+        self.skeletons = Counter(s for texts in self.samples for s in set(map(_skeleton, texts)))
         self.read: dict[Form, Reading] = {}
         self.wordings: dict[int, Wording] = {}  # three tokens → the form that they belong to
 
@@ -74,7 +73,7 @@ class Copies:
         """What a sample's text tells, worked out when it is first needed."""
         if text not in self.read:
             threes = _threes(text)
-            counts = [1 + len(self.others.get(t, ())) for t in threes]
+            counts = self.threes.counts(threes)
             form, alike = self._form(text, threes, counts)
             pairs = frozenset(_places(text, _reach(form is not None)))
             if form:
@@ -108,7 +107,7 @@ class Copies:
     def _wording(self, three: int) -> Wording:
         """The wording of the texts that hold three tokens of a form."""
         if three not in self.wordings:
-            numbers = [self.first[three], *self.others.get(three, ())]
+            numbers = self.threes.of(three)
             some = numbers[:: len(numbers) // _OF_A_FORM + 1]
             self.wordings[three] = wording(t for n in some for t in self.samples[n] if three in _threes(t))
         return self.wordings[three]
@@ -120,7 +119,7 @@ class Copies:
         for i, token in enumerate(text):
             if token not in form.words and i not in follow:
                 beside = [(a, b) for a, b in pairwise(text[max(0, i - 1) : i + 2]) if {a, b} & form.words]
-                count = max(*map(self.pairs.__getitem__, beside), *counts[max(0, i - 2) : i + 1], 1)
+                count = max(*self.pairs.counts(list(map(hash, beside))), *counts[max(0, i - 2) : i + 1], 1)
                 told = max(form.in_its_place(token), math.log(alike)) - math.log(count)
                 if not beside:  # its neighbours are fillings too, and say nothing of its place
                     told = min(told, form.fillings.get(token, told))
@@ -133,10 +132,11 @@ class Copies:
         the data set's own wording."""
         tells: dict[str, float] = {}
         follow = derived(text)
+        together = [0, *self.pairs.counts(_pairs(text))]
         for i, token in enumerate(text):
             if i not in follow and max(counts[max(0, i - 2) : i + 1]) < max(_SHARED_BY, alike / 4):
                 weight, before = WEIGHT[token], text[i - 1] if i else ""
-                followed, seen = self.pairs[before, token] - 1, self.tokens[before] - 1
+                followed, seen = together[i] - 1, self.tokens[before] - 1
                 told = min(weight, math.log(seen / followed)) if followed > 0 else weight
                 tells[token] = max(told, tells.get(token, 0.0))
         return tells
@@ -144,12 +144,11 @@ class Copies:
     def _nearest(self, text: Form) -> list[int]:
         """The samples with most threes of tokens in common, rare ones counting more."""
         common: Counter[int] = Counter()
-        for three in set(_threes(text)):
-            if three in self.first:
-                others = self.others.get(three, ())
-                if len(others) < _COMMON:
-                    for number in (self.first[three], *others):
-                        common[number] += 60 // (1 + len(others))
+        threes = list(set(_threes(text)))
+        for three, count in zip(threes, self.threes.counts(threes), strict=True):
+            if 0 < count <= _COMMON:
+                for number in self.threes.of(three):
+                    common[number] += 60 // count
         return [number for number, _ in common.most_common(_LOOKED_AT)]
 
     def holds_copy(self, text: Form, least: float, share: float, enough: float) -> bool:

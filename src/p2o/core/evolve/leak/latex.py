@@ -10,7 +10,7 @@ _SPACE_IN_NUMBER = re.compile(r"(?<=\d)\s*(?:\\[,!;: ]|\\thinspace(?![a-zA-Z])|\
 _FRAC = re.compile(r"\\(?:[dtc]?frac|nicefrac|sfrac)(?![a-zA-Z])\s*(?:\{([^{}]*)\}|(\w))\s*(?:\{([^{}]*)\}|(\w))")
 _OVER = re.compile(r"\{([^{}]*?)\\over(?![a-zA-Z])([^{}]*)\}")
 _ARGUMENT = re.compile(r"(\\(?!\w*frac|over)[a-zA-Z]+\s*|[\^_]\s*)\{([^{}]*)\}")
-_SPACE = re.compile(r"\s+")
+_SPACE = re.compile(r"\s\s+|[^\S ]")  # all but a single blank
 _LONG_NUMBER = re.compile(r"(\d{40})\d+")
 _DEEPEST = 6  # braces in braces
 _GREEK = {

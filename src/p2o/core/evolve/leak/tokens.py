@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from functools import lru_cache
+from sys import intern
 
 from .latex import plain
 from .numbers import LITERAL
@@ -35,11 +36,11 @@ def split(text: str) -> Form:
     Decimals and fractions are three tokens, the reduced fraction: "0.50", "1/2" and "2/4" are ("1", "/", "2").
     """
     out: list[str] = []
-    for token in _TOKEN.findall(_HYPHEN.sub(" ", text)):
+    for token in _TOKEN.findall(_HYPHEN.sub(" ", text) if "-" in text else text):
         if token[0] in "0123456789.":
             out.extend(_number(token))
         elif token.isascii():
-            out.append(token.lower())
+            out.append(intern(token.lower()))
         else:
             out.extend(_NO_BLANKS_BETWEEN.findall("*" if token == "·" else token.casefold()))
     return tuple(out)
