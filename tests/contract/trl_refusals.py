@@ -27,17 +27,6 @@ REFUSED = [
             }
         ),
     ),
-    Known(
-        "no train_dataset, and no environment that owns the data for max_steps",
-        "P2OTrainer needs a train_dataset",
-        frozenset(
-            {
-                "test_dataset_required_without_environment",
-                "test_environment_owned_data_requires_max_steps",
-                "test_multiple_environments_without_dataset_raises",
-            }
-        ),
-    ),
 ]
 """Refused by P2OTrainer, with this sentence."""
 

@@ -1,6 +1,8 @@
 """p2o eval on a checkpoint folder, a LoRA adapter and a name; with a pool; and what goes wrong."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from p2o.cli.main import main
 from p2o.core.epoch_files import write_epoch
 from p2o.core.hard import Tally
 from p2o.core.summary import EpochSummary
+from p2o.data import load_samples
 from p2o.generation.models import resolve_model
 
 POOL = [{"text": ALL_FOUR, "weight": 0.8, "solves": ["train-000"]}]
@@ -39,6 +42,20 @@ def test_greedy_on_a_builtin_name(data, tmp_path, capsys):
     assert figures["bare"]["draws"] == 1
     assert figures["bare"]["greedy"] == figures["bare"]["mean"]
     assert "mean@1" in capsys.readouterr().out
+
+
+def test_tool_calls_and_their_failures_are_shown(tmp_path, capsys):
+    told = "Use the calculator. One operation at a time. Go on with the result. State the last result."
+    questions = [f"{told}\n\n{s.question}" for s in load_samples("builtin:sandbox-tools/test")[:4]]
+    rows = [{"prompt": question, "answer": "0"} for question in [*questions, "What is 2?", "What is 3?"]]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model, out = "builtin:sandbox-tools", str(tmp_path / "figures.json")
+    assert main(["eval", model, "quickstart-tools", "--test", str(path), "--out", out]) == 0
+    figures = json.loads(Path(out).read_text())["bare"]
+    assert figures["tool_calls"] >= 8 / 6
+    assert figures["tool_failures"] < 0.5
+    assert re.search(r"calls .* failed ", capsys.readouterr().out)
 
 
 def test_a_lora_adapter_gives_what_its_merged_model_gives(data, tmp_path):

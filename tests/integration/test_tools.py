@@ -1,6 +1,9 @@
 """Tools and environments: without templates a step is TRL's; with templates every turn is drawn from T(x, z) and the
 turns so far, and trained on the bare prompt, with nothing from a tool's tokens."""
 
+import asyncio
+import time
+
 import pytest
 import torch
 from trl import GRPOTrainer
@@ -245,6 +248,44 @@ def test_what_is_counted(tmp_path, monkeypatch):
     assert 0 < figures["p2o/tool_failures/templated"][0] < 1
 
 
+def hangs(seconds: float) -> str:
+    time.sleep(seconds)
+    return "late"
+
+
+def a_slow_look() -> str:
+    """Looks at the door."""
+    return hangs(30)
+
+
+async def a_slow_wait() -> str:
+    """Looks at the door."""
+    await asyncio.sleep(30)
+    return "late"
+
+
+class SlowRoom(Room):
+    def look(self) -> str:
+        """Looks at the room."""
+        return hangs(30)
+
+
+@pytest.mark.parametrize("kind", ["tool", "coroutine", "environment"])
+def test_a_tool_that_hangs_has_failed_and_training_continues(tmp_path, kind):
+    tool = a_slow_look if kind == "tool" else a_slow_wait
+    tool.__name__ = "look"
+    given = {"environment_factory": SlowRoom} if kind == "environment" else {"tools": [tool]}
+    trainer = ours(tmp_path, given, tool_timeout=0.05, max_tool_calling_iterations=1, max_completion_length=300)
+    began = time.monotonic()
+    batch = rollout_batch(trainer, TEMPLATE, bare_slots=1)
+    texts = trainer._tokenizer.batch_decode(batch["completion_ids"])
+    assert any("didnotreturnwithin0.05s" in text.replace(" ", "") for text in texts)
+    trainer.model.eval()
+    rollouts = trainer.roll_out([("", row) for row in trainer.rows.by_id.values()], 1.0)
+    assert any("did not return within 0.05 s" in rollout.completion for rollout in rollouts)
+    assert time.monotonic() - began < 20
+
+
 # --- rewards of environments ---------------------------------------------------------------------------------------
 
 
@@ -283,8 +324,6 @@ def test_an_environment_may_own_the_data(tmp_path):
 
 
 def test_refused_each_with_its_sentence(tmp_path):
-    with pytest.raises(P2OError, match="one row for each task that reset takes, or set max_steps"):
-        P2OTrainer("builtin:sandbox", args=P2OConfig(**settings(tmp_path)), environment_factory=Room)
     plain = tool_rows(4).map(lambda row: {"prompt": row["prompt"][0]["content"]})
     with pytest.raises(P2OError, match="tools need chats"):
         ours(tmp_path, TOOLS, dataset=plain)
@@ -293,6 +332,27 @@ def test_refused_each_with_its_sentence(tmp_path):
     trainer = ours(tmp_path, tool_world.SEVERAL)
     with pytest.raises(P2OError, match="environment 'cellar'"):
         trainer.roll_out([("", {**next(iter(trainer.rows.by_id.values())), "environment": "cellar"})], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({}, "`train_dataset` is required"),
+        ({"environment_factory": Room}, "max_steps"),
+        (tool_world.SEVERAL, "requires a `train_dataset`"),
+        ({"train_dataset": [{"prompt": "a"}]}, "must be a `Dataset`"),
+    ],
+)
+def test_without_a_data_set_trl_says_what_is_wrong(tmp_path, given, error):
+    tokenizer = tool_world.build_tokenizer()
+    with pytest.raises((ValueError, TypeError), match=error):
+        P2OTrainer(
+            tool_world.build_model(tokenizer),
+            tool_world.vowels,
+            P2OConfig(**settings(tmp_path)),
+            processing_class=tokenizer,
+            **given,
+        )
 
 
 def test_a_template_that_does_not_fit_leaves_its_rollout_bare(tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from p2o.generation.calculator import calc
 from p2o.generation.toolbox import methods_of
 from p2o.generation.tools import (
     MAX_RESULT_CHARS,
+    guarded_calls,
     guarded_environment,
+    guarded_factories,
     guarded_tool,
     load_environments,
     load_tools,
@@ -173,31 +176,68 @@ def test_a_tool_that_hangs_has_failed() -> None:
         asyncio.run(guarded_tool(asleep, 0.2)(30))
 
 
+def test_the_parts_of_a_message_are_handed_on() -> None:
+    parts = [{"type": "text", "text": "a"}]
+    assert guarded_tool(lambda: parts, 5)() is parts
+    assert guarded_tool(lambda: [{"a": 1}], 5)() == "[{'a': 1}]"
+    assert guarded_tool(list, 5)() == "[]"
+
+
+class Door:
+    def __init__(self) -> None:
+        self.pushed = 0
+
+    def reset(self, **row: object) -> None:
+        self.pushed = 0
+        if row.get("stuck"):
+            raise OSError("stuck")
+        if row.get("rusty"):
+            time.sleep(30)
+
+    def push(self) -> int:
+        """Pushes."""
+        self.pushed += 1
+        return self.pushed
+
+    def get_reward(self) -> float:
+        return float(self.push() > 1)
+
+
+@dataclass(frozen=True)
+class FrozenDoor:
+    pushed: int = 0
+
+    def reset(self, **row: object) -> None: ...
+
+
+class SlottedDoor:
+    __slots__ = ()
+
+    def reset(self, **row: object) -> None: ...
+
+
 def test_a_guarded_environment_is_the_same_for_trl() -> None:
-    class Door:
-        def reset(self, **row: object) -> None:
-            self.pushed = 0
-            if row.get("stuck"):
-                raise OSError("stuck")
-
-        def push(self) -> int:
-            """Pushes."""
-            self.pushed += 1
-            return self.pushed
-
-        def _hidden(self) -> None: ...
-
-        def get_reward(self) -> float:
-            return float(self.pushed > 0)
-
-    door = guarded_environment(Door, 5)()
+    door = guarded_environment(Door, 0.5)()
     assert type(door) is Door
     assert [m.__name__ for m in methods_of(door)] == ["push"]
     door.reset()
-    assert door.push() == "1"
+    assert door.push() == 1  # as its own methods know it; where TRL calls it, it gives text
+    assert guarded_calls({"push": door.push}, 5)["push"]() == "2"
     assert door.get_reward() == 1.0
     with pytest.raises(ToolError, match="reset of the environment Door raised OSError: stuck"):
         door.reset(stuck=True)
+    with pytest.raises(ToolError, match=r"'reset' did not return within 0\.5 s"):
+        door.reset(rusty=True)
+
+
+@pytest.mark.parametrize("kind", [FrozenDoor, SlottedDoor])
+def test_an_environment_may_allow_no_other_attributes(kind: type) -> None:
+    assert guarded_environment(kind, 5)().reset() is None
+
+
+def test_environments_are_guarded_under_their_names() -> None:
+    assert guarded_factories(None, 5) is None
+    assert list(guarded_factories({"a": Door, "b": Door}, 5)) == ["a", "b"]
 
 
 def test_a_recipe_names_tools_and_environments(own: Path) -> None:

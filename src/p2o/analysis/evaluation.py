@@ -11,6 +11,7 @@ from ..core.cost import token_sums
 from ..core.evolve import HeldAnswers
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.templates import PoolTemplate, assign
+from ..core.turns import PlayedRollout, call_shares
 from ..errors import ConfigError
 from ..runs.run_directory import Epoch
 from .statistics import Interval, difference_interval, pass_at_k, success_interval
@@ -42,6 +43,10 @@ class Evaluation:
     greedy: float | None = None
     """Success of one greedy completion per sample."""
     greedy_interval: Interval | None = None
+    tool_calls: float | None = None
+    """Tool calls of a rollout, on average; None: there were no tools."""
+    tool_failures: float | None = None
+    """Share of these calls that failed; None: no tool was called."""
 
 
 def evaluate_policy(
@@ -81,6 +86,7 @@ def evaluate_policy(
         rollouts = [*rollouts, *greedily]
     elif draws == 1 and temperature == 0:
         greedily = rollouts
+    tool_calls, tool_failures = call_shares([r.calls for r in rollouts if isinstance(r, PlayedRollout)])
     hits = [float(r.solved) for r in greedily or [] if r.fits]
     read, written, unmeasured = token_sums(rollouts)
     return Evaluation(
@@ -98,6 +104,8 @@ def evaluate_policy(
         greedy=mean(hits) if hits else None,
         greedy_interval=success_interval(hits) if hits else None,
         no_room=len(samples) - len(fitting),
+        tool_calls=tool_calls,
+        tool_failures=tool_failures,
     )
 
 

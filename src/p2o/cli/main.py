@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     guard_terminal()
     # Nothing is sent anywhere that the user did not ask for.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # A recipe's key ``environment`` is p2o's own, and p2o checks what it uses of TRL: no warning for each trainer.
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     try:
         with failures_explained():
             return run_command(sys.argv[1:] if argv is None else argv)

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from .cost import CostMeter
+from .turns import Calls, call_shares
 
 if TYPE_CHECKING:
     from .evolve import Evolution
     from .samples import Rollout
     from .summary import EpochSummary
     from .templates import PoolTemplate
-    from .turns import Calls
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,8 @@ def call_metrics(rollouts: Sequence[tuple[bool, Calls]]) -> dict[str, float]:
     Returns:
         ``p2o/tool_calls/…``, the mean of a rollout, and ``p2o/tool_failures/…``, the share of the calls that failed.
     """
-    figures = {}
+    figures: dict[str, float | None] = {}
     for name, which in (("bare", False), ("templated", True)):
-        calls = [c for templated, c in rollouts if templated == which]
-        if calls:
-            total = sum(c.count for c in calls)
-            figures[f"p2o/tool_calls/{name}"] = total / len(calls)
-            if total:
-                figures[f"p2o/tool_failures/{name}"] = sum(c.failed for c in calls) / total
-    return figures
+        count, failed = call_shares([c for templated, c in rollouts if templated == which])
+        figures |= {f"p2o/tool_calls/{name}": count, f"p2o/tool_failures/{name}": failed}
+    return {name: figure for name, figure in figures.items() if figure is not None}

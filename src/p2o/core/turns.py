@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..base.text import shorten
-from .samples import content_text
+from .samples import Rollout, content_text
 
 ENVIRONMENT = "environment"
 """Role of a message that is not the policy's: what an environment said before the first turn."""
@@ -30,6 +30,19 @@ class Calls:
     count: int = 0
     failed: int = 0
     """Calls that raised an error, or named no tool."""
+
+
+@dataclass(frozen=True)
+class PlayedRollout(Rollout):
+    """A rollout in which tools could be called."""
+
+    calls: Calls = Calls()
+
+
+def call_shares(calls: Sequence[Calls]) -> tuple[float | None, float | None]:
+    """(calls of a rollout on average, share of all calls that failed); None where there are no rollouts, no calls."""
+    total = sum(c.count for c in calls)
+    return total / len(calls) if calls else None, sum(c.failed for c in calls) / total if total else None
 
 
 def calls_in(messages: Sequence[Mapping[str, Any]]) -> Calls:

@@ -16,6 +16,7 @@ from ..core.evolve import Reply
 from ..core.evolve.reflector import reported_tokens
 from ..core.samples import Sample
 from ..core.templates import apply_to_prompt
+from ..core.turns import Calls
 from ..errors import ConfigError
 from ..reflectors.chat import ChatModel
 from .settings import GenerationSettings, Prompt
@@ -35,6 +36,8 @@ class Completion:
     """Token ids; only a local policy gives them."""
     fits: bool = True
     """False: the prompt leaves no room in the context, so nothing was written."""
+    calls: Calls | None = None
+    """Its tool calls; None: it had no tools."""
 
 
 class Policy(Protocol):

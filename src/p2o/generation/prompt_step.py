@@ -19,6 +19,7 @@ from ..core.loop import JointLoop
 from ..core.methods import PromptTools
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.summary import EpochSummary
+from ..core.turns import PlayedRollout
 from ..reflectors.control_tokens import ControlGuard
 from ..reflectors.guard import guard_control_tokens
 from .policies import Completion
@@ -47,7 +48,7 @@ def as_rollout(completion: Completion, score: Score) -> Rollout:
     """A completion with its score. If the prompt did not fit the context, the reward is 0 and ``fits`` is False."""
     if not completion.fits:
         return Rollout("", 0.0, False, TOO_LONG, 0, 0, fits=False)
-    return Rollout(
+    rollout = Rollout(
         completion=completion.text,
         reward=score.reward,
         solved=score.solved,
@@ -55,6 +56,7 @@ def as_rollout(completion: Completion, score: Score) -> Rollout:
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
     )
+    return rollout if completion.calls is None else PlayedRollout(**vars(rollout), calls=completion.calls)
 
 
 def draw_groups(

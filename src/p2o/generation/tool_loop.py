@@ -25,13 +25,14 @@ from trl.trainer.utils import start_event_loop_in_daemon
 
 from ..core.samples import content_text
 from ..core.templates import apply_to_prompt
-from ..core.turns import ENVIRONMENT, TRANSCRIPT_CHARS, transcript
+from ..core.turns import ENVIRONMENT, TRANSCRIPT_CHARS, calls_in, transcript
 from ..errors import ConfigError
 from .local import LocalPolicy
 from .policies import Completion, Policy, isolated_rng, seed_of
 from .row_ids import RowIds, with_rows
 from .settings import GenerationSettings, Prompt
 from .toolbox import Toolbox
+from .tools import guarded_calls
 
 NOTHING: tuple[Mapping[str, Any], ...] = ({"role": "assistant", "content": ""},)
 """The messages of a rollout that was not drawn."""
@@ -89,13 +90,17 @@ class ToolLoop(GRPOTrainer):
         policy: draws each turn.
         toolbox: what it may call.
         max_iterations: rounds of tool calls at most; None: no limit.
+        tool_timeout: seconds for one call of a tool; 0: none.
 
     Raises:
         ConfigError: the policy's chat template has no tool calls.
     """
 
-    def __init__(self, policy: IdPolicy, toolbox: Toolbox, max_iterations: int | None = None) -> None:
+    def __init__(
+        self, policy: IdPolicy, toolbox: Toolbox, max_iterations: int | None = None, tool_timeout: float = 0
+    ) -> None:
         settings = policy.settings
+        self.tool_timeout = tool_timeout
         self.policy, self.toolbox = policy, toolbox
         self.processing_class = self._tokenizer = policy.tokenizer
         self.chat_template = settings.chat_template or chat_template_for_tools(policy.tokenizer)
@@ -132,7 +137,7 @@ class ToolLoop(GRPOTrainer):
         ]
         self._sync_tool_dicts, self._async_tool_dicts = [], []
         for environment in environments:
-            tools = {tool.__name__: tool for tool in toolbox.of(environment)}
+            tools = guarded_calls({tool.__name__: tool for tool in toolbox.of(environment)}, self.tool_timeout)
             asynchronous = {name for name, tool in tools.items() if inspect.iscoroutinefunction(tool)}
             self._sync_tool_dicts.append({name: t for name, t in tools.items() if name not in asynchronous})
             self._async_tool_dicts.append({name: t for name, t in tools.items() if name in asynchronous})
@@ -155,6 +160,7 @@ class ToolLoop(GRPOTrainer):
                     self.read[n],
                     self.written[n],
                     tuple(ids[n]),
+                    calls=calls_in(completions[n]),
                     messages=tuple(completions[n]),
                     own=tuple(masks[n]),
                     prompt=prompt,

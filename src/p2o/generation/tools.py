@@ -21,8 +21,8 @@ from .toolbox import NOT_TOOLS, methods_of
 
 TOOL = Watched("tool", "tool", "tool_timeout", ToolError)
 BUILTIN: Mapping[str, Callable[..., Any]] = {"builtin:calculator": calc}
-MAX_RESULT_CHARS = 20_000
-"""A longer result loses its middle; no context has room for it."""
+MAX_RESULT_CHARS = 200_000
+"""A longer result loses its middle; no completion has room for it."""
 
 
 def load_tools(specs: Sequence[str]) -> list[Callable[..., Any]]:
@@ -106,7 +106,7 @@ def check_tools(tools: Sequence[Callable[..., Any]], where: str) -> None:
 
 
 def guarded_tool(tool: Callable[..., Any], limit: float) -> Callable[..., Any]:
-    """A tool that gives text, and raises only errors that are told to the policy: TRL puts them into the conversation.
+    """A tool that returns on time, gives text, and raises only errors that TRL tells the policy.
 
     Args:
         limit: seconds for one call; 0: none.
@@ -114,38 +114,52 @@ def guarded_tool(tool: Callable[..., Any], limit: float) -> Callable[..., Any]:
     on_time = watch(tool, limit, TOOL)
 
     @functools.wraps(tool)
-    def call(*args: Any, **kwargs: Any) -> str:
+    def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return as_text(on_time(*args, **kwargs))
         except SystemExit as error:
             raise ToolError(f"the tool ended with exit code {error.code}") from error
 
     @functools.wraps(tool)
-    async def call_async(*args: Any, **kwargs: Any) -> str:
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
         return as_text(await on_time(*args, **kwargs))
 
     return call_async if inspect.iscoroutinefunction(on_time) else call
 
 
-def as_text(result: Any) -> str:
-    """A tool's result as the policy reads it."""
+def as_text(result: Any) -> Any:
+    """A tool's result as the policy reads it: text, or a list of a message's parts as it is (TRL's rule)."""
+    if isinstance(result, list) and result and all(isinstance(part, Mapping) and "type" in part for part in result):
+        return result
     return shorten(result if isinstance(result, str) else str(result), MAX_RESULT_CHARS)
 
 
+def guarded_calls(tools: Mapping[str, Callable[..., Any]], limit: float) -> dict[str, Callable[..., Any]]:
+    """Name of a tool → the guarded tool, as TRL's loop calls it. The user's own objects are not changed: what a tool
+    calls within itself has no deadline of its own, and nothing is made text there."""
+    return {name: guarded_tool(tool, limit) for name, tool in tools.items()}
+
+
+def guarded_factories(environment_factory: Any, limit: float) -> Any:
+    """TRL's ``environment_factory`` (one, a dict of several, or None), guarded."""
+    if isinstance(environment_factory, Mapping):
+        return {name: guarded_environment(factory, limit) for name, factory in environment_factory.items()}
+    return environment_factory and guarded_environment(environment_factory, limit)
+
+
 def guarded_environment(factory: Callable[[], Any], limit: float) -> Callable[[], Any]:
-    """A factory of environments whose methods are guarded: tools as in `guarded_tool`; an error of ``reset`` or
-    ``get_reward`` ends the run with one sentence, since no policy can answer for it."""
+    """A factory of environments that are made and reset on time. An error of ``reset`` or ``get_reward`` ends the run
+    with one sentence, since no policy can answer for it. Their tools are guarded where they are called
+    (`guarded_calls`). An environment that has ``__slots__`` takes no other ``reset``, and keeps its own."""
 
     on_time = watch(factory, limit, TOOL)
 
     def make() -> Any:
         environment = on_time()
-        for method in methods_of(environment):
-            setattr(environment, method.__name__, guarded_tool(method, limit))
-        for name in NOT_TOOLS:
-            if hasattr(environment, name):
-                own = _explained(getattr(environment, name), type(environment).__name__, limit)
-                setattr(environment, name, own)
+        for name in NOT_TOOLS if hasattr(environment, "__dict__") else ():
+            if callable(method := getattr(environment, name, None)):
+                own = _explained(method, type(environment).__name__, limit)
+                object.__setattr__(environment, name, own)  # a class may have a __setattr__ of its own
         return environment
 
     return make

@@ -12,7 +12,7 @@ from ..core.samples import Sample
 from ..data import DataColumns, content_id, load_samples, to_dataset
 from ..errors import ConfigError, DataError
 from ..generation.models import resolve_model
-from ..generation.tools import environment_classes, guarded_environment, guarded_tool, load_environments, load_tools
+from ..generation.tools import environment_classes, load_environments, load_tools
 from ..reflectors.building import build_reflector
 from ..rewards import RewardSet, resolve_reward
 from ..rewards.environment import EnvironmentReward
@@ -105,15 +105,9 @@ def rewards_of(recipe: Recipe) -> RewardSet:
 
 
 def agent_arguments(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's ``tools`` and ``environment_factory`` as TRL takes them, guarded; empty without tools."""
-    task = recipe.task
-    tools = [guarded_tool(tool, task.tool_timeout) for tool in load_tools(task.tools)]
-    found = load_environments(task.environment, task.tool_timeout)
-    if isinstance(found, dict):
-        found = {name: guarded_environment(factory, task.tool_timeout) for name, factory in found.items()}
-    elif found is not None:
-        found = guarded_environment(found, task.tool_timeout)
-    arguments = {"tools": tools or None, "environment_factory": found}
+    """The recipe's ``tools`` and ``environment_factory`` as TRL takes them; empty without tools."""
+    environments = load_environments(recipe.task.environment, recipe.training.tool_timeout)
+    arguments = {"tools": load_tools(recipe.task.tools) or None, "environment_factory": environments}
     return {name: value for name, value in arguments.items() if value is not None}
 
 

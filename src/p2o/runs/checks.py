@@ -59,7 +59,8 @@ def check_effects(training: P2OConfig, given: Container[str], has_tools: bool = 
     if not training.eval_sampled:
         without["per_device_eval_batch_size"] = "evaluations draw evolve_batch_size completions at a time"
     if not has_tools:
-        without["max_tool_calling_iterations"] = "the recipe names no tools and no environment"
+        of_tools = ("max_tool_calling_iterations", "tool_timeout")
+        without |= dict.fromkeys(of_tools, "the recipe names no tools and no environment")
     defaults = {f.name: f.default for f in fields(training)}
     for key, why in without.items():
         if key in given and getattr(training, key) != defaults[key]:

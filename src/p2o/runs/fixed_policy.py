@@ -22,6 +22,7 @@ from ..generation.prompt_step import as_rollout, draw_groups, policy_reflector, 
 from ..generation.settings import GenerationSettings
 from ..generation.tool_loop import ToolLoop, Trajectory
 from ..generation.toolbox import Toolbox
+from ..generation.tools import guarded_factories
 from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
 from ..rewards import RewardSet
@@ -189,7 +190,9 @@ def fixed_policy(recipe: Recipe, model: str, rewards: RewardSet) -> FixedPolicy:
     policy = load_policy(model_source(recipe, model), settings)
     if not agent:
         return FixedPolicy(recipe, policy, rewards)
-    loop = ToolLoop(policy, Toolbox(**agent), recipe.training.max_tool_calling_iterations)
+    training, factories = recipe.training, agent.get("environment_factory")
+    toolbox = Toolbox(agent.get("tools"), guarded_factories(factories, training.tool_timeout))
+    loop = ToolLoop(policy, toolbox, training.max_tool_calling_iterations, training.tool_timeout)
     return FixedPolicy(recipe, policy, rewards, loop)
 
 

@@ -104,10 +104,6 @@ class RecipeConfig(ReflectorSettings):
     """A class whose instances play the task with the policy (TRL's ``environment_factory``): ``file.py:Class`` or
     ``module:Class``; or several of them, name → class, where the data's column ``environment`` holds the name."""
 
-    tool_timeout: float = 60.0
-    """Seconds for one call of a tool or of an environment (0: no limit). A tool that takes longer has failed, and the
-    policy reads so."""
-
     policy_base_url: str | None = None
     """``p2o evolve``: a served policy instead of a local one."""
 

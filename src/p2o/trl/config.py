@@ -44,6 +44,10 @@ class P2OConfig(LoopSettings, GRPOConfig):
     """Stop with an error when one call of a reward function takes this many seconds (0: never). Built-in rewards have
     their own deadlines."""
 
+    tool_timeout: float = 60.0
+    """Seconds for one call of a tool or of an environment (0: no limit). A tool that takes longer has failed, and the
+    policy reads so."""
+
     evolve_temperature: float = 0.0
     """Sampling temperature of an evolution's rollouts (0: greedy, as in the paper)."""
 
@@ -117,7 +121,7 @@ class P2OConfig(LoopSettings, GRPOConfig):
 
 LEAST = (
     ("evolve_batch_size", 1), ("evolve_temperature", 0), ("eval_temperature", 0), ("learning_rate", 0),
-    ("reward_timeout", 0),
+    ("reward_timeout", 0), ("tool_timeout", 0),
 )  # fmt: skip
 """Keys of `P2OConfig` and their least values."""
 

@@ -118,7 +118,8 @@ class DrawingTrainer(GRPOTrainer):
         given = [(template, self.rows.given(row)) for template, row in pairs]
         if not self.tools:
             return shared.roll_out(self.policy(label), given, temperature, weigh)
-        loop = ToolLoop(self.policy(), self.toolbox, self.args.max_tool_calling_iterations)
+        args = self.args
+        loop = ToolLoop(self.policy(), self.toolbox, args.max_tool_calling_iterations, args.tool_timeout)
         return shared.roll_out_turns(loop, given, temperature, self.args.evolve_batch_size)
 
     @cached_property

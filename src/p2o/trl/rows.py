@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 
 from ..core.samples import Sample
 from ..data import sample_of, with_sample_ids
@@ -24,7 +24,7 @@ class TrainingRows:
     """The training data."""
 
     dataset: Any
-    """The data set for TRL, with a text column ``sample_id``."""
+    """The data set for TRL, with a text column ``sample_id``; or what TRL refuses, as it was given."""
     by_id: Mapping[str, Mapping[str, Any]]
     samples: Mapping[str, Sample]
     ids_are_ours: bool
@@ -47,20 +47,17 @@ def training_rows(dataset: Any, environment: Any = None, args: Any = None) -> Tr
 
     Args:
         environment: of the rollouts, if there is one; its rows may have no prompt. One environment alone may do without
-            a data set, for ``max_steps``.
+            a data set, for ``max_steps`` (TRL's rule).
         args: the trainer's settings.
 
     Raises:
-        ConfigError: no data set, one of unknown length, one with images, or one without prompts.
+        ConfigError: a data set of unknown length, one with images, or one without prompts.
     """
     if dataset is None and callable(environment) and args.max_steps > 0:
         dataset = _without_data(args.generation_batch_size // args.num_generations)
-    if dataset is None:
-        more = (
-            "; give one row for each task that reset takes, or set max_steps for one environment" if environment else ""
-        )
-        raise ConfigError(f"P2OTrainer needs a train_dataset: the ledger counts the successes of its samples{more}")
-    if not hasattr(dataset, "__len__"):
+    if not isinstance(dataset, Dataset | IterableDataset):
+        return TrainingRows(dataset, {}, {}, ids_are_ours=True)  # TRL's constructor says what is wrong
+    if isinstance(dataset, IterableDataset):
         raise ConfigError(
             "P2OTrainer takes no iterable train_dataset: it must know every sample by its id; load it into a "
             "datasets.Dataset"

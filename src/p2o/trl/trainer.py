@@ -34,6 +34,7 @@ from ..errors import ConfigError
 from ..generation.models import resolve_model
 from ..generation.prompt_step import run_prompt_step
 from ..generation.settings import read_chat_template
+from ..generation.tools import guarded_factories
 from ..reflectors.building import with_deadline
 from ..reflectors.control_tokens import ControlGuard
 from ..reflectors.settings import LOCAL
@@ -96,7 +97,9 @@ class P2OTrainer(SavingTrainer):
             raise ConfigError(f"reflector is {reflector!r}; use one of {', '.join(LOCAL)} or a Reflector object")
         args = p2o_config(args)
         model = resolve_model(model) if isinstance(model, str) else model
-        self.rows = training_rows(train_dataset, arguments.get("environment_factory"), args)
+        factories = guarded_factories(arguments.get("environment_factory"), args.tool_timeout)
+        arguments["environment_factory"] = factories
+        self.rows = training_rows(train_dataset, factories, args)
         for name, dataset in datasets_of(eval_dataset).items():
             refuse_images(dataset, name)
         if args.method != "grpo":

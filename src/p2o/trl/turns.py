@@ -14,6 +14,7 @@ from trl import GRPOTrainer
 from ..errors import ConfigError
 from ..generation.efficient import why_not
 from ..generation.row_ids import with_rows
+from ..generation.tools import guarded_calls
 from .batch import Batch
 from .credit import CreditTrainer
 from .engine import hold_back
@@ -25,6 +26,8 @@ class TurnsTrainer(CreditTrainer):
 
     _batch: Batch | None
     """The batch that is being drawn and scored in a training step."""
+    _sync_tool_dicts: list[dict[str, Any]]
+    _async_tool_dicts: list[dict[str, Any]]
 
     def check_tools(self) -> None:
         """Raises ConfigError where rollouts with tools cannot work."""
@@ -70,6 +73,12 @@ class TurnsTrainer(CreditTrainer):
         )
         if any(slots):
             self._metrics["train"]["p2o/context_overflow"].append(overflow / len(batch.rows))
+
+    def _tool_call_loop(self, *arguments: Any, **options: Any) -> Any:
+        """TRL's, where a call of a tool has a deadline."""
+        for calls in (self._sync_tool_dicts, self._async_tool_dicts):
+            calls[:] = [guarded_calls(tools, self.args.tool_timeout) for tools in calls]
+        return super()._tool_call_loop(*arguments, **options)
 
     def _generate_single_turn(
         self,
