@@ -4,6 +4,7 @@ import pytest
 import torch
 from datasets import Dataset, IterableDataset
 from transformers import AutoTokenizer
+from trl import GRPOTrainer
 
 from drop_in import one_template, ours, plain_rows, theirs, train_rows
 from helpers import ALL_FOUR, hard_rows, letters, log_probs, rollout_batch, settings
@@ -73,8 +74,8 @@ def test_a_template_stands_in_the_first_text_part_of_the_user_s_message():
     assert prompt[0]["content"][0]["text"] == "What is 3 + 4?"  # the data stays as it is
 
 
-def test_content_as_parts_is_rolled_out_as_the_same_text(tmp_path):
-    """The question that the reflector and the ledger's id see is the text, too."""
+def test_content_as_parts_is_rolled_out_as_the_same_text(tmp_path, monkeypatch):
+    """The question that the reflector and the ledger's id see is the text, too; the template stands in front of it."""
     parts = [
         {**row, "prompt": [{"role": "user", "content": [{"type": "text", "text": row["prompt"][0]["content"]}]}]}
         for row in hard_rows(4)
@@ -83,6 +84,20 @@ def test_content_as_parts_is_rolled_out_as_the_same_text(tmp_path):
     trainer.train()
     questions = {sample.question for sample in trainer.loop.samples.values()}
     assert questions == {row["prompt"][0]["content"] for row in hard_rows(4)}
+    asked = []
+    generate = GRPOTrainer._generate_single_turn
+    monkeypatch.setattr(
+        GRPOTrainer,
+        "_generate_single_turn",
+        lambda self, ids, *more, **options: asked.extend(map(list, ids)) or generate(self, ids, *more, **options),
+    )
+    batch = rollout_batch(trainer, "Show your work.")
+
+    def texts(rows):
+        return {"".join(text.split()) for text in trainer._tokenizer.batch_decode(rows, skip_special_tokens=True)}
+
+    assert texts(batch["prompt_ids"]) == {"".join(question.split()) for question in questions}
+    assert texts(asked) == {"".join(f"Show your work.{question}".split()) for question in questions}
 
 
 def parts_tokenizer():
@@ -148,6 +163,15 @@ def test_images_are_refused_at_construction(tmp_path, column, which):
     data = {"dataset": with_images} if which == "train" else {"eval_dataset": with_images}
     with pytest.raises(P2OError, match=rf"image.*{column}"):
         ours(tmp_path, **data)
+
+
+@pytest.mark.parametrize("method", ["p2o", "grpo"])
+@pytest.mark.parametrize("which", ["train", "eval"])
+def test_an_image_in_a_message_is_refused_at_construction(tmp_path, which, method):
+    rows = [{"prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is 3 + 4?"}]}]}]
+    data = {"dataset": Dataset.from_list(rows)} if which == "train" else {"eval_dataset": Dataset.from_list(rows)}
+    with pytest.raises(P2OError, match=r"a part that is no text, .*use trl\.GRPOTrainer"):
+        ours(tmp_path, method=method, **data)
 
 
 # --- generation settings -----------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..base.text import one_line
@@ -88,8 +88,11 @@ def with_sample_ids(dataset: Any) -> Any:
     )
 
 
-def check_prompts(samples: Sequence[Sample]) -> None:
-    """Checks that a template can stand in front of every sample.
+def check_prompts(samples: Iterable[Sample], templated: bool = True) -> None:
+    """Checks that every sample is text, and that a template can stand in front of it.
+
+    Args:
+        templated: False: no template will.
 
     Raises:
         DataError: a prompt holds a picture or another part that is no text, or it has no user message.
@@ -100,10 +103,10 @@ def check_prompts(samples: Sequence[Sample]) -> None:
             kinds = [part.get("type") for part in parts] if isinstance(parts, list) else []
             if any(kind != "text" for kind in kinds):
                 raise DataError(
-                    f"the prompt of sample {sample.id!r} has a part that is no text, and templates are for text alone; "
-                    "drop the row, or use trl.GRPOTrainer"
+                    f"the prompt of sample {sample.id!r} has a part that is no text, and templates, ratios and "
+                    "evaluations are for text; drop the row, or use trl.GRPOTrainer"
                 )
-        if not any(message["role"] == "user" for message in sample.messages):
+        if templated and not any(message["role"] == "user" for message in sample.messages):
             raise DataError(
                 f"the prompt of sample {sample.id!r} has no user message for a template to stand in front of; add one, "
                 "or use trl.GRPOTrainer"

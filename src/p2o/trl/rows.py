@@ -9,7 +9,7 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 
 from ..core.samples import Sample
-from ..data import sample_of, with_sample_ids
+from ..data import check_prompts, sample_of, with_sample_ids
 from ..data.trl_dataset import NO_PROMPT
 from ..errors import ConfigError
 
@@ -75,6 +75,17 @@ def _without_data(count: int) -> Any:
     """The rows that TRL trains on where an environment owns the data: one batch of empty prompts. To the ledger each of
     them is a sample, whatever task the environment makes of it."""
     return Dataset.from_dict({"prompt": [[dict(message) for message in NO_PROMPT]] * count})
+
+
+def check_eval_rows(dataset: Any, name: str) -> None:
+    """Checks that evaluation rows are text; of a stream, which can be read only once, the columns alone.
+
+    Raises:
+        ConfigError, DataError: there are images.
+    """
+    refuse_images(dataset, name)
+    if isinstance(dataset, Dataset):
+        check_prompts(map(sample_of, dataset), templated=False)
 
 
 def refuse_images(dataset: Any, name: str) -> None:

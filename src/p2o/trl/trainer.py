@@ -47,7 +47,7 @@ from .evaluation import datasets_of, evaluation_groups, evaluation_was_missed, s
 from .peers import lost_peers_explained
 from .ranks import RankDriver, agree_to_stop, global_cost
 from .rollouts import Reflect, RollOut
-from .rows import refuse_arguments, refuse_images, training_rows
+from .rows import check_eval_rows, refuse_arguments, training_rows
 from .sampler import EpochSampler
 from .saving import SavingTrainer
 from .trackers import sample_sheet, send_sheets, template_sheet
@@ -101,9 +101,8 @@ class P2OTrainer(SavingTrainer):
         arguments["environment_factory"] = factories
         self.rows = training_rows(train_dataset, factories, args)
         for name, dataset in datasets_of(eval_dataset).items():
-            refuse_images(dataset, name)
-        if args.method != "grpo":
-            check_prompts(list(self.rows.samples.values()))
+            check_eval_rows(dataset, name)
+        check_prompts(self.rows.samples.values(), templated=args.method != "grpo")
         self.reflector = with_deadline(reflector)
         self.run_dir = Path(args.output_dir)
         self.cost = CostMeter()
