@@ -40,12 +40,21 @@ LIMIT = 10_000
 
 
 def run_at(columns: int, folder: Path, command: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Runs p2o in a terminal.
+    """Runs p2o in a terminal, see `python_at`.
+
+    Args:
+        command: p2o's arguments.
+    """
+    return python_at(columns, folder, ["-m", "p2o", *command])
+
+
+def python_at(columns: int, folder: Path, words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Runs Python in a terminal.
 
     Args:
         columns: of the terminal.
         folder: to run in.
-        command: p2o's arguments.
+        words: Python's arguments.
 
     Returns:
         The lines of the screen at each of `MOMENTS` that was seen, and all lines of the terminal at the end.
@@ -56,7 +65,7 @@ def run_at(columns: int, folder: Path, command: Sequence[str]) -> tuple[dict[str
     if process == 0:
         os.chdir(folder)
         os.environ["TERM"] = "xterm-256color"
-        os.execv(sys.executable, [sys.executable, "-m", "p2o", *command])
+        os.execv(sys.executable, [sys.executable, *words])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
     seen: dict[str, list[str]] = {}
     for drawn, whole in _drawings(terminal):
@@ -65,7 +74,7 @@ def run_at(columns: int, folder: Path, command: Sequence[str]) -> tuple[dict[str
             shown = _stripped(screen.display)
             seen |= {moment: shown for moment, text in MOMENTS.items() if any(text in line for line in shown)}
     if status := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
-        raise SystemExit(f"p2o ended with {status}:\n" + "\n".join(_stripped(screen.display)))
+        raise SystemExit(f"it ended with {status}:\n" + "\n".join(_stripped(screen.display)))
     above = ["".join(line[n].data for n in range(columns)) for line in screen.history.top]
     ordered = {moment: seen[moment] for moment in MOMENTS if moment in seen}
     return ordered, _stripped([*above, *screen.display])

@@ -39,6 +39,33 @@ def test_a_run_in_a_file(tmp_path: Path) -> None:
     assert sum("loss" in row for row in rows) == 4  # all figures are there
 
 
+LOGS = """
+import logging, sys, time, warnings
+early = logging.StreamHandler()  # holds the stream of before, as transformers' handler does
+logging.getLogger("library").addHandler(early)
+logging.getLogger("library").propagate = False
+from p2o.base.live import Bar
+for n in range(2):
+    with Bar(3, "working") as bar:
+        for m in range(3):
+            time.sleep(0.3)
+            bar.advance()
+            logging.getLogger("library").warning("warned %d.%d", n, m)
+            print("printed", file=sys.stderr)
+    logging.getLogger("library").warning("between")
+assert early.stream is sys.stderr
+"""
+
+
+def test_what_a_library_logs_leaves_no_bar_on_the_screen(tmp_path: Path) -> None:
+    pytest.importorskip("pyte")
+    script = Path(__file__).parents[2] / "benchmarks" / "terminal_text.py"
+    (tmp_path / "logs.py").write_text(LOGS)
+    _, lines = runpy.run_path(str(script))["python_at"](80, tmp_path, ["logs.py"])
+    first, second = ([line for m in range(3) for line in (f"warned {n}.{m}", "printed")] for n in range(2))
+    assert lines == [*first, "between", *second, "between"]
+
+
 def test_a_run_at_a_terminal(tmp_path: Path) -> None:
     pytest.importorskip("pyte")
     script = Path(__file__).parents[2] / "benchmarks" / "terminal_text.py"

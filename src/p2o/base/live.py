@@ -6,8 +6,11 @@ terminal (a file, a pipe, a CI log, a notebook) nothing of it is shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import sys
+from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import Any
 
 from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -33,6 +36,15 @@ class _TimeLeft(TimeRemainingColumn):
         return super().render(task) if task.fields["timed"] else Text()
 
 
+def _handlers() -> Iterator[logging.StreamHandler[Any]]:
+    """The handlers of all loggers that write to a stream."""
+    loggers = [logging.getLogger(), *logging.getLogger().manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):
+            if isinstance(handler, logging.StreamHandler):
+                yield handler
+
+
 class _Board(Progress):
     """Bars, and what is shown above them. It is on the screen as long as there is one of them."""
 
@@ -49,13 +61,33 @@ class _Board(Progress):
             transient=True,
             expand=True,
             refresh_per_second=REFRESHES,
+            redirect_stderr=sys.stderr.isatty(),  # in a file it stays there
         )
+        self.moved: list[tuple[logging.StreamHandler[Any], Any]] = []
+        """Handlers of the log whose stream is exchanged, and their own streams."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         if self.above is not None:
             yield self.above
         if self.tasks:
             yield self.make_tasks_table(self.tasks)
+
+    def start(self) -> None:
+        """Begins to redraw. What is printed meanwhile appears above: rich sees to ``sys.stdout`` and ``sys.stderr``. The
+        handlers of the log that hold these two from before are moved here."""
+        before = sys.stdout, sys.stderr
+        super().start()
+        for handler in _handlers():
+            for old, new in zip(before, (sys.stdout, sys.stderr), strict=True):
+                if handler.stream is old is not new:
+                    self.moved.append((handler, handler.setStream(new)))
+
+    def stop(self) -> None:
+        """Ends redrawing."""
+        for handler, stream in self.moved:
+            handler.setStream(stream)
+        self.moved.clear()
+        super().stop()
 
     def start_or_stop(self) -> None:
         """Starts or stops the redrawing, as there is something to show or not."""
