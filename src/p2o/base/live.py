@@ -73,8 +73,8 @@ class _Board(Progress):
             yield self.make_tasks_table(self.tasks)
 
     def start(self) -> None:
-        """Begins to redraw. What is printed meanwhile appears above: rich sees to ``sys.stdout`` and ``sys.stderr``; the
-        handlers of the log that hold these two from before are moved here."""
+        """Begins to redraw. What is printed meanwhile appears above: rich sees to ``sys.stdout`` and ``sys.stderr``;
+        the handlers of the log that hold these two from before are moved here."""
         before = sys.stdout, sys.stderr
         super().start()
         for handler in _handlers():
