@@ -104,8 +104,9 @@ def test_a_timeout_asks_for_time_and_a_small_budget_for_more() -> None:
     slow = facts(**ALIVE, reflector_calls=10, reflector_failed=9, reflector_reasons="9× timeout")
     assert diagnose(slow)[0].changes == {"reflector_timeout": 240.0, "reflector_concurrency": 2}
     for budget, larger in (("light", "heavy_4"), ("heavy_4", "heavy_16"), ("900", "3600")):
-        short = Facts(**{**EMPTY, "iterations": 1}, settings={**SETTINGS, "evolve_budget": budget})
+        short = Facts(**{**EMPTY, "iterations": 1, "candidates": 1}, settings={**SETTINGS, "evolve_budget": budget})
         assert diagnose(short)[0].changes == {"evolve_budget": larger}
+        assert "none of 1 candidate solved a hard sample in 1 iteration" in diagnose(short)[0].happened
 
 
 def test_no_distillation_at_all_is_named() -> None:

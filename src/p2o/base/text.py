@@ -45,6 +45,11 @@ def clean_text(text: str) -> str:
     return _UNSEEN.sub("", _LINE_ENDS.sub("\n", _ESCAPES.sub("", valid_text(text))))
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 sample``, ``1,200 samples``: a number and its noun, whose plural ends with s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(text: str, limit: int = 200) -> str:
     """The text cleaned, on one line, at most ``limit`` characters, so that a sentence can quote it."""
     return shorten(" ".join(clean_text(text).split()), limit)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..base.terminal import percent
+from ..base.text import counted
 from ..base.words import settings_without
 from .evolve.result import EvolveCost
 from .summary import EpochSummary
@@ -207,10 +208,12 @@ def _flat(f: Facts) -> list[Finding]:
 
 
 def _empty_pool(f: Facts) -> Finding:
-    happened = f"{f.spread}; none of {f.candidates} candidates solved a hard sample"
+    happened = f"{f.spread}; none of {counted(f.candidates, 'candidate')} solved a hard sample"
     if f.iterations < FEW_ITERATIONS:
         more = {"evolve_budget": _larger(str(f.settings.get("evolve_budget", "heavy_4")))}
-        return Finding("empty_pool", f"{happened} in {f.iterations} iterations", "give it more rollouts", more)
+        return Finding(
+            "empty_pool", f"{happened} in {counted(f.iterations, 'iteration')}", "give it more rollouts", more
+        )
     reflector = f.settings.get("reflector")
     advice = "take a stronger reflector, or an easier task: prompts did not help here"
     if not f.screened:

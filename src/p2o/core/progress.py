@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..base.terminal import percent
+from ..base.text import counted
 from .cost import CostMeter
 from .summary import EpochSummary
 
@@ -99,14 +100,14 @@ def epoch_rows(
     rows.append(("samples in this epoch", f"hard {s.hard}, rescued {s.rescued}, forgotten {s.forgotten}"))
     rows.append(("samples so far", f"graduated {s.graduated}"))
     if s.forgotten:
-        rows.append(("forgotten", f"{s.forgotten} samples, mastered in an earlier epoch"))
+        rows.append(("forgotten", f"{counted(s.forgotten, 'sample')}, mastered in an earlier epoch"))
     if s.evolved:
         solves = "not scored" if s.covered is None else f"solving {s.covered} of {s.dev_size} dev samples"
-        rows.append(("evolution", f"{s.candidates} candidates, {s.pool} kept, {solves}"))
+        rows.append(("evolution", f"{counted(s.candidates, 'candidate')}, {s.pool} kept, {solves}"))
     if s.best_template:
         rows.append((f"best template ({percent(s.best_dev_score)})", s.best_template))
     if s.templated_next:
-        rows.append(("templates next epoch", f"for {s.templated_next} samples"))
+        rows.append(("templates next epoch", f"for {counted(s.templated_next, 'sample')}"))
     rows.append(("cost so far", f"{short(cost.training_cost)} forward-equivalent tokens, {duration(seconds)}"))
     return rows
 

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..base.text import counted
 from .hard import Tally
 from .stored import field_rows, from_field_rows
 
@@ -86,7 +87,9 @@ class Schedule:
         """
         both = {i: self.drawn.get(i, 0) + tallies.get(i, Tally()).rollouts for i in self.drawn.keys() | tallies.keys()}
         samples = Counter(rollouts // group_size for rollouts in both.values())
-        return "drawn in all: " + ", ".join(f"{samples[times]} samples {times} times" for times in sorted(samples))
+        return "drawn in all: " + ", ".join(
+            f"{counted(samples[times], 'sample')} {counted(times, 'time')}" for times in sorted(samples)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able."""

@@ -6,7 +6,7 @@ import random
 import warnings
 from collections.abc import Sequence
 
-from ..base.text import clean_text
+from ..base.text import clean_text, counted
 from ..core.samples import RIGHT_ANSWERS, Sample
 from ..errors import DataError
 from .columns import DEFAULT_COLUMNS, RESERVED, DataColumns, DataRow, prompt_column_of
@@ -53,7 +53,7 @@ def load_samples(source: str, *, split: str | None = None, columns: DataColumns 
         answer = answers[0] if answers else None
         samples.append(Sample(sample_id, prompted(messages, columns), answer, others, place))
     if copies:
-        repeats = f"{copies} rows repeat an earlier prompt and answer; left out"
+        repeats = f"left out {counted(copies, 'row')} with the prompt and the answer of an earlier one"
         warnings.warn(clean_text(f"{source}: {repeats}"), stacklevel=2)
     return samples
 

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..base.terminal import console
-from ..base.text import one_line
+from ..base.text import counted, one_line
 from ..core.samples import Sample
 from ..data import DataColumns, content_id, load_samples, to_dataset
 from ..errors import ConfigError, DataError
@@ -83,7 +83,7 @@ def held_out(samples: list[Sample], train: list[Sample], source: str) -> list[Sa
     known = {content_id(s) for s in train}  # not their ids: two files may both count from 0
     kept = [s for s in samples if content_id(s) not in known]
     if len(kept) < len(samples):
-        console.print(f"{source}: {len(samples) - len(kept)} samples are in the training data too; left out")
+        console.print(f"{source}: left out {counted(len(samples) - len(kept), 'sample')} of the training data")
     if not kept:
         raise DataError(f"all samples of {source} are in the training data too; name other data")
     return kept

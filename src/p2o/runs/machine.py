@@ -41,7 +41,7 @@ def check_machine(recipe: Recipe) -> None:
     wanted, running = recipe.task.processes, training.world_size
     if wanted is not None and wanted != running:
         raise ConfigError(
-            f"the recipe {recipe.name} is made for {wanted} processes, and {running} "
+            f"the recipe {recipe.name} is made for {wanted} process{'' if wanted == 1 else 'es'}, and {running} "
             f"{'is' if running == 1 else 'are'} running; start as many, or set --processes {running} and "
             "steps_per_generation and gradient_accumulation_steps so that a batch stays what it was"
         )

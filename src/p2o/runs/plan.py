@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..base.text import counted
 from ..core.cost import TRAINED_TOKEN_COST
 from ..core.hard import dev_part_size
 from ..core.methods import evolves_templates
@@ -186,10 +187,12 @@ def plan_lines(plan: Plan) -> list[str]:
         seen = plan.generations_per_epoch * plan.samples_per_generation
         total = plan.generations_per_epoch * plan.rollouts_per_generation
         rest = f" ({plan.samples - seen} are left over: they do not fill a generation)" if seen < plan.samples else ""
-        generations = f"{plan.generations_per_epoch:,} generations"
+        generations = counted(plan.generations_per_epoch, "generation")
         say("an epoch", f"{generations}, {total:,} rollouts of {plan.samples:,} samples{rest}")
     if plan.updates is not None and plan.rollouts is not None:
-        say("the run", f"{plan.epochs:g} epochs, {plan.updates:,} updates, {plan.rollouts:,} rollouts")
+        say(
+            "the run", f"{plan.epochs:g} epochs, {counted(plan.updates, 'update')}, {counted(plan.rollouts, 'rollout')}"
+        )
     if plan.prompt_steps is None:
         say("prompt steps", "none")
     else:

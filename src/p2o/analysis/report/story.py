@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...base.terminal import percent
+from ...base.text import counted
 from ...core.progress import short
 from ...core.states import NO_SPREAD
 from ...runs.run_directory import Run
@@ -64,13 +65,13 @@ def story(run: Run, rows: Mapping[str, Sequence[str]]) -> str:
     failed = f"{counts['all_failed']} of the {len(rows)} samples failed in every rollout of at least one epoch."
     parts = [failed] if rows else []
     if counts["forgotten"]:
-        subject = "1 sample was" if counts["forgotten"] == 1 else f"{counts['forgotten']} samples were"
-        parts.append(f"{subject} forgotten: mastered in one epoch, failed in every bare rollout of a later one.")
+        was = f"{counted(counts['forgotten'], 'sample')} {'was' if counts['forgotten'] == 1 else 'were'}"
+        parts.append(f"{was} forgotten: mastered in one epoch, failed in every bare rollout of a later one.")
     if counts["needed"]:
         help_given = "Evolved templates were given" if run.evolutions else "Help in front of the prompt was given"
         parts.append(
-            f"{help_given} to {counts['needed']} samples; {counts['rescued']} of them were rescued (solved under it), "
-            f"and {counts['graduated']} graduated (solved bare afterwards)."
+            f"{help_given} to {counted(counts['needed'], 'sample')}; {counts['rescued']} of them were rescued (solved "
+            f"under it), and {counts['graduated']} graduated (solved bare afterwards)."
         )
     told = [*changes[:1], *losses(changes[1:])]
     parts += [f"Bare success on the {change.data} {change.sentence}." for change in told]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...base.terminal import percent
+from ...base.text import counted
 from ...runs.estimate import Projection
 from ..evaluation import TemplateEffect
 from .measure import LEAST_HARD, Screen
@@ -100,8 +101,8 @@ def _evolution(s: Screen) -> list[str]:
     best = s.evolution["best_dev_scores"][-1]
     failures = s.reflector_failures
     return [
-        f"evolution: {s.evolution['candidates']} candidates in {s.evolution['rollouts']} rollouts, best dev score "
-        f"{percent(best)}, {len(s.pool)} templates in the pool",
+        f"evolution: {counted(s.evolution['candidates'], 'candidate')} in {s.evolution['rollouts']} rollouts, best dev "
+        f"score {percent(best)}, {counted(len(s.pool), 'template')} in the pool",
         "reflector: never asked"
         if failures is None
         else f"reflector: {percent(failures)} of its replies were no usable template",
@@ -113,7 +114,7 @@ def _gap(gap: TemplateEffect | None) -> str:
         return "held-out hard samples: not measured under templates"
     return (
         f"held-out hard samples: bare {percent(gap.bare)}, templated {percent(gap.templated)}, gap "
-        f"{_points(gap.difference)} {_span(gap.interval)} on {gap.samples} samples"
+        f"{_points(gap.difference)} {_span(gap.interval)} on {counted(gap.samples, 'sample')}"
     )
 
 

@@ -177,7 +177,7 @@ class Pipeline:
             self.warnings.append(
                 f"The reflector failed on every job of {self._failed_in_a_row} iterations in a row "
                 f"({self.scorer.cost.failures() or 'empty replies'}): "
-                f"the evolution ended early, after {iteration.number} iterations."
+                f"the evolution ended early, after iteration {iteration.number}."
             )
             return "reflector"
         if self._idle_in_a_row >= IDLE_ITERATIONS:
