@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2o.base.text import counted
 from p2o.core.hard import Tally
 from p2o.core.loop import JointLoop
 from p2o.core.methods import Method, PromptTools
@@ -153,5 +154,5 @@ def test_the_last_epoch_says_what_was_drawn_how_often(tmp_path: Path) -> None:
     for sample_id in loop.order(IDS, 1):
         loop.record(sample_id, [1.0, 0.0, 0.0, 0.0], [False] * 4)
     samples = Counter(drawn.values())
-    line = ", ".join(f"{samples[n]} samples {n} times" for n in sorted(samples))
+    line = ", ".join(f"{counted(samples[n], 'sample')} {counted(n, 'time')}" for n in sorted(samples))
     assert loop.close(write=False).notes == [f"drawn in all: {line}"]

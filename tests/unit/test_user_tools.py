@@ -1,6 +1,7 @@
 """Tools and environments of a recipe: which are taken, and what the user's own code may do."""
 
 import asyncio
+import inspect
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from p2o.core.metrics import call_metrics
 from p2o.core.rollout_log import LoggedRollout, RolloutLog
 from p2o.core.samples import Sample
 from p2o.core.turns import Calls, turns
-from p2o.errors import ConfigError, ToolError
+from p2o.errors import ConfigError, RewardError, ToolError
 from p2o.generation.calculator import calc
 from p2o.generation.toolbox import methods_of
 from p2o.generation.tools import (
@@ -200,6 +201,8 @@ class Door:
         return self.pushed
 
     def get_reward(self) -> float:
+        if self.pushed < 0:
+            time.sleep(30)
         return float(self.push() > 1)
 
 
@@ -217,8 +220,9 @@ class SlottedDoor:
 
 
 def test_a_guarded_environment_is_the_same_for_trl() -> None:
-    door = guarded_environment(Door, 0.5)()
+    door = guarded_environment(Door, 0.5, 0.2)()
     assert type(door) is Door
+    assert inspect.ismethod(door.reset)  # TRL 1.14 looks for methods
     assert [m.__name__ for m in methods_of(door)] == ["push"]
     door.reset()
     assert door.push() == 1  # as its own methods know it; where TRL calls it, it gives text
@@ -228,16 +232,19 @@ def test_a_guarded_environment_is_the_same_for_trl() -> None:
         door.reset(stuck=True)
     with pytest.raises(ToolError, match=r"'reset' did not return within 0\.5 s"):
         door.reset(rusty=True)
+    door.pushed = -1  # the jury is asleep
+    with pytest.raises(RewardError, match=r"'get_reward' did not return within 0\.2 s.* raise reward_timeout"):
+        door.get_reward()
 
 
 @pytest.mark.parametrize("kind", [FrozenDoor, SlottedDoor])
 def test_an_environment_may_allow_no_other_attributes(kind: type) -> None:
-    assert guarded_environment(kind, 5)().reset() is None
+    assert guarded_environment(kind, 5, 5)().reset() is None
 
 
 def test_environments_are_guarded_under_their_names() -> None:
-    assert guarded_factories(None, 5) is None
-    assert list(guarded_factories({"a": Door, "b": Door}, 5)) == ["a", "b"]
+    assert guarded_factories(None, 5, 5) is None
+    assert list(guarded_factories({"a": Door, "b": Door}, 5, 5)) == ["a", "b"]
 
 
 def test_a_recipe_names_tools_and_environments(own: Path) -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MethodType
 from typing import Any, Literal
 
 from ..base.loading import load_function, what_it_raised
 from ..base.spelling import nearest
 from ..base.text import one_line, shorten
-from ..errors import ConfigError, ToolError
-from ..rewards.deadline import Watched, watch
+from ..errors import ConfigError, P2OError, ToolError
+from ..rewards.deadline import REWARD, Watched, watch
 from .calculator import calc
-from .toolbox import NOT_TOOLS, methods_of
+from .toolbox import methods_of
 
 TOOL = Watched("tool", "tool", "tool_timeout", ToolError)
 BUILTIN: Mapping[str, Callable[..., Any]] = {"builtin:calculator": calc}
@@ -140,41 +141,49 @@ def guarded_calls(tools: Mapping[str, Callable[..., Any]], limit: float) -> dict
     return {name: guarded_tool(tool, limit) for name, tool in tools.items()}
 
 
-def guarded_factories(environment_factory: Any, limit: float) -> Any:
-    """TRL's ``environment_factory`` (one, a dict of several, or None), guarded."""
+def guarded_factories(environment_factory: Any, limit: float, reward_limit: float) -> Any:
+    """TRL's ``environment_factory`` (one, a dict of several, or None), guarded (`guarded_environment`)."""
     if isinstance(environment_factory, Mapping):
-        return {name: guarded_environment(factory, limit) for name, factory in environment_factory.items()}
-    return environment_factory and guarded_environment(environment_factory, limit)
+        return {name: guarded_environment(one, limit, reward_limit) for name, one in environment_factory.items()}
+    return environment_factory and guarded_environment(environment_factory, limit, reward_limit)
 
 
-def guarded_environment(factory: Callable[[], Any], limit: float) -> Callable[[], Any]:
+def guarded_environment(factory: Callable[[], Any], limit: float, reward_limit: float) -> Callable[[], Any]:
     """A factory of environments that are made and reset on time. An error of ``reset`` or ``get_reward`` ends the run
     with one sentence, since no policy can answer for it. Their tools are guarded where they are called
-    (`guarded_calls`). An environment that has ``__slots__`` takes no other ``reset``, and keeps its own."""
+    (`guarded_calls`). An environment that has ``__slots__`` takes no other ``reset``, and keeps its own.
 
+    Args:
+        limit: seconds for making one, and for ``reset``; 0: none.
+        reward_limit: seconds for ``get_reward``; 0: none.
+    """
     on_time = watch(factory, limit, TOOL)
 
     def make() -> Any:
         environment = on_time()
-        for name in NOT_TOOLS if hasattr(environment, "__dict__") else ():
+        watched = {"reset": (limit, TOOL), "get_reward": (reward_limit, REWARD)}
+        for name, on in watched.items() if hasattr(environment, "__dict__") else ():
             if callable(method := getattr(environment, name, None)):
-                own = _explained(method, type(environment).__name__, limit)
+                own = _explained(method, environment, *on)
                 object.__setattr__(environment, name, own)  # a class may have a __setattr__ of its own
         return environment
 
     return make
 
 
-def _explained(method: Callable[..., Any], owner: str, limit: float) -> Callable[..., Any]:
-    on_time = watch(method, limit, TOOL)
+def _explained(method: Callable[..., Any], environment: Any, limit: float, kind: Watched) -> Callable[..., Any]:
+    """A method of an environment; it stays one, because TRL 1.14 looks for methods."""
+    if inspect.iscoroutinefunction(method):
+        return method
+    on_time, owner = watch(method, limit, kind), type(environment).__name__
 
     @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(_: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return on_time(*args, **kwargs)
-        except ToolError:
+        except P2OError:
             raise
         except Exception as error:
             raise ToolError(f"{method.__name__} of the environment {owner} raised {what_it_raised(error)}") from error
 
-    return method if inspect.iscoroutinefunction(method) else call
+    return MethodType(call, environment)

@@ -190,8 +190,9 @@ def fixed_policy(recipe: Recipe, model: str, rewards: RewardSet) -> FixedPolicy:
     policy = load_policy(model_source(recipe, model), settings)
     if not agent:
         return FixedPolicy(recipe, policy, rewards)
-    training, factories = recipe.training, agent.get("environment_factory")
-    toolbox = Toolbox(agent.get("tools"), guarded_factories(factories, training.tool_timeout))
+    training, given = recipe.training, agent.get("environment_factory")
+    factories = guarded_factories(given, training.tool_timeout, training.reward_timeout)
+    toolbox = Toolbox(agent.get("tools"), factories)
     loop = ToolLoop(policy, toolbox, training.max_tool_calling_iterations, training.tool_timeout)
     return FixedPolicy(recipe, policy, rewards, loop)
 

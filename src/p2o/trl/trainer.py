@@ -97,7 +97,7 @@ class P2OTrainer(SavingTrainer):
             raise ConfigError(f"reflector is {reflector!r}; use one of {', '.join(LOCAL)} or a Reflector object")
         args = p2o_config(args)
         model = resolve_model(model) if isinstance(model, str) else model
-        factories = guarded_factories(arguments.get("environment_factory"), args.tool_timeout)
+        factories = guarded_factories(arguments.get("environment_factory"), args.tool_timeout, args.reward_timeout)
         arguments["environment_factory"] = factories
         self.rows = training_rows(train_dataset, factories, args)
         for name, dataset in datasets_of(eval_dataset).items():
