@@ -10,6 +10,7 @@ from html import escape, unescape
 import pytest
 
 from p2o.analysis.report import write_report
+from p2o.base.files import read_json, write_json
 from p2o.base.text import clean_text
 from runs import EVIL, make_run, template
 
@@ -106,6 +107,49 @@ def test_nothing_is_cut_on_a_phone(tmp_path, width):
     found = re.search(r'data-seen="([^"]+)"', dom)
     assert found, dom[-500:]
     assert json.loads(unescape(found.group(1))) == [width, False, []]
+
+
+TURNS = [
+    ["environment", "", "A desk."],
+    ["call", "calc", '{"sum": "1+2+3"}'],
+    ["result", "calc", "{'error': 'one operation at a time'}"],
+    ["call", "calc", '{"sum": "1+2"}'],
+    ["result", "calc", f"3\n{EVIL}"],
+    ["said", "", "3"],
+]
+OPEN = """<script>addEventListener("load", () => {
+  const panel = document.getElementById("detail");
+  const cell = document.querySelector('.matrix [data-row="0"][data-place="1"]');
+  cell.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  const lines = [...panel.querySelectorAll(".rollout > *")].map((e) => [e.tagName, e.className, e.textContent]);
+  document.body.setAttribute("data-seen", btoa(unescape(encodeURIComponent(JSON.stringify(lines)))));
+});</script></body>"""
+
+
+def test_turns_are_shown_as_turns(tmp_path):
+    run = make_run(tmp_path / "run")
+    file = run / "p2o" / "rollouts-001.json"
+    record = read_json(file)
+    for sample in record["samples"].values():
+        sample["rollouts"] = [[None, "the same as text", 1.0, True, TURNS]]
+    write_json(file, record)
+    page = write_report([run])
+    text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text(encoding="utf-8"))
+    page.write_text(text.replace("</body>", OPEN), encoding="utf-8")
+    console, dom = open_page(page, tmp_path)
+    assert console == []
+    found = re.search(r'data-seen="([^"]+)"', dom)
+    assert found, dom[-800:]
+    shown = json.loads(base64.b64decode(found.group(1)))
+    assert shown[1:4] == [
+        ["P", "meta", "2 tool calls, 1 failed"],
+        ["P", "result", "environment: A desk."],
+        ["DIV", "box call", 'calc {"sum": "1+2+3"}'],
+    ]
+    assert shown[4] == ["P", "result failed", "result of calc: {'error': 'one operation at a time'}"]
+    assert shown[6][:2] == ["DETAILS", "result"]  # more than a line is folded
+    assert shown[6][2] == f"result of calc: 3 …3\n{clean_text(EVIL)}"
+    assert shown[7] == ["DIV", "box", "3"]
 
 
 def test_a_chart_tells_its_figures(tmp_path):

@@ -45,8 +45,8 @@ class P2OConfig(LoopSettings, GRPOConfig):
     their own deadlines."""
 
     tool_timeout: float = 60.0
-    """Seconds for one call of a tool or of an environment's ``reset`` (0: no limit). A tool that takes longer has failed, and the
-    policy reads so."""
+    """Seconds for one call of a tool or of an environment's ``reset`` (0: no limit). A tool that takes longer has
+    failed, and the policy reads so."""
 
     evolve_temperature: float = 0.0
     """Sampling temperature of an evolution's rollouts (0: greedy, as in the paper)."""

@@ -100,7 +100,10 @@ function find(run, evolution, id) {
 
 // --- samples ---
 
-// The turns of a rollout with tools: [kind, name, text]; results and long texts are folded.
+// Whether a call failed, by its turn with the result (p2o.core.turns.ERROR).
+const hasFailed = ([kind, , text]) => kind === "result" && text.startsWith("{'error':");
+
+// The turns of a rollout with tools: [kind, name, text]; results that need more than a line are folded.
 function turn([kind, name, text]) {
   if (kind === "said") return el("div", "box", text || "(empty)");
   if (kind === "call") {
@@ -108,17 +111,23 @@ function turn([kind, name, text]) {
     call.append(el("b", "", name), document.createTextNode(" " + text));
     return call;
   }
-  const box = el("details", "result");
-  const first = text.split("\n")[0];
-  box.append(el("summary", "", `${kind === "result" ? "result of " + name : "environment"}: ${first.length > 60 ? first.slice(0, 60) + " …" : first}`));
-  box.append(el("div", "box", text || "(empty)"));
+  const label = kind === "result" ? "result of " + name : "environment";
+  const className = hasFailed([kind, name, text]) ? "result failed" : "result";
+  const first = text.split("\n")[0].slice(0, 60);
+  if (first === text) return el("p", className, `${label}: ${text || "(empty)"}`);
+  const box = el("details", className);
+  box.append(el("summary", "", `${label}: ${first} …`), el("div", "box", text));
   return box;
 }
 
 function rollout([template, completion, reward, solved, turns], templates) {
   const box = el("div", "rollout" + (solved ? " solved" : ""));
   box.append(el("p", "meta", `reward ${reward === null ? "none (not scorable)" : reward} · ${template === null ? "bare" : "under template " + (template + 1)}`));
-  if (turns) box.append(el("p", "meta", `${turns.filter((t) => t[0] === "call").length} tool calls`), ...turns.map(turn));
+  if (turns) {
+    const calls = turns.filter((t) => t[0] === "call").length, failed = turns.filter(hasFailed).length;
+    const count = `${calls} tool call${calls === 1 ? "" : "s"}` + (failed ? `, ${failed} failed` : "");
+    box.append(el("p", "meta", count), ...turns.map(turn));
+  }
   else box.append(el("div", "box", completion || "(empty)"));
   return box;
 }
