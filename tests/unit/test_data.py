@@ -76,6 +76,14 @@ def test_local_sources_give_the_same_samples(tmp_path: Path, kind: str) -> None:
     assert load_samples(str(path)) == expected
 
 
+def test_a_csv_file_gives_texts(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('\ufeffquestion,answer\n"What is 1 + 2,\nin one word?",3\n\n"He said ""4?""",4\n', encoding="utf-8")
+    first, second = load_samples(str(path))
+    assert (first.question, first.answer) == ("What is 1 + 2,\nin one word?", "3")
+    assert second.question == 'He said "4?"'
+
+
 def test_verl_parquet_is_recognised_by_its_columns(tmp_path: Path) -> None:
     rows = [
         {
@@ -306,6 +314,10 @@ def test_bad_sources_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     Path("broken.jsonl").write_text('{"prompt": "1?", "answer": "1"}\n\n{"prompt": \n')
     Path("broken.parquet").write_text("no parquet")
     Path("binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    Path("binary.csv").write_bytes(b"\xff\xfe\x00")
+    Path("empty.csv").write_text("")
+    Path("long.csv").write_text("prompt,answer\n1?,1\n2?,2,3\n")
+    Path("rows.tsv").write_text("prompt\tanswer\n1?\t1\n")
     write(tmp_path / "reserved.jsonl", [{**ROWS[0], "completions": 1}])
     datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS), test=datasets.Dataset.from_list(ROWS)).save_to_disk(
         "saved"
@@ -320,6 +332,10 @@ def test_bad_sources_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("broken.jsonl", None, "line 3 of broken.jsonl is not valid JSON"),
         ("broken.parquet", None, "cannot be read as parquet"),
         ("binary.jsonl", None, "cannot be read as text"),
+        ("binary.csv", None, "cannot be read as CSV"),
+        ("empty.csv", None, "empty.csv holds no rows"),
+        ("long.csv", None, "row 2 of long.csv has 3 values for 2 columns"),
+        ("rows.tsv", None, "rows.tsv is no kind of file that is read; make it one of .jsonl, .json, .csv, .parquet"),
         ("reserved.jsonl", None, "a column 'completions', a name that TRL reserves"),
         ("rows.jsonl", "test", "no split 'test'; a file has one split, called train"),
         ("saved", "dev", "saved has no split 'dev'; choose one of train, test"),

@@ -2,7 +2,7 @@
 
 | source | what it is |
 |---|---|
-| ``path/to/rows.jsonl``, ``.json``, ``.parquet`` | a file (its only split is called ``train``) |
+| ``path/to/rows.jsonl``, ``.json``, ``.csv``, ``.parquet`` | a file (its only split is called ``train``) |
 | ``path/to/folder`` | a data set saved with ``save_to_disk``, or a folder of data files |
 | ``name``, ``owner/name``, ``owner/name:config`` | a data set of the Hugging Face hub |
 | ``reasoning_gym:NAME?size=100&seed=1&key=value`` | a generator of reasoning-gym (seed 0 unless given) |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.resources
 import json
 from collections.abc import Sequence
@@ -50,6 +51,23 @@ def from_json(path: Path) -> list[DataRow]:
         if not isinstance(row, dict):
             raise DataError(f"row {number} of {path} is not a JSON object with columns; fix or drop it")
     return rows
+
+
+def from_csv(path: Path) -> list[DataRow]:
+    """The rows of a file of comma-separated values, whose first line names the columns. Every value is text.
+
+    Raises:
+        DataError: the file cannot be read, or a row has more or fewer values than there are columns.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names, *rows = [line for line in csv.reader(file, strict=True) if line] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({one_line(str(error))}); check the file") from None
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(names):
+            raise DataError(f"row {number} of {path} has {len(row)} values for {len(names)} columns; fix or drop it")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def from_parquet(path: Path, keep: Sequence[str] | None) -> list[DataRow]:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from ..errors import DataError
 from .columns import DataRow
-from .files import from_json, from_package, from_parquet, only_train
+from .files import from_csv, from_json, from_package, from_parquet, only_train
 from .gym import from_gym
 from .hub import from_datasets
+
+FILE_KINDS = (".jsonl", ".json", ".csv", ".parquet")
+"""Suffixes of the files that are read."""
 
 
 def read(source: str, split: str | None, keep: Sequence[str] | None) -> list[DataRow]:
@@ -29,17 +32,21 @@ def read(source: str, split: str | None, keep: Sequence[str] | None) -> list[Dat
     if scheme == "builtin":
         return from_package(source, rest, split)
     path = Path(source).expanduser()
-    if path.suffix in (".jsonl", ".json", ".parquet"):
+    if path.suffix in FILE_KINDS:
         only_train(source, split)
         if not path.is_file():
             raise DataError(f"there is no file {source}; check the path (it is taken from the working directory)")
+        if path.suffix == ".csv":
+            return from_csv(path)
         return from_parquet(path, keep) if path.suffix == ".parquet" else from_json(path)
+    if path.is_file():
+        raise DataError(f"{source} is no kind of file that is read; make it one of {', '.join(FILE_KINDS)}")
     if path.is_dir():
         return from_datasets(source, str(path), None, split, keep)
     match = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?", source)
     if match is None or source.startswith("."):
         raise DataError(
-            f"there is no data set {source}; give a .jsonl, .json or .parquet file, a folder, a hub name, "
-            "reasoning_gym:NAME or builtin:NAME"
+            f"there is no data set {source}; give a .jsonl, .json, .csv or .parquet file, a folder, a hub "
+            "name, reasoning_gym:NAME or builtin:NAME"
         )
     return from_datasets(source, match[1], match[2], split, keep)

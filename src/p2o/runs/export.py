@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..base.files import write_json, write_text
 from ..core.methods import evolves_templates
 from ..core.templates import pool_to_json
+from ..data.sources import FILE_KINDS
 from ..trl.checkpoint import latest_checkpoint
 from .model_card import CardFacts, model_card, pool_page
 from .run_directory import Run, read_run
@@ -26,7 +27,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 def is_hub_name(name: str) -> bool:
     """``owner/name`` that is no path of this machine, and no file."""
-    return bool(HUB_NAME.fullmatch(name)) and not Path(name).exists() and not name.endswith((".jsonl", ".parquet"))
+    return bool(HUB_NAME.fullmatch(name)) and not Path(name).exists() and not name.endswith(FILE_KINDS)
 
 
 def public_name(name: str) -> str:

@@ -15,7 +15,7 @@ MODELS = ("model_name_or_path", "chat_template_path", "resume_from_checkpoint")
 JSON_FILES = ("deepspeed", "fsdp_config", "accelerator_config")
 """Keys whose value may be a JSON file, or what would stand in it."""
 
-_FILE = re.compile(r".*\.(jsonl|json|parquet|jinja|j2|yaml|yml)")
+_FILE = re.compile(r".*\.(jsonl|json|csv|parquet|jinja|j2|yaml|yml)")
 _FUNCTION = re.compile(r"(.*\.py)(:\w+)")
 
 

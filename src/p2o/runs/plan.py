@@ -180,9 +180,9 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(f"  {what:<12} {text}")
 
     rollouts = f"{plan.rollouts_per_generation:,} rollouts; {plan.rollouts_per_update:,} an update"
-    say("a generation", f"{plan.samples_per_generation:,} samples x {plan.group} = {rollouts}")
+    say("a generation", f"{counted(plan.samples_per_generation, 'sample')} x {plan.group} = {rollouts}")
     if plan.samples is None or plan.generations_per_epoch is None:
-        say("an epoch", f"not known; one generation for each {plan.samples_per_generation:,} samples")
+        say("an epoch", f"not known; one generation for each {counted(plan.samples_per_generation, 'sample')}")
     else:
         seen = plan.generations_per_epoch * plan.samples_per_generation
         total = plan.generations_per_epoch * plan.rollouts_per_generation
@@ -197,7 +197,7 @@ def plan_lines(plan: Plan) -> list[str]:
         say("prompt steps", "none")
     else:
         step = plan.prompt_steps
-        about = f"{step.dev_size} dev samples"
+        about = counted(step.dev_size, "dev sample")
         if plan.generations_per_epoch:
             share = step.rollouts / (plan.generations_per_epoch * plan.rollouts_per_generation)
             about += f", {share:.0%} of an epoch's"

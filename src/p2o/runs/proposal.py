@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ..base.text import counted
 from ..data import FALLBACK_PROMPT_COLUMNS, DataRow
 from ..errors import DataError
 from ..generation.models import PREFIX
@@ -93,7 +94,7 @@ def propose_training(samples: int, group: int = GROUP, small: bool = False) -> l
     return [
         Proposed("num_generations", group, "K, rollouts of one sample; more find rarer successes, and cost more"),
         Proposed("per_device_train_batch_size", rows, "rollouts in memory at a time; raise it while there is room"),
-        Proposed("gradient_accumulation_steps", steps, f"x the line above / K = {batch} samples an update"),
+        Proposed("gradient_accumulation_steps", steps, f"x the line above / K = {counted(batch, 'sample')} an update"),
         Proposed("num_train_epochs", 5, "templates come after the first; the bare prompt needs two or three more"),
         Proposed("tau", min(2, group), "hard: at most tau - 1 of the K rollouts solved"),
         Proposed("hard_min_count", hard, "no evolution for fewer hard samples than this"),
@@ -160,7 +161,7 @@ def recipe_text(source: str, rows: Sequence[DataRow], given: Mapping[str, Any], 
     sections = {
         "The task": [
             Proposed("model_name_or_path", model, "a name of the hub, a folder, or builtin:sandbox"),
-            Proposed("train", source, f"{len(rows):,} rows"),
+            Proposed("train", source, counted(len(rows), "row")),
             Proposed("test", None, "a file with held-out rows: measured before and after training"),
             *_task(source, rows, given),
         ],
@@ -175,7 +176,7 @@ def recipe_text(source: str, rows: Sequence[DataRow], given: Mapping[str, Any], 
         sections["As asked for"] = others
     text = [
         f"{MODELINE}{schema_file()}",
-        f"# Made by p2o init for {len(rows):,} samples: a first guess, not tuned.",
+        f"# Made by p2o init for {counted(len(rows), 'sample')}: a first guess, not tuned.",
         "# First ask whether P²O is worth it here: p2o screen THIS_FILE. All keys: p2o keys",
     ]
     for title, lines in sections.items():

@@ -38,7 +38,7 @@ class RecipeConfig(ReflectorSettings):
     """The task of a run: data, rewards, reflector."""
 
     train: str = ""
-    """Data source of the training samples: a .jsonl, .json or .parquet file, a folder, a name of the hub,
+    """Data source of the training samples: a .jsonl, .json, .csv or .parquet file, a folder, a name of the hub,
     ``reasoning_gym:NAME?size=500``, or ``builtin:sandbox/train``."""
 
     eval: str | None = None
