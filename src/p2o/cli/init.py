@@ -24,8 +24,8 @@ def add_parser(commands: Any) -> None:
         f"lengths, sampling and P²O's settings. {ANY_SETTING}",
         allow_abbrev=False,
     )
-    parser.add_argument("data", help="a .jsonl, .json, .csv or .parquet file, a folder, or a name of the hub; with --verl "
-                        "a verl configuration")  # fmt: skip
+    parser.add_argument("data", help="a .jsonl, .json, .csv or .parquet file, a folder, or a name of the hub; with "
+                        "--verl a verl configuration")  # fmt: skip
     parser.add_argument("--verl", action="store_true", help="the file is Hydra's config.yaml or overrides.yaml of a "
                         "verl command, or the config.yaml of a run of P²O on verl")  # fmt: skip
     parser.add_argument("-o", "--out", default="recipe.yaml", help="the recipe to write (default: recipe.yaml)")
