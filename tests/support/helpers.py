@@ -31,6 +31,11 @@ def letters(completions: list[Any], **kwargs: Any) -> list[float]:
     return [sum(ch in "02468" for ch in t) / max(1, len(t)) for t in texts]
 
 
+def by_thirds(completions: list[Any], answer: list[str], **kwargs: Any) -> list[float]:
+    """By the answer's remainder of 3: rewards with a spread, all 0, all 1."""
+    return [(float(n % 2), 0.0, 1.0)[int(a) % 3] for n, a in enumerate(answer)]
+
+
 def settings(out: Path, **changes: Any) -> dict[str, Any]:
     return {
         "output_dir": str(out),

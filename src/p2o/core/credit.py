@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     Weights = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
     """(bare_logps_BT, templated_logps_BT, templated_B, solved_B) → (B, T) weight of each token's loss; bare rows: 1."""
+    FlatAdvantages = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    """(entropies_BT, tokens_BT, solved_B) of rows whose group is all solved or all failed → (B, T) their advantages."""
 
 Distillation = Literal["mask", "solved", "wide_first", "soft", "shape", "kl", "no_mask", "importance", "none"]
 """How a templated rollout is trained on the bare prompt, with r = π_old(y_t | x) / π_old(y_t | T(x, z)):
@@ -55,6 +57,8 @@ class Credit:
     drop_failed: bool = False
     """Failed templated rollouts get no gradient."""
     kl: KlTerm | None = None
+    flat: FlatAdvantages | None = None
+    """Advantages of groups without spread, whose own are 0, from their tokens' entropies. TRL only."""
 
     @property
     def needs_ratio(self) -> bool:

@@ -102,11 +102,7 @@ class JointLoop:
         return templates[slot % len(templates)] if templates else ""
 
     def record(
-        self,
-        sample_id: str,
-        rewards: Sequence[float],
-        templated: Sequence[bool],
-        totals: Sequence[float] | None = None,
+        self, sample_id: str, rewards: Sequence[float], templated: Sequence[bool], totals: Sequence[float] | None = None
     ) -> None:
         """Adds the rewards of one group, see `HardLedger.record`."""
         self.ledger.record(sample_id, rewards, templated, totals)

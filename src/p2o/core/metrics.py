@@ -28,6 +28,11 @@ class Group:
     rewards: Sequence[float] = ()
     """The rewards that GRPO trains on; empty: not given."""
 
+    @property
+    def flat(self) -> bool:
+        """Whether it has no spread, and is all solved or all failed."""
+        return not self.spread and any(self.solved) == all(self.solved)
+
     def under(self, templated: bool) -> list[bool]:
         """``solved`` of the templated rollouts, or of the bare ones."""
         return [s for s, t in zip(self.solved, self.templated, strict=True) if t == templated]

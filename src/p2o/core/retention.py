@@ -17,6 +17,11 @@ from collections.abc import Sequence
 from .metrics import Group
 
 
-def spread_share(groups: Sequence[Group]) -> float:
-    """s, the share of a batch's groups whose rewards differ."""
-    return sum(group.spread for group in groups) / len(groups)
+def spread_share(groups: Sequence[Group], flat_too: bool = False) -> float:
+    """s, the share of a batch's groups whose rewards differ.
+
+    Args:
+        flat_too: groups that are all solved or all failed count as well, because the method gives them advantages
+            (`p2o.core.credit.Credit.flat`).
+    """
+    return sum(group.spread or (flat_too and group.flat) for group in groups) / len(groups)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..base.text import counted
 from ..core.cost import TRAINED_TOKEN_COST
 from ..core.hard import dev_part_size
-from ..core.methods import evolves_templates
+from ..core.methods import evolves_templates, load_method
 from ..errors import ConfigError, DataError, ReflectorError
 from .estimate import RunCounts, count_run, evolution_count, evolution_rollouts
 from .gpu import gpu_is_here
@@ -91,6 +91,12 @@ def make_plan(recipe: Recipe) -> Plan:
             f"({run.rollouts_per_generation} rollouts in groups of {run.group}); take more data or a smaller batch"
         )
     every = training.steps_per_generation * training.num_iterations
+    redraws = load_method(training.method).redraws
+    if redraws:
+        notes.append(
+            f"method {training.method} replaces groups without spread: it may draw up to {1 + redraws} times the "
+            "rollouts that are counted here"
+        )
     return Plan(
         **vars(run),
         name=recipe.name,

@@ -61,8 +61,8 @@ class Batch:
     drawn_logps: TokenLogps = field(default_factory=TokenLogps)
     """Log-probs of each rollout's tokens, recorded as they were sampled (transformers generation; else empty)."""
     solved: list[bool] = field(default_factory=list)
-    spread_share: float = 0.0
-    """Share of the groups of all ranks with a spread of rewards."""
+    groups: list[Group] = field(default_factory=list)
+    """The groups of all ranks, in TRL's rank-major order."""
     engine_logps: TokenLogps = field(default_factory=TokenLogps)
     """With vLLM: its log-probs of the rows drawn from T(x, z)."""
 

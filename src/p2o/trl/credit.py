@@ -85,6 +85,16 @@ class CreditTrainer(DrawingTrainer):
 
     def _logps_of(self, output: Output, rows: list[int], prompt_ids: list[torch.Tensor]) -> torch.Tensor:
         """(R, T) log-probs of the rows' completions after these prompts, by the current weights, without gradient."""
+        return self._figures_of(output, rows, prompt_ids)
+
+    def _entropies_of(self, output: Output, rows: list[int]) -> torch.Tensor:
+        """(R, T) entropies, in nats, at the tokens of the rows' completions after the bare prompts."""
+        return self._figures_of(output, rows, [bare_ids(output, n) for n in rows], entropies=True)
+
+    def _figures_of(
+        self, output: Output, rows: list[int], prompt_ids: list[torch.Tensor], entropies: bool = False
+    ) -> torch.Tensor:
+        """(R, T) log-probs, or entropies, by one forward pass without gradient, which is counted."""
         padded_rows, width = rows, output["completion_ids"].size(1)
         if self.weights_are_sharded:  # all ranks must run the same number of forward passes
             spare = max(gather_object([len(rows)])) - len(rows)
@@ -96,15 +106,16 @@ class CreditTrainer(DrawingTrainer):
         masks = pad([torch.ones_like(p) for p in prompt_ids], padding_value=0, padding_side="left")
         completion_mask = output["completion_mask"][padded_rows]
         with self.cost.timed("ratio"), torch.no_grad():
-            logps = self._get_per_token_logps_and_entropies(
+            figures = self._get_per_token_logps_and_entropies(
                 self.model,
                 torch.cat([prompts, output["completion_ids"][padded_rows]], dim=1),
                 torch.cat([masks, completion_mask], dim=1),
                 width,
                 batch_size=self.args.per_device_train_batch_size,
-            )[0]
+                compute_entropy=entropies,
+            )[int(entropies)]
         self._count_scored("ratio", masks, completion_mask)
-        return logps[: len(rows)].float()
+        return figures[: len(rows)].float()
 
     def _count_scored(self, phase: Any, prompt_mask: torch.Tensor, completion_mask: torch.Tensor) -> None:
         self.cost[phase].add(scored_tokens=int(prompt_mask.sum() + completion_mask.sum()))

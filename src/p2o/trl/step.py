@@ -10,6 +10,7 @@ steps that are not finite skipped             _get_grad_norm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -17,16 +18,20 @@ import torch
 from accelerate.utils import gather_object
 
 from ..base.stopping import StopRequest
+from ..core.methods.dapo import further_samples
 from ..core.metrics import call_metrics, group_metrics
 from ..core.retention import spread_share
 from ..core.rollout_log import MAX_CHARS, LoggedRollout
 from ..core.turns import calls_in, transcript, turns
+from ..errors import ConfigError
 from .batch import Batch, RolloutFacts, groups_of
 from .dead_rows import LOSS_TYPES, has_dropout, live_rows, rows_to_keep, share_of_denominator, take_rows
 from .distillation import Output
 from .finite import FiniteGuard
+from .flat import flat_rows, put_flat_advantages
 from .inputs import check_inputs
 from .pull import Pull, check_pull
+from .redraw import Redraw
 from .reward_reading import RewardReading, success_indices
 from .step_scale import StepScale
 from .turns import TurnsTrainer
@@ -74,19 +79,50 @@ class StepTrainer(TurnsTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Output:
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
-        batch = self._batch = Batch(inputs)
+        output, batch = self._draw(inputs)
+        if self.loop.method.redraws:
+            output = self._redraw(output, batch)
+        if self.loop.assignment:
+            output = self._distill(output, batch)
+        flat = self.loop.credit().flat
+        if flat:
+            first = self.accelerator.process_index * len(batch.rows)
+            rows = flat_rows(batch.groups, first, len(batch.rows), self.num_generations)
+            put_flat_advantages(output, rows, self._entropies_of, flat)
+        if self.args.scale_steps:
+            output[SPREAD_SHARE] = torch.tensor(spread_share(batch.groups, flat_too=flat is not None))
+        return output
+
+    def _draw(self, rows: list[dict[str, Any]]) -> tuple[Output, Batch]:
+        """Draws and scores this rank's rollouts, by TRL."""
+        batch = self._batch = Batch(rows)
         try:
             with self.cost.timed("rollout"):
-                output = super()._generate_and_score_completions([dict(self.rows.given(row)) for row in inputs])
+                output = super()._generate_and_score_completions([dict(self.rows.given(row)) for row in rows])
         finally:
             self._batch = None
         if "old_per_token_logps" in output:
             self._count_scored("rollout", output["prompt_mask"], output["completion_mask"])
+        return output, batch
+
+    def _redraw(self, output: Output, batch: Batch) -> Output:
+        """Replaces groups without spread by groups of further samples, as the method wants it (`redraw`)."""
         if self.loop.assignment:
-            output = self._distill(output, batch)
-        if self.args.scale_steps:
-            output[SPREAD_SHARE] = torch.tensor(batch.spread_share)
-        return output
+            raise ConfigError(
+                f"method {self.args.method} gives prompts and replaces groups too, which cannot be combined; set its "
+                "redraws to 0"
+            )
+        world, K = self.accelerator.num_processes, self.num_generations
+
+        def draw(ids: Sequence[str]) -> tuple[Output, Batch]:
+            rows = [self.rows.by_id[i] for i in ids for _ in range(K)]
+            size = len(rows) // world
+            first = self.accelerator.process_index * size
+            return self._draw([dict(row) for row in rows[first : first + size]])
+
+        redraw = Redraw(self.accelerator, K, self._tokenizer.pad_token_id, self.loop.method.redraws, draw)
+        further = further_samples(self.loop.samples, [g.sample_id for g in batch.groups], self.args.seed, self._step)
+        return redraw.fill(output, batch, further)
 
     # --- rewards -------------------------------------------------------------------------------------------
 
@@ -112,14 +148,14 @@ class StepTrainer(TurnsTrainer):
         start = self.accelerator.process_index * len(batch.rows)
         batch.solved = [rollout.solved for rollout in rollouts[start : start + len(batch.rows)]]
         groups = groups_of(rollouts, self.num_generations)
-        batch.spread_share = spread_share([group for group, _ in groups])
+        batch.groups = [group for group, _ in groups]
         for group, own in groups:
             self.loop.record(group.sample_id, [r.reward for r in own], group.templated, [r.total for r in own])
             if self.accelerator.is_main_process and (group.sample_id in self.loop.needed or not any(group.solved)):
                 sample = self.loop.samples[group.sample_id]
                 recorded = [LoggedRollout(r.template, r.completion, r.total, r.solved, r.turns) for r in own]
                 self.rollout_log.add_group(sample.id, sample.question, sample.answer, recorded)
-        figures = group_metrics([group for group, _ in groups], self.loop.needed, self.args.tau)
+        figures = group_metrics(batch.groups, self.loop.needed, self.args.tau)
         self._append_metrics(figures)
         if self.tools:
             self._append_metrics(call_metrics([(bool(r.template), r.calls) for r in rollouts]))

@@ -50,7 +50,12 @@ class Distilled:
 
 
 def refuse_kl(credit: Credit, method: str) -> None:
-    """Raises ConfigError for a method that wants a KL term, which cannot be had here."""
+    """Raises ConfigError for a method that wants a KL term, or advantages from entropies, which cannot be had here."""
+    if credit.flat is not None:
+        raise ConfigError(
+            f"method {method} gives groups without spread advantages of their own, and verl's trainer makes all "
+            "advantages; train with TRL"
+        )
     if credit.kl is not None:
         raise ConfigError(
             f"method {method} gives a Credit with a KL term, for which verl has no figures (it gives log-probs of the "

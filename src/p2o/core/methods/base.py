@@ -65,6 +65,12 @@ class Method:
         seed: of the run. All random choices must follow from it and the epoch's number.
     """
 
+    given = "nothing"
+    """What it is given beside the rewards, in a few words for the table of a comparison: answers, solutions, …"""
+    redraws = 0
+    """Part of hook 1: how many times the groups without spread of a batch are replaced by groups of further samples
+    before the batch is trained. TRL only."""
+
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         self.settings, self.samples, self.group_size, self.seed = settings, samples, group_size, seed
 

@@ -6,11 +6,9 @@ from ...base.loading import load_function
 from ...base.spelling import nearest
 from ...errors import ConfigError
 from .base import Method
-from .grpo import GRPO
 from .hooks import with_plain_errors
+from .known import METHODS
 from .p2o import P2O
-
-METHODS: dict[str, type[Method]] = {"grpo": GRPO, "p2o": P2O}
 
 
 def load_method(name: str) -> type[Method]:

@@ -33,6 +33,8 @@ from .evolving import evolve_on, pool_of
 class P2O(Method):
     """The paper's method; its ablations are settings (`p2o.core.settings.LoopSettings`)."""
 
+    given = "feedback"
+
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         super().__init__(settings, samples, group_size, seed)
         self.templates: list[PoolTemplate] = []
