@@ -3,19 +3,21 @@
 import itertools
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2o.analysis.compare.arms import ARMS, P2O_IN_ALL, arms_of, is_equalled, method_sources, settings_of
+from p2o.analysis.compare.arms import ARMS, P2O_IN_ALL, arms_of, given_to, is_equalled, method_sources, settings_of
 from p2o.analysis.compare.command import budget_settings, claim_folder
 from p2o.analysis.compare.figure import mean_curve
-from p2o.analysis.compare.results import RunResult
-from p2o.analysis.compare.summary import summarize
+from p2o.analysis.compare.results import RunResult, trained_result
+from p2o.analysis.compare.summary import ranks, summarize
 from p2o.analysis.compare.table import notes_of, rows_of
 from p2o.analysis.statistics import mean_success, paired_difference, two_way_bootstrap
+from p2o.base.files import write_json
 from p2o.base.markdown import table
 from p2o.cli.main import main
 from p2o.core.evolve.selection import draw_parents
@@ -252,6 +254,71 @@ def test_what_was_not_measured_is_a_dash():
     rows = rows_of(summarize([ARMS["prompt_only"], ARMS["p2o"]], results, {}, None), None, None)
     assert rows[1][rows[0].index("before")] == "–"
     assert summarize([ARMS["prompt_only"]], results, {}, None)[0].changes == {}
+
+
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [
+        ([(0.1, 0.2), (0.8, 0.9), (0.3, 0.5)], ["3", "1", "2"]),
+        ([(0.1, 0.4), (0.8, 0.9), (0.3, 0.5)], ["2–3", "1", "2–3"]),
+        ([(0.1, 0.4), (0.3, 0.6), (0.5, 0.9)], ["2–3", "1–3", "1–2"]),  # neighbours overlap, the ends do not
+        ([(0.0, 1.0)], ["1"]),
+    ],
+)
+def test_a_rank_is_given_only_where_no_other_interval_overlaps(intervals, expected):
+    assert ranks(intervals) == expected
+
+
+def test_the_table_says_what_was_given_where_the_cost_went_and_what_is_relied_on():
+    drawn = {"draws": 8, "solved": {"test": {"s0": 8, "s1": 1, "s2": 0, "s3": 0}}}
+    own = {"phases": {"rollout": 30, "train": 50, "evolve": 20}, **drawn}
+    runs = [replace(a_run(0, 4), reliance=0.25, **own), replace(a_run(1, 4), **own)]
+    results = {"p2o": runs, "grpo": [a_run(0, 1)]}
+    arms = summarize([ARMS["p2o"], ARMS["grpo"]], results, {}, None, {"p2o": "feedback", "grpo": "nothing"})
+    header, p2o, grpo = rows_of(arms, None, None)
+    cell = dict(zip(header, p2o, strict=True))
+    assert (cell["given"], cell["hint reliance"]) == ("feedback", "+25")
+    assert cell["cost by phase"] == "train 50 %, rollout 30 %, evolve 20 %"
+    assert cell["pass@8 (95 %)"].startswith("50.0 %")  # two of the four samples have a right draw among their eight
+    bare = dict(zip(header, grpo, strict=True))
+    assert (bare["given"], bare["hint reliance"], bare["pass@8 (95 %)"], bare["cost by phase"]) == (
+        "nothing", "–", "–", "–",
+    )  # fmt: skip
+
+
+def test_a_run_tells_its_phases_its_draws_and_its_hint_reliance(tmp_path):
+    own = tmp_path / "p2o"
+    own.mkdir()
+    phase = {"cost": 60, "teacher_tokens": 0, "seconds": 1.0}
+    cost = {"rollout": phase, "train": {**phase, "cost": 0}, "evaluate": phase}
+    cost |= {"training_cost": 60, "training_rollouts": 7}
+    result = {"cost": cost, "outcomes": {}, "before": {}, "after": {}, "draws": 4, "solved": {"test": {"s0": 2}}}
+    write_json(own / "result.json", result)
+    for number, pair in enumerate([(0.9, 0.5), (None, None)]):
+        summary = {"epoch": number, "paired_templated_success": pair[0], "paired_bare_success": pair[1]}
+        content = {"summary": summary, "tallies": {}, "pool": [], "assignment": {}}
+        write_json(own / f"epoch-{number:03d}.json", content)
+    run = trained_result(tmp_path, 0, None)
+    assert (run.phases, run.draws, run.solved) == ({"rollout": 60}, 4, {"test": {"s0": 2}})
+    assert run.reliance == pytest.approx(0.4)
+
+
+def test_what_an_arm_is_given_follows_from_its_method_and_its_reflector(hint):
+    def given(name, *words):
+        recipe = load_recipe("quickstart", words)
+        return given_to(arms_of(recipe, [name])[0], recipe)
+
+    assert [given(name) for name in ("grpo", "dapo", "zvp", "knapsack", "review")] == ["nothing"] * 5
+    assert given("p2o") == given("prompt_only") == "a bank of phrases"
+    assert given("p2o", "--reflector=policy") == "feedback"
+    assert given("p2o", "--reflector=openai", "--reflector_model=big") == "feedback, a teacher"
+    assert given("p2o", f"--reflector={hint}:write") == "feedback, a reflector of your own"
+
+
+def test_the_arms_are_described(capsys):
+    assert main(["compare", "--list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ARMS)
 
 
 def test_pairs_are_of_the_samples_that_both_have():

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ...base.loading import load_module
 from ...base.spelling import nearest
 from ...base.text import one_line
-from ...core.methods import load_method
+from ...core.methods import evolves_templates, load_method
 from ...errors import ConfigError
 from ...runs.recipe import Recipe
 
@@ -94,6 +94,14 @@ _ARMS = (
     Arm("p2o_kl", "p2o with a KL term on solved templated rollouts", {**_PAPER, "distillation": "kl"}),
     Arm("p2o_soft", "p2o with the soft clip in place of the mask", {**_PAPER, "distillation": "soft"}),
     Arm("p2o_tau1", "p2o, only all-failed samples are hard", {**_PAPER, "tau": 1}),
+    Arm("dapo", "GRPO that replaces groups without spread by groups of further samples (DAPO's dynamic sampling)",
+        {**_GRPO, "method": "dapo"}),
+    Arm("zvp", "GRPO with advantages from token entropies for groups without spread (RL-ZVP)",
+        {**_GRPO, "method": "zvp"}),
+    Arm("knapsack", "GRPO whose rollouts go to the samples of the largest expected value (Knapsack RL)",
+        {**_GRPO, "method": "knapsack"}),
+    Arm("review", "GRPO in which mastered and hopeless samples come back at growing intervals (sampling: adaptive)",
+        {**_GRPO, "sampling": "adaptive"}),
     Arm("prompt_only", "no training: the evolved pool's best template used at inference", kind="prompt_only"),
 )  # fmt: skip
 ARMS = {arm.name: arm for arm in _ARMS}
@@ -157,6 +165,24 @@ def _what(settings: Mapping[str, Any]) -> str:
     method = str(settings.get("method", "p2o"))
     said = (load_method(method).__doc__ or "").strip().partition("\n")[0]
     return one_line(f"{method}: {said}" if said else method) if ":" in method else "an arm of the recipe"
+
+
+REFLECTORS = {"phrases": "a bank of phrases", "openai": "feedback, a teacher"}
+"""Reflector → what P²O is given with it. The policy reads feedback alone."""
+
+
+def given_to(arm: Arm, method: str, reflector: str) -> str:
+    """What an arm is given beside the rewards, in a few words.
+
+    Args:
+        method, reflector: the recipe's, for an arm that does not change them.
+    """
+    method = "p2o" if arm.kind == "prompt_only" else str(arm.settings.get("method", method))
+    given = load_method(method).given
+    if not evolves_templates(method):
+        return "not said" if ":" in method and given == Method.given else given
+    reflector = str(arm.settings.get("reflector", reflector))
+    return REFLECTORS.get(reflector, f"{given}, a reflector of your own" if ":" in reflector else given)
 
 
 def is_equalled(arm: Arm) -> bool:

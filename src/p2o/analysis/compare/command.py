@@ -22,7 +22,7 @@ from ...errors import ConfigError
 from ...runs.building import rewards_of, samples_of
 from ...runs.reading import words_without_secrets
 from ...runs.recipe import Recipe, changed_keys, load_recipe
-from .arms import COMMON, DEFAULT, Arm, arms_of, is_equalled, method_sources, settings_of
+from .arms import COMMON, DEFAULT, Arm, arms_of, given_to, is_equalled, method_sources, settings_of
 from .figure import draw
 from .runs import ComparisonRun, Launcher, RecipeLauncher, Runner
 from .summary import ArmSummary, reference_of, summarize
@@ -75,6 +75,7 @@ def compare(
         overrides=overrides,
         arms=chosen,
         settings_of=lambda arm: settings_of(arm, recipe),
+        given_to=lambda arm: given_to(arm, recipe.training.method, recipe.task.reflector),
         launcher=launcher,
         folder=folder,
         budget=budget,
@@ -94,6 +95,8 @@ class Comparison:
     """In the table's order."""
     settings_of: Callable[[Arm], Mapping[str, Any]]
     """The keys of the recipe that an arm changes."""
+    given_to: Callable[[Arm], str]
+    """What an arm is given beside the rewards."""
     launcher: Launcher
     folder: Path
     budget: str | None
@@ -120,7 +123,8 @@ class Comparison:
         runner.make([run for arm in equal for seed in range(seeds) for run in self._equal(arm, seed, made)])
         results = {arm.name: [run.result(self.group) for run in finished(arm, self.folder)] for arm in self.arms}
         if any(results.values()):
-            summaries = summarize(self.arms, results, self.groups(), self.group)
+            given = {arm.name: self.given_to(arm) for arm in self.arms}
+            summaries = summarize(self.arms, results, self.groups(), self.group, given)
             _write(self.folder, summaries, self.name, self.overrides, self.budget, self.group)
         if runner.failures:
             raise ConfigError(

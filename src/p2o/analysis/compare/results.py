@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...base.files import read_json
-from ...runs.run_directory import COMPLETE, read_run
+from ...runs.run_directory import COMPLETE, Run, read_run
 
 NO_ROOM = "_no_room"
 """Ends the metric of the share of prompts without room, ``test_no_room``."""
@@ -39,6 +39,15 @@ class RunResult:
     no_room: dict[str, float] = field(default_factory=dict)
     """Part → share of its prompts that leave no room for a completion, and are not counted; only parts with some."""
     curve: Curve = field(default_factory=list)
+    phases: dict[str, int] = field(default_factory=dict)
+    """Phase → its share of ``cost``, in forward-equivalent tokens; of the phases that cost something."""
+    draws: int = 0
+    """Completions of each held-out sample beside the greedy one (``test_draws``)."""
+    solved: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Part → sample id → how many of them were solved."""
+    reliance: float | None = None
+    """Hint reliance: success under help minus bare success, of the samples that were rolled out both ways in the last
+    epoch with help; None without such an epoch."""
     unmeasured_replies: int = 0
     """Replies of a reflector whose tokens were not reported: they are missing in ``teacher_tokens``."""
 
@@ -67,12 +76,23 @@ def trained_result(folder: Path, seed: int, group: str | None) -> RunResult:
         before=before,
         no_room={k.removesuffix(NO_ROOM): v for k, v in after.items() if k.endswith(NO_ROOM)},
         curve=_curve(run.log, "eval_bare_success" + (f"_{group}" if group else "")),
+        draws=run.result.get("draws", 0),
+        solved=run.result.get("solved", {}),
+        reliance=_reliance(run),
     )
 
 
 def _of_verl(part: Mapping[str, Any]) -> dict[str, Any]:
     """verl has one part of held-out data, its validation data, which is the test data of a comparison."""
     return {re.sub("^eval", "test", name): value for name, value in part.items()}
+
+
+def _reliance(run: Run) -> float | None:
+    for epoch in reversed(run.epochs):
+        helped, bare = (epoch.summary.get(f"paired_{way}_success") for way in ("templated", "bare"))
+        if helped is not None and bare is not None:
+            return float(helped - bare)
+    return None
 
 
 def prompt_only_result(folder: Path, seed: int) -> RunResult:
@@ -90,6 +110,11 @@ def _spent(cost: Mapping[str, Any]) -> dict[str, Any]:
         "cost": cost["training_cost"],
         "teacher_tokens": sum(phase["teacher_tokens"] for phase in phases),
         "unmeasured_replies": sum(phase.get("unmeasured_replies", 0) for phase in phases),
+        "phases": {
+            name: phase["cost"]
+            for name, phase in cost.items()
+            if isinstance(phase, Mapping) and name != "evaluate" and phase["cost"]
+        },
         "rollouts": cost["training_rollouts"],
         "seconds": round(sum(phase["seconds"] for phase in phases), 1),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..statistics import Estimate, mean_success, paired_difference
+from ..statistics import Estimate, mean_success, paired_difference, pass_at_k
 from .arms import Arm
 from .results import RunResult
 
@@ -37,6 +37,14 @@ class ArmSummary:
     rollouts: float
     teacher_tokens: float
     seconds: float
+    given: str = "nothing"
+    """What the arm was given beside the rewards."""
+    pass_at: dict[int, Estimate] = field(default_factory=dict)
+    """k → chance that one of k sampled completions is right; for the draws of the runs, and empty without any."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Phase → its cost, mean over the seeds."""
+    reliance: float | None = None
+    """Hint reliance, mean over the seeds that measured it (`RunResult.reliance`)."""
     unmeasured_replies: float = 0.0
     """Replies of a reflector without a count of their tokens, missing in ``teacher_tokens``."""
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -47,18 +55,34 @@ def summarize(
     results: Mapping[str, Sequence[RunResult]],
     groups: Mapping[str, str],
     group: str | None,
+    given: Mapping[str, str] | None = None,
 ) -> list[ArmSummary]:
     """One summary for each arm with results, in the arms' order.
 
     Args:
         groups: test sample id → value of the group column; empty without one.
         group: the headline is of this group alone.
+        given: arm → what it was given beside the rewards (`p2o.analysis.compare.arms.given_to`).
     """
     test = {name: _outcomes(rows, "test", groups, group) for name, rows in results.items()}
     shown = [arm for arm in arms if test.get(arm.name)]
     reference = reference_of([arm.name for arm in shown])
     counted = {arm.name: [row for row in results[arm.name] if row.seed in test[arm.name]] for arm in shown}
-    return [_summary(arm, counted[arm.name], test, reference, groups, group) for arm in shown]
+    summaries = [_summary(arm, counted[arm.name], test, reference, groups, group) for arm in shown]
+    for summary in summaries:
+        summary.given = (given or {}).get(summary.name, summary.given)
+    return summaries
+
+
+def ranks(intervals: Sequence[tuple[float, float]]) -> list[str]:
+    """The rank of each arm by the intervals of its success: a number where no other interval overlaps with it, else
+    the ranks that it may have ("2–4")."""
+    found = []
+    for low, high in intervals:
+        first = 1 + sum(other_low > high for other_low, _ in intervals)
+        last = len(intervals) - sum(other_high < low for _, other_high in intervals)
+        found.append(str(first) if first == last else f"{first}–{last}")
+    return found
 
 
 def reference_of(names: Sequence[str]) -> str | None:
@@ -78,6 +102,7 @@ def _summary(
     parts = sorted({part for row in rows for part in row.outcomes} - {"test"})
     key = "test_bare_success" + (f"_{group}" if group else "")
     before = [row.before[key] for row in rows if key in row.before]
+    relying = [row.reliance for row in rows if row.reliance is not None]
     compared = reference is not None and arm.name != reference
     by_group = {g: _outcomes(rows, "test", groups, g) for g in others}
     by_part = {part.removeprefix("ood_"): _outcomes(rows, part) for part in parts}
@@ -100,6 +125,12 @@ def _summary(
         rollouts=_mean([row.rollouts for row in rows]),
         teacher_tokens=_mean([row.teacher_tokens for row in rows]),
         seconds=_mean([row.seconds for row in rows]),
+        pass_at=_pass_at(rows, groups, group),
+        phases={
+            name: _mean([row.phases.get(name, 0) for row in rows])
+            for name in dict.fromkeys(name for row in rows for name in row.phases)
+        },
+        reliance=_mean(relying) if relying else None,
         unmeasured_replies=_mean([row.unmeasured_replies for row in rows]),
         runs=[_run(row, test[arm.name][row.seed]) for row in rows],
     )
@@ -121,8 +152,28 @@ def _outcomes(
     return {seed: outcomes for seed, outcomes in chosen.items() if outcomes}
 
 
+def _pass_at(rows: Sequence[RunResult], groups: Mapping[str, str], group: str | None) -> dict[int, Estimate]:
+    draws = {row.draws for row in rows if row.solved.get("test")}
+    if len(draws) != 1:
+        return {}
+    (k,) = draws
+    chances = {
+        row.seed: {
+            i: pass_at_k(k, solved, k)
+            for i, solved in row.solved["test"].items()
+            if group is None or groups.get(i) == group
+        }
+        for row in rows
+        if row.solved.get("test")
+    }
+    return {k: mean_success(chances)} if all(chances.values()) else {}
+
+
 def _run(row: RunResult, outcomes: Mapping[str, float]) -> dict[str, Any]:
     content = asdict(row) | {"success": _mean(list(outcomes.values()))}
+    content["solved"] = {
+        part: ",".join(str(by_id[i]) for i in sorted(by_id)) for part, by_id in content["solved"].items()
+    }
     for name in ("outcomes", "outcomes_before"):  # compact: a digit per sample, in the order of their ids
         content[name] = {
             part: "".join(str(int(by_id[i])) for i in sorted(by_id)) for part, by_id in content[name].items()

@@ -8,29 +8,56 @@ from rich.table import Table
 
 from ...base.terminal import percent
 from ..statistics import Estimate
-from .summary import ArmSummary
+from .summary import ArmSummary, ranks
 
 Rows = list[list[str]]
 
 
 def rows_of(arms: Sequence[ArmSummary], reference: str | None, group: str | None) -> Rows:
-    """The header, then a row for each arm. Other groups and OOD parts show the change in training, in points."""
+    """The header, then a row for each arm. Other groups and OOD parts show the change in training, in points, and so
+    does hint reliance."""
     groups = list(dict.fromkeys(g for a in arms for g in a.groups))
     parts = list(dict.fromkeys(p for a in arms for p in a.ood))
     teacher = any(a.teacher_tokens or a.unmeasured_replies for a in arms)
-    header = ["arm", "seeds", "before", f"bare success{f', {group}' if group else ''} (95 %)", "worst–best seed"]
+    draws = sorted({k for a in arms for k in a.pass_at})
+    relies = any(a.reliance is not None for a in arms)
+    header = [
+        "arm",
+        "seeds",
+        "given",
+        "rank",
+        "before",
+        f"bare success{f', {group}' if group else ''} (95 %)",
+        "worst–best seed",
+    ]
     header += [f"minus {reference} (95 %)"] if reference else []
-    header += [*groups, *(f"OOD: {p}" for p in parts), "cost (M tokens)", "rollouts", "seconds"]
+    header += [f"pass@{k} (95 %)" for k in draws]
+    header += [*groups, *(f"OOD: {p}" for p in parts)]
+    header += ["hint reliance"] if relies else []
+    header += ["cost (M tokens)", "cost by phase", "rollouts", "seconds"]
     header += ["teacher tokens"] if teacher else []
     rows = [header]
-    for a in arms:
-        row = [a.name, str(a.success.seeds), percent(a.before), _estimate(a.success), _range(a)]
+    for a, rank in zip(arms, ranks([a.success.interval for a in arms]), strict=True):
+        row = [a.name, str(a.success.seeds), a.given, rank, percent(a.before), _estimate(a.success), _range(a)]
         row += [_difference(a.difference)] if reference else []
+        row += [_estimate(a.pass_at[k]) if k in a.pass_at else "–" for k in draws]
         row += [_changed(a.groups.get(g), a.changes.get(g)) for g in groups]
         row += [_changed(a.ood.get(p), a.changes.get(p)) for p in parts]
-        row += [f"{a.cost / 1e6:.2f}", f"{a.rollouts:,.0f}", f"{a.seconds:,.0f}"]
+        row += [_points(a.reliance)] if relies else []
+        row += [f"{a.cost / 1e6:.2f}", _phases(a), f"{a.rollouts:,.0f}", f"{a.seconds:,.0f}"]
         rows.append(row + ([_teacher(a)] if teacher else []))
     return rows
+
+
+def _phases(arm: ArmSummary) -> str:
+    """Shares of the cost in per cent, the largest first."""
+    total = sum(arm.phases.values())
+    parts = sorted(arm.phases.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {100 * cost / total:.0f} %" for name, cost in parts if cost >= 0.005 * total) or "–"
+
+
+def _points(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:+.0f}"
 
 
 def _teacher(arm: ArmSummary) -> str:
