@@ -62,7 +62,7 @@ def train(capsys: pytest.CaptureFixture[str], **changes: Any) -> str:
         ({"learning_rat": 1}, ["unknown key 'learning_rat' in r.yaml", "learning_rate"]),
         ({"num_generations": "four"}, ["num_generations is 'four'", "whole number"]),
         ({"use_cpu": "maybe"}, ["use_cpu is 'maybe'", "true or false"]),
-        ({"method": "ppo"}, ["there is no method 'ppo'", "grpo, p2o, or file.py:Class"]),
+        ({"method": "ppo"}, ["there is no method 'ppo'", "grpo, p2o, dapo, ", ", or file.py:Class"]),
         ({"loss_type": "nope"}, ["loss_type is 'nope'", "dapo"]),
         ({"learning_rate": -1}, ["learning_rate is -1", "at least 0"]),
         ({"evolve_budget": "hefty"}, ["'hefty'", "did you mean heavy?"]),

@@ -221,7 +221,7 @@ def test_what_a_hook_returns_is_checked(tmp_path: Path, method: str, says: str) 
         ("nomodule_of_mine:Hint", "No module named 'nomodule_of_mine'"),
         ("broken.py:Hint", "SyntaxError"),
         ("raising.py:Hint", "NameError: name 'hint' is not defined"),
-        ("hint", "there is no method 'hint'; use one of grpo, p2o, or file.py:Class"),
+        ("hint", "there is no method 'hint'; use one of grpo, p2o, dapo, "),
     ],
 )
 def test_a_wrong_method_is_one_sentence(

@@ -76,6 +76,12 @@ def facts(**changes: Any) -> Facts:
     return Facts(settings=SETTINGS, **changes)
 
 
+@pytest.mark.parametrize("method", ["grpo", "dapo", "zvp"])
+def test_a_method_that_evolves_nothing_is_not_told_to_evolve_for_fewer(method: str) -> None:
+    facts = Facts(**DEAD, hard=12, settings={**SETTINGS, "method": method})
+    assert [finding.case for finding in diagnose(facts)] == ["flat"]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_each_case_says_what_happened_and_the_next_command(case: str) -> None:
     figures, happened, command = CASES[case]

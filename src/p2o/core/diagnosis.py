@@ -199,7 +199,8 @@ def _flat(f: Facts) -> list[Finding]:
     if f.evolved and not f.helping:
         return [_empty_pool(f)]
     least = f.settings.get("hard_min_count")
-    if not f.evolved and least is not None and FEW <= f.hard < least:
+    evolves = f.settings.get("method", "p2o") == "p2o"
+    if evolves and not f.evolved and least is not None and FEW <= f.hard < least:
         happened = f"{f.spread}; templates are evolved for {least} hard samples or more, and {f.hard} are hard"
         fewer = {"hard_min_count": max(2, f.hard // 2)}
         return [Finding("few_hard", happened, "evolve for fewer, or take more data", fewer)]

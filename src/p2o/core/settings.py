@@ -23,7 +23,7 @@ class LoopSettings:
 
     method: str = "p2o"
     """The method against groups without spread: ``p2o``, ``grpo`` (no method; the ledger is still kept, and costs
-    are counted), or a method of your own, ``file.py:Class`` (see docs/architecture.md)."""
+    are counted), another one of docs/methods.md, or one of your own, ``file.py:Class`` (see docs/architecture.md)."""
 
     tau: int = 2
     """A sample is hard when at most ``tau - 1`` of its rollouts were solved in the last epoch."""
