@@ -23,6 +23,8 @@ HINT = "Show your work. Go from right to left. Carry the ones. State the total a
 class Hint(Method):
     """One hint for all samples on which every rollout fails."""
 
+    given = "a hint"
+
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         super().__init__(settings, samples, group_size, seed)
         self.hinted: set[str] = set()

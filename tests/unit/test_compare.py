@@ -309,6 +309,7 @@ def test_what_an_arm_is_given_follows_from_its_method_and_its_reflector(hint):
         return given_to(arms_of(recipe, [name])[0], recipe)
 
     assert [given(name) for name in ("grpo", "dapo", "zvp", "knapsack", "review")] == ["nothing"] * 5
+    assert given(f"{hint}:Hint") == "not said"
     assert given("p2o") == given("prompt_only") == "a bank of phrases"
     assert given("p2o", "--reflector=policy") == "feedback"
     assert given("p2o", "--reflector=openai", "--reflector_model=big") == "feedback, a teacher"

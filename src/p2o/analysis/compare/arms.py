@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ...base.loading import load_module
 from ...base.spelling import nearest
 from ...base.text import one_line
-from ...core.methods import evolves_templates, load_method
+from ...core.methods import Method, evolves_templates, load_method
 from ...errors import ConfigError
 from ...runs.recipe import Recipe
 
