@@ -57,6 +57,7 @@ def test_reads_overrides() -> None:
         ({"withdrawal": "graduated", "bare_slots": 0}, "from 1 to 5"),
         ({"reflector": "self"}, "vllm serve"),
         ({"num_generations": 4}, "num_generations"),
+        ({"method": "dapo"}, "replaces groups within a step"),
     ],
 )
 def test_wrong_settings_are_said(p2o: dict[str, Any], says: str) -> None:
