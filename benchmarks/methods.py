@@ -114,7 +114,7 @@ def summaries_of(name: str, folder: Path) -> list[ArmSummary]:
     world, recipe = WORLDS[name], load_recipe(WORLDS[name].recipe)
     results = {arm: [run.result(world.group) for run in finished(ARMS[arm], folder)] for arm in ORDER if arm in ARMS}
     arms = [ARMS[arm] for arm, rows in results.items() if rows]
-    given = {arm.name: given_to(arm, recipe) for arm in arms}
+    given = {arm.name: given_to(arm, recipe.training.method, recipe.task.reflector) for arm in arms}
     return summarize(arms, results, _groups(recipe), world.group, given)
 
 

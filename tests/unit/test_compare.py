@@ -306,7 +306,7 @@ def test_a_run_tells_its_phases_its_draws_and_its_hint_reliance(tmp_path):
 def test_what_an_arm_is_given_follows_from_its_method_and_its_reflector(hint):
     def given(name, *words):
         recipe = load_recipe("quickstart", words)
-        return given_to(arms_of(recipe, [name])[0], recipe)
+        return given_to(arms_of(recipe, [name])[0], recipe.training.method, recipe.task.reflector)
 
     assert [given(name) for name in ("grpo", "dapo", "zvp", "knapsack", "review")] == ["nothing"] * 5
     assert given(f"{hint}:Hint") == "not said"

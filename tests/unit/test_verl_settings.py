@@ -57,7 +57,8 @@ def test_reads_overrides() -> None:
         ({"withdrawal": "graduated", "bare_slots": 0}, "from 1 to 5"),
         ({"reflector": "self"}, "vllm serve"),
         ({"num_generations": 4}, "num_generations"),
-        ({"method": "dapo"}, "replaces groups within a step"),
+        ({"method": "dapo"}, "acts within a training step"),
+        ({"method": "zvp"}, "acts within a training step"),
     ],
 )
 def test_wrong_settings_are_said(p2o: dict[str, Any], says: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..analysis.compare.arms import COMMON, DEFAULT, Arm, arms_of, method_sources
+from ..analysis.compare.arms import COMMON, DEFAULT, Arm, arms_of, given_to, method_sources
 from ..analysis.compare.command import Comparison, budget_settings, claim, launcher_words
 from ..analysis.compare.runs import Command, ComparisonRun, Launcher
 from ..data.sources import read
@@ -88,6 +88,13 @@ def compare_on_verl(
         overrides=words,
         arms=chosen,
         settings_of=lambda arm: arm_settings(arm, config),
+        given_to=lambda arm: given_to(
+            arm,
+            *(
+                str(value_at(config, f"{NAME}.{key}", default))
+                for key, default in (("method", "p2o"), ("reflector", "policy"))
+            ),
+        ),
         launcher=VerlLauncher(overrides, launcher_words(launch)),
         folder=folder,
         budget=budget,

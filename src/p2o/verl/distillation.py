@@ -53,8 +53,8 @@ def refuse_kl(credit: Credit, method: str) -> None:
     """Raises ConfigError for a method that wants a KL term, or advantages from entropies, which cannot be had here."""
     if credit.flat is not None:
         raise ConfigError(
-            f"method {method} gives groups without spread advantages of their own, and verl's trainer makes all "
-            "advantages; train with TRL"
+            f"method {method} gives groups without spread advantages of their own, and verl makes all advantages "
+            "itself; train with TRL"
         )
     if credit.kl is not None:
         raise ConfigError(

@@ -59,9 +59,10 @@ class VerlSettings(ReflectorSettings, LoopSettings):
                 "p2o.template_worth=transfer: between epochs verl gives no log-probs of given texts; take "
                 "p2o.template_worth=success"
             )
-        if load_method(self.method).redraws:
+        method = load_method(self.method)
+        if method.needs_trl or method.redraws:
             raise ConfigError(
-                f"p2o.method={self.method} replaces groups within a step, and verl draws a batch once; train with TRL"
+                f"p2o.method={self.method} acts within a training step, which verl makes itself; train with TRL"
             )
         for name in ("scale_steps", "pull"):
             if getattr(self, name):

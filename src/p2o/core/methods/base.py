@@ -67,9 +67,11 @@ class Method:
 
     given = "nothing"
     """What it is given beside the rewards, in a few words for the table of a comparison: answers, solutions, …"""
+    needs_trl = False
+    """Whether it acts within a training step, which verl's trainer makes itself."""
     redraws = 0
     """Part of hook 1: how many times the groups without spread of a batch are replaced by groups of further samples
-    before the batch is trained. TRL only."""
+    before the batch is trained; needs TRL."""
 
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         self.settings, self.samples, self.group_size, self.seed = settings, samples, group_size, seed

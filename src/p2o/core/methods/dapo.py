@@ -26,6 +26,7 @@ from .base import Method
 class DAPO(Method):
     """GRPO that replaces groups without spread by groups of further samples."""
 
+    needs_trl = True
     redraws = 9
 
 

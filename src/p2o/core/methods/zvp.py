@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class ZVP(Method):
     """GRPO with advantages for groups that are all solved or all failed, from the entropies of their tokens."""
 
+    needs_trl = True
     alpha = 0.1
 
     def credit(self, epoch: int) -> Credit:
