@@ -17,6 +17,7 @@ from p2o.core.methods.dapo import DAPO
 from p2o.core.methods.zvp import flat_advantages
 from p2o.errors import ConfigError
 from p2o.generation.models import resolve_model
+from p2o.runs.run_directory import read_run
 
 SCRIPT = Path(__file__).parents[1] / "support" / "rival_ranks.py"
 RIVALS = ["dapo", "zvp", "knapsack"]
@@ -160,11 +161,11 @@ def test_zvp_trains_where_grpo_does_not(tmp_path: Path) -> None:
 def test_knapsack_draws_mastered_samples_less_often(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, by_thirds, rows=12, method="knapsack", num_train_epochs=2)
     trainer.train()
-    epoch = json.loads((tmp_path / "p2o" / "epoch-001.json").read_text())
+    tallies = read_run(tmp_path).epochs[1].tallies
     parts = thirds(trainer)
-    drawn = {n: sum(epoch["tallies"].get(i, {"bare": 0})["bare"] for i in ids) / len(ids) for n, ids in parts.items()}
+    drawn = {n: sum(tallies[i].bare for i in ids if i in tallies) / len(ids) for n, ids in parts.items()}
     assert drawn[2] < 4 <= drawn[1]  # all solved, all failed
-    assert sum(tally["bare"] for tally in epoch["tallies"].values()) == 48
+    assert sum(tally.bare for tally in tallies.values()) == 48
 
 
 # --- resume, two ranks -----------------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ from p2o.analysis.statistics import mean_success, paired_difference, two_way_boo
 from p2o.base.files import write_json
 from p2o.base.markdown import table
 from p2o.cli.main import main
+from p2o.core.epoch_files import write_epoch
 from p2o.core.evolve.selection import draw_parents
+from p2o.core.summary import EpochSummary
 from p2o.errors import ConfigError
 from p2o.runs.reading import setting_words
 from p2o.runs.recipe import load_recipe
@@ -295,9 +297,8 @@ def test_a_run_tells_its_phases_its_draws_and_its_hint_reliance(tmp_path):
     result = {"cost": cost, "outcomes": {}, "before": {}, "after": {}, "draws": 4, "solved": {"test": {"s0": 2}}}
     write_json(own / "result.json", result)
     for number, pair in enumerate([(0.9, 0.5), (None, None)]):
-        summary = {"epoch": number, "paired_templated_success": pair[0], "paired_bare_success": pair[1]}
-        content = {"summary": summary, "tallies": {}, "pool": [], "assignment": {}}
-        write_json(own / f"epoch-{number:03d}.json", content)
+        summary = EpochSummary(number, paired_templated_success=pair[0], paired_bare_success=pair[1])
+        write_epoch(own, summary, {}, [], {})
     run = trained_result(tmp_path, 0, None)
     assert (run.phases, run.draws, run.solved) == ({"rollout": 60}, 4, {"test": {"s0": 2}})
     assert run.reliance == pytest.approx(0.4)
