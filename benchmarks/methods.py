@@ -49,7 +49,7 @@ COST = 600_000
 """Forward-equivalent tokens of each cell: what the quickstart spends on P²O in its three epochs."""
 ORDER = (
     "grpo", "grpo_steady", "dapo", "zvp", "knapsack", "review",
-    "prefix", "sage", "scaf", "luffy", "sdft", "hdpo", "p2o", "p2o_solved", "p2o_steady",
+    "prefix", "sage", "scaf", "luffy", "sdft", "opsd", "hdpo", "p2o", "p2o_solved", "p2o_steady",
 )  # fmt: skip
 """The arms, by what they are given. Those that this version does not have are left out."""
 COLOURS = {"nothing": "#8a8a8a", "solutions": "#d97706"}
@@ -94,7 +94,8 @@ def command_of(name: str, arms: Sequence[str], seeds: int, cost: int, jobs: int,
     world = WORLDS[name]
     group = ["--group", world.group] if world.group else []
     spend = ["--seeds", str(seeds), "--budget", f"cost={cost}", "--jobs", str(jobs)]
-    return ["compare", world.recipe, *world.overrides(), "--arms", ",".join(arms), *group, *spend, "--out", str(folder)]
+    keys = [*world.overrides(), "--save_strategy", "no"]  # a cell is a minute: a killed one begins anew
+    return ["compare", world.recipe, *keys, "--arms", ",".join(arms), *group, *spend, "--out", str(folder)]
 
 
 def compute(name: str, words: Sequence[str], folder: Path) -> str | None:
@@ -162,10 +163,15 @@ def draw(worlds: Mapping[str, Sequence[ArmSummary]], path: Path) -> None:
                 axes.plot([100 * arm.groups["easy"].mean], [y], "o", mfc="none", mec=colour, ms=8)
         axes.set_title(world, fontsize=10)
         axes.set_xlim(-4, 104)
+        axes.set_ylim(0.6 - len(names), 0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", color="#eeeeee")
     panels[0][0].set_yticks([-n for n in range(len(names))], names, fontsize=8)
-    figure.supxlabel("held-out bare success (%): dot and interval, hard samples; ring, easy ones", fontsize=9)
+    figure.supxlabel(
+        "held-out bare success (%): dot and interval, hard samples; ring, easy ones\n"
+        "grey: given nothing; orange: solutions; blue: a prompt step",
+        fontsize=9,
+    )
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
