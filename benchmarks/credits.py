@@ -5,8 +5,13 @@
     python benchmarks/credits.py --formats any --credits grpo --seeds 3
     python benchmarks/credits.py --table
 
+    python benchmarks/credits.py --formats legs --credits solved,grpo --seeds 3       # a second task
+    python benchmarks/credits.py --formats lines --seeds 3 --by-epoch --out runs/by-epoch.json
+    python benchmarks/credits.py --jobs 8 --use_cpu false                             # on a GPU
+
 Each cell (format, credit, seed) is one run of ``p2o train``, 5 to 8 minutes on one core; cells that are in
-``benchmarks/results/credits.json`` are kept, and a killed run continues. All arms stop at the same cost.
+``benchmarks/results/credits.json`` are kept, and a killed run continues. All arms stop at the same cost. Further
+options are given to ``p2o train``.
 """
 
 from __future__ import annotations
@@ -14,8 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,8 @@ import yaml
 from p2o.analysis.statistics import mean_success
 from p2o.base.rows import METRICS_FILE, read_rows
 
+Cell = tuple[str, str, int]
+"""Format, credit, seed."""
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "credits.json"
 MAX_COST = 150_000
@@ -34,16 +41,32 @@ _SUMS = (
 )
 PLUS = _SUMS + "&operators=('%2B',)"
 EQUATION = r"\A\d+ \+ \d+ = \d+\n"
+LAST_NUMBER = r"\A(?:(?!\n\n)[\s\S])*?(-?\d+)(?=(?:(?!\n\n)\D)*(?:\n\n|\Z))"
+"""Of the first paragraph."""
 PATTERNS = {
     "lines": EQUATION + r"The result is (\d+)",
     "final": r"\A.*?[Tt]he final answer is:? (\d+)",
     "boxed": r"\A.*?\\boxed\{(\d+)\}",
     "tags": r"\A.*?<answer>\s*(\d+)\s*</answer>",
+    "legs": LAST_NUMBER,
     "any": r"\A.*?(?:\\boxed\{|[Tt]he final answer is:? |<answer>\s*)(\d+)",
 }
 """Where GRPO has no success with ``any``, it has none with boxed, final and tags: nothing is trained, so all of their
 rollouts are the same."""
 GRPO = {"method": "grpo", "num_train_epochs": 12}
+_LEGS = "reasoning_gym:leg_counting?min_animals=1&max_animals=2&max_instances=3"
+TASKS: dict[str, dict[str, Any]] = {
+    "legs": {
+        "train": f"{_LEGS}&size=144&seed=1",
+        "test": f"{_LEGS}&size=300&seed=2",
+        "max_completion_length": 48,
+        "num_generations": 8,
+        "dev_size": 48,
+        "evolve_budget": "400",
+        "max_cost": 1_000_000,
+    }
+}
+"""A second task, on which a prompt helps for another reason than the format: a worked procedure."""
 CREDITS: dict[str, dict[str, Any]] = {
     "grpo": GRPO,
     "mask": {"distillation": "mask"},
@@ -82,27 +105,32 @@ def recipe(form: str, credit: str, seed: int) -> dict[str, Any]:
         "evolve_budget": "80",
         "hard_min_count": 6,
         "dev_size": 12,
+        **TASKS.get(form, {}),
         **CREDITS[credit],
     }
 
 
-def cells(args: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
+def cells(args: argparse.Namespace) -> Iterator[Cell]:
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         for form in args.formats.split(","):
             for credit in args.credits.split(","):
                 yield form, credit, seed
 
 
-def train(form: str, credit: str, seed: int, runs: Path) -> dict[str, Any]:
+def train(cell: Cell, folder: Path, options: Sequence[str], by_epoch: bool) -> dict[str, Any]:
     """Trains one cell; its figures."""
-    folder = runs / f"{form}-{credit}-{seed}"
-    file = runs / f"{folder.name}.yaml"
-    file.write_text(yaml.safe_dump(recipe(form, credit, seed)), encoding="utf-8")
-    command = ["p2o", "train", str(file), "--output_dir", str(folder), "--if_exists", "resume"]
-    with (runs / f"{folder.name}.log").open("w") as log:
+    form, credit, seed = cell
+    file = folder.with_suffix(".yaml")
+    settings = recipe(form, credit, seed)
+    if by_epoch:
+        settings |= {"eval": settings["test"], "eval_strategy": "epoch"}
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    command = ["p2o", "train", str(file), "--output_dir", str(folder), "--if_exists", "resume", *options]
+    with folder.with_suffix(".log").open("w") as log:
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
     result = json.loads((folder / "p2o" / "result.json").read_text())
-    steps = [row for row in read_rows(folder / "p2o" / METRICS_FILE) if "reward" in row]
+    rows = read_rows(folder / "p2o" / METRICS_FILE)
+    steps = [row for row in rows if "reward" in row]
     return {
         "format": form,
         "credit": credit,
@@ -112,6 +140,7 @@ def train(form: str, credit: str, seed: int, runs: Path) -> dict[str, Any]:
         "after": result["after"]["test_bare_success"],
         "cost": steps[-1]["p2o/cost"],
         "seconds": result["seconds"],
+        "by_epoch": [row["eval_bare_success"] for row in rows if "eval_bare_success" in row],
         "bare_by_step": [row.get("p2o/bare_success") for row in steps],
         "templated_by_step": [row.get("p2o/templated_success") for row in steps],
     }
@@ -141,20 +170,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--by-epoch", action="store_true", help="evaluate on the test sums after each epoch")
     parser.add_argument("--table", action="store_true", help="print the cells that are there; train nothing")
-    args = parser.parse_args()
+    args, options = parser.parse_known_args()
     if args.table:
         print(table(json.loads(args.out.read_text())))
         return
     args.runs.mkdir(parents=True, exist_ok=True)
-    for cell in cells(args):
-        rows = json.loads(args.out.read_text()) if args.out.exists() else []
-        if any((row["format"], row["credit"], row["seed"]) == cell for row in rows):
-            continue
-        row = train(*cell, args.runs)
-        print(cell, f"{row['before']:.1%} → {row['after']:.1%} at {row['cost'] / 1e6:.3f} M, {row['seconds']:.0f} s")
-        sys.stdout.flush()
-        args.out.write_text(json.dumps([*rows, row], indent=1) + "\n", encoding="utf-8")
+    rows = json.loads(args.out.read_text()) if args.out.exists() else []
+    there = {(row["format"], row["credit"], row["seed"]) for row in rows}
+    with ThreadPoolExecutor(args.jobs) as pool:
+        left = [cell for cell in cells(args) if cell not in there]
+        found = pool.map(lambda c: train(c, args.runs / "-".join(map(str, c)), options, args.by_epoch), left)
+        for cell, row in zip(left, found, strict=True):
+            cost, seconds = row["cost"] / 1e6, row["seconds"]
+            print(cell, f"{row['before']:.1%} → {row['after']:.1%} at {cost:.3f} M, {seconds:.0f} s", flush=True)
+            rows.append(row)
+            args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

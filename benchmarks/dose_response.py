@@ -35,7 +35,11 @@ PICTURE = HERE.parent / "docs" / "images" / "dose-response.png"
 SHIPPED = "0.03"
 WORLDS = (SHIPPED, "0.084", "0.155", "0.275", "0.54")
 """Probability of each of the four choices on the bare prompt."""
-ARMS = ("grpo", "p2o", "p2o_graduated")
+ARMS = ("grpo", "p2o", "p2o_graduated", "quickstart")
+"""The last one is the recipe as it ships, with ``evolve_when: stuck``; the others train in batches of 16 groups."""
+LABELS = dict(zip(ARMS, ("GRPO", "P²O", "P²O, graduated", "P²O as the quickstart runs it"), strict=True))
+HALF_EPOCH = 5
+"""Steps of 16 groups."""
 TARGET = 0.80
 KEY = "eval_bare_success_hard"
 
@@ -50,16 +54,16 @@ def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> d
     from p2o.runs.reading import setting_words
     from p2o.runs.recipe import load_recipe
 
+    large = {"per_device_train_batch_size": 96, "eval_steps": HALF_EPOCH}
+    own = {"evolve_when": "stuck", "eval_steps": 4 * HALF_EPOCH}
     settings = {
-        **settings_of(KNOWN[arm], load_recipe("quickstart")),
+        **(own if arm == "quickstart" else {**settings_of(KNOWN[arm], load_recipe("quickstart")), **large}),
         "model_name_or_path": world,
         "output_dir": str(folder),
         "seed": seed,
-        "per_device_train_batch_size": 96,
         "num_train_epochs": 1000,
         "max_cost": max_cost,
         "eval_strategy": "steps",
-        "eval_steps": 5,
         "eval_temperature": load_recipe("quickstart").training.temperature,
         "save_strategy": "no",
         "disable_tqdm": True,
@@ -150,7 +154,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 4), dpi=140)
     limit = content["max_cost"]
-    for n, (arm, colour) in enumerate(zip(ARMS, ("#9a9a9a", "#2563eb", "#16a34a"), strict=True)):
+    for n, (arm, colour) in enumerate(zip(ARMS, ("#9a9a9a", "#2563eb", "#16a34a", "#d97706"), strict=True)):
         medians = []
         for world, success in content["bare_success"].items():
             rows = [r for r in content["runs"] if r["world"] == world and r["arm"] == arm]
@@ -164,7 +168,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
                     [x], [limit * 1.15 if missed else cost], "^" if missed else "o", color=colour, ms=4, alpha=0.7
                 )
             medians.append((x, min(statistics.median(costs), limit * 1.15)))
-        axes.plot(*zip(*medians, strict=True), color=colour, lw=2, label=arm.replace("p2o", "P²O").replace("_", ", "))
+        axes.plot(*zip(*medians, strict=True), color=colour, lw=2, label=LABELS[arm])
     axes.axhline(limit, color="#cccccc", lw=0.8)
     axes.text(axes.get_xlim()[1], limit * 1.03, "not reached", ha="right", va="bottom", fontsize=8, color="#888888")
     axes.set_xscale("log")
