@@ -80,6 +80,8 @@ CREDITS: dict[str, dict[str, Any]] = {
     "wide_first": {"distillation": "wide_first"},
     "kl": {"distillation": "kl"},
     "none": {"distillation": "none"},
+    "constant": {"lr_scheduler_type": "constant", "learning_rate": 5e-4},
+    "scaled": {"lr_scheduler_type": "constant", "learning_rate": 5e-4, "scale_steps": True},
 }
 
 
