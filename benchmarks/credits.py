@@ -20,7 +20,7 @@ import argparse
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +184,12 @@ def main() -> None:
     there = {(row["format"], row["credit"], row["seed"]) for row in rows}
     with ThreadPoolExecutor(args.jobs) as pool:
         left = [cell for cell in cells(args) if cell not in there]
-        found = pool.map(lambda c: train(c, args.runs / "-".join(map(str, c)), options, args.by_epoch), left)
-        for cell, row in zip(left, found, strict=True):
+        made = {
+            pool.submit(train, cell, args.runs / "-".join(map(str, cell)), options, args.by_epoch): cell
+            for cell in left
+        }
+        for future in as_completed(made):
+            cell, row = made[future], future.result()
             cost, seconds = row["cost"] / 1e6, row["seconds"]
             print(cell, f"{row['before']:.1%} → {row['after']:.1%} at {cost:.3f} M, {seconds:.0f} s", flush=True)
             rows.append(row)
