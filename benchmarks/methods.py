@@ -43,8 +43,6 @@ HERE = Path(__file__).parent
 RESULT = HERE / "results" / "methods.json"
 PAGE = HERE.parent / "docs" / "methods.md"
 PICTURE = HERE.parent / "docs" / "images" / "methods.png"
-POLICIES = Path("runs/worlds")
-"""Folder of the policies that are built here."""
 COST = 600_000
 """Forward-equivalent tokens of each cell: what the quickstart spends on P²O in its three epochs."""
 ORDER = (
@@ -66,9 +64,9 @@ class World:
     bare: str | None = None
     """Probability of each of the four choices on the bare prompt, of a policy that is built."""
 
-    def overrides(self) -> list[str]:
-        """Keys of the recipe that differ; the policy is built if it is not there."""
-        return ["--model_name_or_path", str(policy_of(self.bare, POLICIES))] if self.bare else []
+    def overrides(self, policies: Path) -> list[str]:
+        """Keys of the recipe that differ; the policy is built in the folder ``policies`` if it is not there."""
+        return ["--model_name_or_path", str(policy_of(self.bare, policies))] if self.bare else []
 
 
 WORLDS = {
@@ -89,13 +87,13 @@ def is_there(world: World) -> bool:
     return True
 
 
-def command_of(name: str, arms: Sequence[str], seeds: int, cost: int, jobs: int, folder: Path) -> list[str]:
+def command_of(name: str, given: argparse.Namespace) -> list[str]:
     """The words behind ``p2o`` that compute a world."""
-    world = WORLDS[name]
+    world, jobs = WORLDS[name], -(-given.jobs // len(given.worlds))
     group = ["--group", world.group] if world.group else []
-    spend = ["--seeds", str(seeds), "--budget", f"cost={cost}", "--jobs", str(jobs)]
-    keys = [*world.overrides(), "--save_strategy", "no"]  # a cell is a minute: a killed one begins anew
-    return ["compare", world.recipe, *keys, "--arms", ",".join(arms), *group, *spend, "--out", str(folder)]
+    spend = ["--seeds", str(given.seeds), "--budget", f"cost={given.cost}", "--jobs", str(jobs)]
+    keys = [*world.overrides(given.policies), "--save_strategy", "no"]  # a cell is a minute: a killed one begins anew
+    return ["compare", world.recipe, *keys, "--arms", given.arms, *group, *spend, "--out", str(given.folder / name)]
 
 
 def compute(name: str, words: Sequence[str], folder: Path) -> str | None:
@@ -219,16 +217,12 @@ def main() -> None:
     parser.add_argument("--cost", type=int, default=COST, help=f"of each cell (default {COST:,})")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time, one thread each")
     parser.add_argument("--folder", type=Path, default=Path("runs/methods"))
+    parser.add_argument("--policies", type=Path, default=Path("runs/worlds"), help="folder of the mild policies")
     parser.add_argument("--report", action="store_true", help="compute nothing")
     arguments = parser.parse_args()
     failed: list[str | None] = []
     if not arguments.report:
-        share = -(-arguments.jobs // len(arguments.worlds))
-        arms = arguments.arms.split(",")
-        commands = {
-            name: command_of(name, arms, arguments.seeds, arguments.cost, share, arguments.folder / name)
-            for name in arguments.worlds
-        }
+        commands = {name: command_of(name, arguments) for name in arguments.worlds}
         with ThreadPoolExecutor(min(arguments.jobs, len(commands))) as pool:
             jobs = [pool.submit(compute, name, words, arguments.folder / name) for name, words in commands.items()]
             failed = [job.result() for job in jobs]

@@ -17,6 +17,7 @@ from p2o.core.loop import JointLoop
 from p2o.core.methods import PromptTools
 from p2o.core.methods.dapo import further_samples, groups_to_draw
 from p2o.core.methods.knapsack import allocate, chance, value
+from p2o.core.methods.known import METHODS
 from p2o.core.methods.zvp import flat_advantages
 from p2o.core.metrics import Group
 from p2o.core.retention import spread_share
@@ -26,6 +27,14 @@ from p2o.trl.flat import flat_rows
 from p2o.trl.redraw import with_rows
 
 chances = st.floats(0.001, 0.999)
+
+PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
+
+
+def test_every_method_is_on_the_page() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert [name for name in METHODS if f"`{name}`" not in page] == []
+
 
 # --- zvp -------------------------------------------------------------------------------------------------------------
 
