@@ -140,6 +140,7 @@ def plain(o: argparse.Namespace) -> dict[str, Any]:
 def dead(o: argparse.Namespace) -> dict[str, Any]:
     """80 % dead groups: forward, backward and optimizer; and the whole step."""
     ours, theirs = Steps(o.model, True, o.rows, 0.8), Steps(o.model, False, o.rows, 0.8)
+    shared = Steps(o.model, True, o.rows, 0.8, share_prompts=True)
     ours.prepare(), theirs.prepare()
     before = theirs.weights()
     update = ratio(ours.update, theirs.update, o.pairs)
@@ -149,6 +150,7 @@ def dead(o: argparse.Namespace) -> dict[str, Any]:
         "largest_difference_of_weights": largest_difference(ours.weights(), theirs.weights()),
         "largest_change_of_weights": largest_difference(theirs.weights(), before),
         "whole_step": ratio(ours.whole, theirs.whole, o.pairs),
+        "whole_step_share_prompts": ratio(shared.whole, theirs.whole, o.pairs),
     }
 
 
@@ -158,7 +160,8 @@ def largest_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
 
 def templated(o: argparse.Namespace) -> dict[str, Any]:
     """Half of the rows templated, all groups alive; completions as long as the quickstart's."""
-    ours, theirs = (Steps(o.model, mine, o.rows, tokens=o.tokens) for mine in (True, False))
+    ours = Steps(o.model, True, o.rows, tokens=o.tokens, share_prompts=True)
+    theirs = Steps(o.model, False, o.rows, tokens=o.tokens)
     slots = [TEMPLATE] * (K // 2) + [""] * (K // 2)
     ours.trainer.loop.assignment = dict.fromkeys(ours.trainer.rows.by_id, slots)
     prompt = ours.trainer._tokenize_prompts([ours.rows[0]["prompt"]])[0][0]

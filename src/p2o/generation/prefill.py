@@ -26,15 +26,18 @@ class Prompts:
 
     distinct: list[Ids]
     """Sorted by length."""
+    order: list[int]
+    """The completions, sorted by their prompts."""
     numbers: list[int]
-    """The prompt of each completion, an index into ``distinct``."""
+    """The prompt of each completion in this order, an index into ``distinct``."""
 
     @classmethod
     def of(cls, prompts: Sequence[Ids]) -> Prompts:
         """Finds the distinct ones of R prompts."""
         keys = [tuple(ids) for ids in prompts]
         number = {ids: n for n, ids in enumerate(sorted(dict.fromkeys(keys), key=len))}
-        return cls(list(number), [number[ids] for ids in keys])
+        order = sorted(range(len(keys)), key=lambda row: number[keys[row]])
+        return cls(list(number), order, [number[keys[row]] for row in order])
 
 
 def left_padded(rows: Sequence[Ids], device: Any) -> tuple[torch.Tensor, torch.Tensor]:

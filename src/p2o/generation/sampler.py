@@ -89,8 +89,7 @@ def draw(
     with torch.no_grad():
         known = Prompts.of(prompts)
         cache, logits_PV = prefill(model, known, device)
-        lengths_P = torch.tensor([len(ids) for ids in known.distinct], device=device)
-        rows = Rows(cache, lengths_P, logits_PV, sampling, pad_id)
+        rows = Rows(cache, known, logits_PV, sampling, pad_id)
         with cache.attention(model):
             _draw_on(model, rows, sampling, graphs)
         return rows.result()
@@ -111,25 +110,27 @@ def _draw_on(model: Any, rows: Rows, sampling: Sampling, graphs: bool) -> None:
 
 
 class Rows:
-    """The completions that are being drawn. All tensors keep their places from `leave` to `leave`.
+    """The completions that are being drawn, sorted by their prompts. All tensors keep their places from `leave` to
+    `leave`.
 
     Args:
-        lengths_P: tokens of the distinct prompts.
         logits_PV: of the first tokens after the distinct prompts.
     """
 
     def __init__(
-        self, cache: SharedCache, lengths_P: torch.Tensor, logits_PV: torch.Tensor, sampling: Sampling, pad_id: int
+        self, cache: SharedCache, prompts: Prompts, logits_PV: torch.Tensor, sampling: Sampling, pad_id: int
     ) -> None:
-        device, count = logits_PV.device, len(cache.prompt_R)
+        device, count = logits_PV.device, len(prompts.order)
         self.cache, self.sampling = cache, sampling
         self.ids = torch.full((count, sampling.most), pad_id, device=device)
         self.logps = torch.zeros((count, sampling.most), device=device)
         self.result_ids, self.result_logps = self.ids.clone(), self.logps.clone()
-        self.number = torch.arange(count, device=device)
+        self.number = torch.tensor(prompts.order, device=device)
         self.finished = torch.zeros(count, dtype=torch.bool, device=device)
-        self.lengths = lengths_P[cache.prompt_R]
-        self.chance = torch.rand((count, sampling.most), device=device) if sampling.temperature else self.logps
+        self.lengths = torch.tensor([len(ids) for ids in prompts.distinct], device=device)[cache.prompt_R]
+        self.chance = self.logps  # not used when greedy
+        if sampling.temperature:
+            self.chance = torch.rand((count, sampling.most), device=device)[self.number]
         self.place = torch.zeros(1, dtype=torch.long, device=device)
         self.ends = torch.zeros(logits_PV.size(-1), dtype=torch.bool, device=device)
         self.ends[list(sampling.ends)] = True
@@ -177,8 +178,7 @@ class Rows:
             return True
         self._keep_result()
         if len(going):
-            names = ("ids", "logps", "number", "finished", "lengths", "chance", "tokens")
-            for name in names:
+            for name in ("ids", "logps", "number", "finished", "lengths", "chance", "tokens"):
                 setattr(self, name, getattr(self, name)[going])
             self.cache.keep(going)
         return len(going) > 0

@@ -1,8 +1,8 @@
 """The keys and values of a prompt, kept once for all completions that are drawn from it.
 
 While completions are drawn, each attends to its prompt and to itself. The queries of all completions of one prompt are
-multiplied with the prompt's keys together, and those of each completion with its own keys. The two parts are joined as
-in a softmax over both (Hydragen, arXiv 2402.05099).
+multiplied with the prompt's keys together, and those of each completion with its own keys; one softmax is taken over
+both (after Hydragen, arXiv 2402.05099).
 """
 
 from __future__ import annotations
@@ -70,24 +70,36 @@ class SharedCache(DynamicCache):
         super().__init__()
         self.place = torch.full((1,), -1, device=mask_PL.device)
         self.layers = [SharedLayer(keys, values, self.place, len(prompt_R)) for keys, values in prompts]
-        self.prompt_bias = bias_where(mask_PL.bool())[:, None, None]
-        self.own_bias = self.prompt_bias.new_zeros(0)
+        self.prompt_bias = bias_where(mask_PL.bool())
         self._arrange(prompt_R)
 
     def _arrange(self, prompt_R: torch.Tensor) -> None:
         """Puts the completions into a grid with a row for each prompt: ``slot_PK`` is the completion in each place (0
-        where a prompt has fewer), ``back_R`` the place of each completion."""
+        where a prompt has fewer), ``back_R`` the place of each completion. They are not needed where the completions,
+        in their order, fill the grid."""
         self.prompt_R = prompt_R
         counts_P = torch.bincount(prompt_R, minlength=len(self.prompt_bias))
         order_R = prompt_R.argsort(stable=True)
         first_P = counts_P.cumsum(0) - counts_P
-        width = int(counts_P.max())
-        columns = torch.arange(len(prompt_R), device=prompt_R.device) - first_P[prompt_R[order_R]]
+        self.width = int(counts_P.max())
+        numbers = torch.arange(len(prompt_R), device=prompt_R.device)
         self.back_R = torch.empty_like(prompt_R)
-        self.back_R[order_R] = prompt_R[order_R] * width + columns
-        slots = torch.zeros(len(counts_P) * width, dtype=torch.long, device=prompt_R.device)
-        slots[self.back_R] = torch.arange(len(prompt_R), device=prompt_R.device)
-        self.slot_PK = slots.view(len(counts_P), width)
+        self.back_R[order_R] = prompt_R[order_R] * self.width + numbers - first_P[prompt_R[order_R]]
+        slots = torch.zeros(len(counts_P) * self.width, dtype=torch.long, device=prompt_R.device)
+        slots[self.back_R] = numbers
+        self.slot_PK = slots.view(len(counts_P), self.width)
+        self.fills_grid = len(slots) == len(prompt_R) and bool((slots == numbers).all())
+        self.row_bias = self.prompt_bias[prompt_R]
+
+    def _grid(self, rows: torch.Tensor) -> torch.Tensor:
+        """(R, heads, queries, …) → (P, heads, K · queries, …)."""
+        grid = rows.unflatten(0, self.slot_PK.shape) if self.fills_grid else rows[self.slot_PK]
+        return grid.transpose(1, 2).flatten(2, 3)
+
+    def _rows(self, grid: torch.Tensor) -> torch.Tensor:
+        """(P, heads, K · queries, …) → (R, heads, queries, …)."""
+        rows = grid.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
+        return rows if self.fills_grid else rows[self.back_R]
 
     def reserve(self, room: int) -> None:
         """Makes room for ``room`` more tokens of each completion."""
@@ -106,8 +118,8 @@ class SharedCache(DynamicCache):
     def next_place(self) -> None:
         """The next token of each completion is computed from now on."""
         self.place += 1
-        room = self.layers[0].keys.size(2)
-        self.own_bias = bias_where(torch.arange(room, device=self.place.device) <= self.place)
+        own = bias_where(torch.arange(self.layers[0].keys.size(2), device=self.place.device) <= self.place)
+        self.bias = torch.cat([self.row_bias, own.expand(len(self.row_bias), -1)], dim=1)[:, None, None]
 
     def attend(
         self,
@@ -131,17 +143,12 @@ class SharedCache(DynamicCache):
         layer: Any = self.layers[int(module.layer_idx)]  # type: ignore[arg-type]
         rows, heads, size = query.size(0), keys.size(1), query.size(3)
         query = query.reshape(rows, heads, -1, size) * (size**-0.5 if scaling is None else scaling)
-        together = query[self.slot_PK].transpose(1, 2)  # (P, heads, K, query heads of each head, size)
-        of_prompt, top, total = partly(together.flatten(2, 3), layer.prompt_keys, layer.prompt_values, self.prompt_bias)
-        shape = (*together.shape[:4], -1)
-        of_prompt, top, total = (
-            part.view(shape).transpose(1, 2).flatten(0, 1)[self.back_R] for part in (of_prompt, top, total)
-        )
-        of_own, own_top, own_total = partly(query, keys, values, self.own_bias)
-        joint = torch.maximum(top, own_top)
-        share, own_share = (top - joint).exp(), (own_top - joint).exp()
-        output = (of_prompt * share + of_own * own_share) / (total * share + own_total * own_share)
-        return output.to(query.dtype).reshape(rows, 1, -1, size), None
+        of_prompt = self._rows(self._grid(query) @ layer.prompt_keys.mT)
+        scores = torch.cat([of_prompt, query @ keys.mT], dim=-1) + self.bias
+        weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
+        on_prompt, on_own = weights.split([of_prompt.size(-1), keys.size(2)], dim=-1)
+        output = on_own @ values + self._rows(self._grid(on_prompt) @ layer.prompt_values)
+        return output.reshape(rows, 1, -1, size), None
 
     @contextmanager
     def attention(self, model: Any) -> Iterator[None]:
@@ -154,17 +161,6 @@ class SharedCache(DynamicCache):
             yield
         finally:
             config._attn_implementation = before
-
-
-def partly(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A part of a softmax attention, in float32: the weighted sum of the values (…, Q, size), the largest score
-    (…, Q, 1), and the sum of the weights (…, Q, 1), which are exp(score − largest)."""
-    scores = (query @ keys.mT).float() + bias
-    top = scores.amax(-1, keepdim=True)
-    weights = (scores - top).exp_()
-    return (weights.to(values.dtype) @ values).float(), top, weights.sum(-1, keepdim=True)
 
 
 def bias_where(allowed: torch.Tensor) -> torch.Tensor:
