@@ -131,6 +131,21 @@ def test_ratio_mask_by_hand(tmp_path):
     assert close(grads(trainer, batch), gradient_by_hand(model, batch, expected))
 
 
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_loss_gives_the_weights_in_its_own_pass(tmp_path, skip):
+    trainer = make_trainer(tmp_path, distillation="mask", ratio_low=0.1, ratio_high=2.0, skip_dead_rows=skip)
+    batches = []
+    for weighed in (False, True):
+        torch.manual_seed(5)
+        batches.append(rollout_batch(trainer, ALL_FOUR, bare_slots=1, weighed=weighed))
+        assert bool(trainer.cost["ratio"].scored_tokens) is weighed  # without weights, no pass was made
+    late, early = batches
+    assert late["advantages"].dim() == 1
+    assert (early["advantages"] == 0).any()
+    assert close(grads(trainer, late), grads(trainer, early))
+    assert len(trainer._metrics["train"]["p2o/ratio_q50"]) == 2
+
+
 def solved_of(trainer):
     return torch.tensor(trainer._logs["rewards"]["last_number"]) == 1
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-import p2o.trl.distillation as distillation_module
 from helpers import ALL_FOUR, letters, make_trainer, rollout_batch
 from p2o.base.stopping import StoppedError
 from p2o.trl.checkpoint import latest_checkpoint
@@ -76,14 +75,14 @@ def test_three_in_a_row_stop_the_run_with_a_checkpoint(tmp_path: Any, monkeypatc
 @pytest.mark.parametrize("soft", [False, True])
 def test_a_ratio_that_is_not_finite_skips_the_step(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, soft: bool) -> None:
     trainer = make_trainer(tmp_path, distillation="soft" if soft else "mask")
-    ratio_pass = distillation_module.ratio_pass
+    logps_of = trainer._logps_of
 
-    def broken(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        bare_BT, templated_BT = ratio_pass(*args, **kwargs)
+    def broken(*args: Any) -> torch.Tensor:
+        bare_BT = logps_of(*args)
         bare_BT[:, 0] = float("nan")
-        return bare_BT, templated_BT
+        return bare_BT
 
-    monkeypatch.setattr(distillation_module, "ratio_pass", broken)
+    monkeypatch.setattr(trainer, "_logps_of", broken)
     batch = rollout_batch(trainer, ALL_FOUR, bare_slots=1)
     loss = trainer._compute_loss(trainer.model, batch)
     assert torch.isnan(loss)

@@ -10,6 +10,7 @@ import torch
 
 from p2o.data import load_samples, to_dataset
 from p2o.generation.models import resolve_model
+from p2o.trl.distillation import UNWEIGHED, bare_ids
 
 ALL_FOUR = "Show your work. Go from right to left. Carry the ones. State the total at the end."
 
@@ -67,15 +68,23 @@ def make_trainer(out: Path, reward: Any = last_number, rows: int = 4, reflector:
     )
 
 
-def rollout_batch(trainer: Any, template: str, bare_slots: int = 0) -> dict[str, Any]:
-    """One training batch of all rows, every group under ``template``, as the trainer prepares it for the loss."""
+def rollout_batch(trainer: Any, template: str, bare_slots: int = 0, weighed: bool = True) -> dict[str, Any]:
+    """One training batch of all rows, every group under ``template``, as the trainer prepares it for the loss.
+
+    Args:
+        weighed: give the tokens their weights by a pass of its own, not in the loss's.
+    """
     K = trainer.num_generations
     rows = [row for row in trainer.rows.by_id.values() for _ in range(K)]
     slots = [template] * (K - bare_slots) + [""] * bare_slots
     trainer.loop.assignment = dict.fromkeys(trainer.rows.by_id, slots) if template else {}
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1
-    return trainer._generate_and_score_completions(rows)
+    batch = trainer._generate_and_score_completions(rows)
+    if UNWEIGHED[0] in batch and weighed:
+        everyone = list(range(len(rows)))
+        trainer.weigh(batch, trainer._logps_of(batch, everyone, [bare_ids(batch, n) for n in everyone]))
+    return batch
 
 
 def log_probs(model: Any, prompts: Any, batch: dict[str, Any]) -> list[Any]:

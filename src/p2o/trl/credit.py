@@ -16,7 +16,7 @@ from ..core.ratio_log import ratio_metrics
 from ..core.rollout_log import RolloutLog, count_ratios
 from ..errors import ConfigError
 from .batch import Batch, TokenLogps
-from .distillation import Output, bare_ids, distill
+from .distillation import Output, Ratios, bare_ids, distill, weigh
 from .drawing import DrawingTrainer
 from .engine import EngineCorrection, mismatch_metrics
 from .kl import Head, head_of, kl_loss, teach
@@ -29,6 +29,8 @@ class CreditTrainer(DrawingTrainer):
     loop: JointLoop
     cost: CostMeter
     rollout_log: RolloutLog
+    unweighed: Output | None = None
+    """The part of a batch whose loss is being computed, if its tokens have no weights yet."""
 
     def check_credit(self) -> None:
         """Raises ConfigError where the KL term, or the worth of templates, cannot be computed."""
@@ -51,7 +53,7 @@ class CreditTrainer(DrawingTrainer):
     def _distill(self, output: Output, batch: Batch) -> Output:
         credit = self.loop.credit()
         corrects = self.use_vllm and self.vllm_importance_sampling_correction
-        output, ratios = distill(
+        ratios = distill(
             output,
             batch,
             credit,
@@ -62,11 +64,29 @@ class CreditTrainer(DrawingTrainer):
         if credit.kl:
             self._teach(output, batch, credit.kl.top_k)
         if ratios is not None:
-            log_ratios = gather_values(ratios.of_templated_tokens(), self.accelerator)
-            if log_ratios.numel():
-                self.rollout_log.add_ratios(self._step, count_ratios(log_ratios))
-            self._append_metrics(ratio_metrics(log_ratios, self.args.ratio_low, self.args.ratio_high))
+            self._log_ratios(ratios)
         return output
+
+    def _log_ratios(self, ratios: Ratios) -> None:
+        """Logs the ratios of all ranks (collective)."""
+        log_ratios = gather_values(ratios.of_templated_tokens(), self.accelerator)
+        if log_ratios.numel():
+            self.rollout_log.add_ratios(self._step, count_ratios(log_ratios))
+        self._append_metrics(ratio_metrics(log_ratios, self.args.ratio_low, self.args.ratio_high))
+
+    def weigh(self, inputs: Output, bare_logps_BT: torch.Tensor) -> None:
+        """Gives the tokens of a batch, or a part of it, their weights (`distillation.weigh`; collective)."""
+        weights = self.loop.credit().weights
+        assert weights is not None
+        self._log_ratios(weigh(inputs, bare_logps_BT, weights))
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss asks for the log-probs on x before it reads the advantages, so they give the tokens their weights."""
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self.unweighed is not None:
+            inputs, self.unweighed = self.unweighed, None
+            self.weigh(inputs, found[0].detach())
+        return found
 
     def _teach(self, output: Output, batch: Batch, top_k: int) -> None:
         rows = [n for n, solved in enumerate(batch.solved) if solved and batch.templates[n]]

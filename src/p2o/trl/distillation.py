@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from trl.trainer.utils import pad
@@ -17,6 +17,9 @@ from trl.trainer.utils import pad
 from ..core.credit import Credit
 from ..core.distill import log_ratio
 from .batch import Batch, TokenLogps, model_tokens
+
+if TYPE_CHECKING:
+    from ..core.credit import Weights
 
 Output = dict[str, Any]
 """What TRL prepares for the loss: row-aligned tensors of this rank."""
@@ -47,7 +50,7 @@ class Ratios:
 
 def distill(
     output: Output, batch: Batch, credit: Credit, logps_of: LogpsOf, correct_engine: CorrectEngine | None, pad_id: int
-) -> tuple[Output, Ratios | None]:
+) -> Ratios | None:
     """Trains the templated rows of a batch as the method's credit says.
 
     Args:
@@ -56,66 +59,78 @@ def distill(
         pad_id: the token id that pads prompts on the left.
 
     Returns:
-        The batch, and the ratios; None if no token weights were made from them.
+        The ratios; None if no token weights were made from them. Where the loss's own forward pass gives the log-probs
+        on x, `weigh` makes the weights then, and the batch has the fields `UNWEIGHED`.
     """
-    templated_B = torch.tensor([bool(t) for t in batch.templates], device=output["advantages"].device)
+    device = output["advantages"].device
+    templated_B = torch.tensor([bool(t) for t in batch.templates], device=device)
+    solved_B = torch.tensor(batch.solved, device=device)
     if credit.drop_failed:
-        failed_B = ~torch.tensor(batch.solved, device=templated_B.device)
-        output["advantages"] = output["advantages"].masked_fill(templated_B & failed_B, 0.0)
+        output["advantages"] = output["advantages"].masked_fill(templated_B & ~solved_B, 0.0)
     if credit.trained_on == "templated":
         train_on_templated_prompts(output, batch, logps_of, pad_id)
         if correct_engine:
             correct_engine(output, batch.engine_logps, output["old_per_token_logps"])
-        return output, None
+        return None
     if not credit.needs_ratio and not correct_engine:
-        return output, None
-    bare_BT, templated_BT = ratio_pass(output, batch, templated_B, logps_of, all_rows=credit.old_logps == "templated")
+        return None
+    live = (templated_B & (output["advantages"] != 0)).nonzero()[:, 0].tolist()
+    templated_BT = logps_under_templates(output, batch, live, logps_of)
+    old_BT = output.get("old_per_token_logps")
+    if credit.weights is not None:
+        output |= dict(zip(UNWEIGHED, (templated_BT, templated_B, solved_B), strict=True))
+        if credit.old_logps == "bare" and old_BT is None and not correct_engine:
+            return None
+    bare_BT = old_BT
+    if bare_BT is None:
+        rows = list(range(len(batch.rows))) if credit.old_logps == "templated" else live
+        bare_BT = torch.zeros_like(templated_BT)
+        bare_BT[rows] = logps_of(output, rows, [bare_ids(output, n) for n in rows])
     if correct_engine:
         correct_engine(output, batch.engine_logps, templated_BT)
     if credit.old_logps == "templated":
-        old_BT = output.get("old_per_token_logps")
-        old_BT = bare_BT if old_BT is None else old_BT
-        output["old_per_token_logps"] = torch.where(templated_B[:, None], templated_BT, old_BT)
-    if credit.weights is None:
-        return output, None
-    ratios = Ratios(bare_BT, templated_BT, templated_B[:, None] * model_tokens(output))
-    solved_B = torch.tensor(batch.solved, device=templated_B.device)
-    weights_BT = credit.weights(bare_BT, templated_BT, templated_B, solved_B)
-    # A ratio that is NaN must not count as one outside the bounds: the step that trains on it is skipped (`finite`).
-    broken_BT = ratios.tokens_BT.bool() & log_ratio(bare_BT, templated_BT).isnan()
-    output["advantages"] = output["advantages"][:, None] * weights_BT.masked_fill(broken_BT, math.nan)
-    return output, ratios
+        output["old_per_token_logps"] = torch.where(templated_B[:, None], templated_BT, bare_BT)
+    return weigh(output, bare_BT, credit.weights) if credit.weights is not None else None
 
 
-def ratio_pass(
-    output: Output, batch: Batch, templated_B: torch.Tensor, logps_of: LogpsOf, all_rows: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, T) log-probs on x and on T(x, z).
+UNWEIGHED = ("templated_logps", "templated", "solved")
+"""Fields of a batch whose tokens have no weights yet: (B, T) log-probs under the templates, (B,) which rows were drawn
+under one, and (B,) which are solved."""
 
-    Rows that need no log-probs (bare, or without advantage), and a tool's tokens, are zeros on both: their ratio is 1.
+
+def weigh(inputs: Output, bare_logps_BT: torch.Tensor, weights: Weights) -> Ratios:
+    """Multiplies the advantages by the weight of each token. Takes the fields `UNWEIGHED` out.
 
     Args:
-        all_rows: compute the log-probs on x for every row.
+        inputs: a batch, or a part of it.
+        bare_logps_BT: (B, T) log π_old(y_t | x), at least of the templated rows with an advantage.
     """
+    templated_BT, templated_B, solved_B = (inputs.pop(name) for name in UNWEIGHED)
+    live_B = templated_B & (inputs["advantages"] != 0)
+    tokens_BT = templated_B[:, None] * model_tokens(inputs)
+    # A row without advantage, and what is a tool's or padding, is 0 on both: its ratio is 1.
+    bare_BT = bare_logps_BT.float().masked_fill(~live_B[:, None] | (model_tokens(inputs) == 0), 0.0)
+    weights_BT = weights(bare_BT, templated_BT, templated_B, solved_B)
+    # A ratio that is NaN must not count as one outside the bounds: the step that trains on it is skipped (`finite`).
+    broken_BT = tokens_BT.bool() & log_ratio(bare_BT, templated_BT).isnan()
+    inputs["advantages"] = inputs["advantages"][:, None] * weights_BT.masked_fill(broken_BT, math.nan)
+    return Ratios(bare_BT, templated_BT, tokens_BT)
+
+
+def logps_under_templates(output: Output, batch: Batch, rows: list[int], logps_of: LogpsOf) -> torch.Tensor:
+    """(B, T) log-probs of the rows on T(x, z), as they were recorded, or computed; 0 on other rows and on a tool's
+    tokens."""
     completion_ids = output["completion_ids"]
-    bare_BT = torch.zeros(completion_ids.shape, device=completion_ids.device)
-    templated_BT = torch.zeros_like(bare_BT)
-    live = (templated_B & (output["advantages"] != 0)).nonzero()[:, 0].tolist()
+    templated_BT = torch.zeros(completion_ids.shape, device=completion_ids.device)
     if batch.drawn_logps:
-        for n in live:
-            drawn_T = torch.tensor(batch.drawn_logps.of(n, completion_ids.size(1), 0.0), device=completion_ids.device)
-            templated_BT[n, : len(drawn_T)] = drawn_T
+        width = completion_ids.size(1)
+        drawn = [batch.drawn_logps.of(n, width, 0.0) for n in rows]
+        padded = [[*row, *[0.0] * (width - len(row))] for row in drawn]
+        templated_BT[rows] = torch.tensor(padded, device=completion_ids.device).view(-1, width)
     else:
-        ids = [torch.tensor(batch.templated_ids[n], device=completion_ids.device) for n in live]
-        templated_BT[live] = logps_of(output, live, ids)
-    old_BT = output.get("old_per_token_logps")
-    if old_BT is not None:
-        bare_BT[live] = old_BT[live].float()
-    else:
-        rows = list(range(len(batch.rows))) if all_rows else live
-        bare_BT[rows] = logps_of(output, rows, [bare_ids(output, n) for n in rows])
-    others_BT = ~model_tokens(output).bool()  # of a tool, or padding
-    return bare_BT.masked_fill(others_BT, 0.0), templated_BT.masked_fill(others_BT, 0.0)
+        ids = [torch.tensor(batch.templated_ids[n], device=completion_ids.device) for n in rows]
+        templated_BT[rows] = logps_of(output, rows, ids)
+    return templated_BT.masked_fill(~model_tokens(output).bool(), 0.0)
 
 
 def bare_ids(output: Output, row: int) -> torch.Tensor:

@@ -26,7 +26,7 @@ from ..core.turns import calls_in, transcript, turns
 from ..errors import ConfigError
 from .batch import Batch, RolloutFacts, groups_of
 from .dead_rows import LOSS_TYPES, has_dropout, live_rows, rows_to_keep, share_of_denominator, take_rows
-from .distillation import Output
+from .distillation import UNWEIGHED, Output
 from .finite import FiniteGuard
 from .flat import flat_rows, put_flat_advantages
 from .inputs import check_inputs
@@ -168,12 +168,14 @@ class StepTrainer(TurnsTrainer):
         if SPREAD_SHARE in inputs:
             self.step_scale.lower(self.optimizer, float(inputs[SPREAD_SHARE]))
         kept = self._without_dead_rows(inputs) if self.skips_dead_rows else inputs
+        if UNWEIGHED[0] in kept:
+            self.unweighed = kept = dict(kept)
         self.cost["train"].add(trained_tokens=int(kept["prompt_mask"].sum() + kept["completion_mask"].sum()))
         term = self.loop.credit().kl if "teacher_mask" in kept else None
         listening: AbstractContextManager[list[torch.Tensor]] = self._head.listening() if term else nullcontext([])
         with listening as hidden:
             loss = super()._compute_loss(model, kept)
-        if kept is not inputs:
+        if kept["completion_ids"] is not inputs["completion_ids"]:
             loss = loss * share_of_denominator(inputs, kept, self.loss_type)
         return loss + self._kl_loss(kept, hidden, term) if term else loss
 
