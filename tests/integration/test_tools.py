@@ -79,14 +79,14 @@ def test_every_turn_is_drawn_from_the_template_and_the_turns_so_far(tmp_path, ki
     bare, templated = prompts_of(trainer, batch)
     drawn_from = [bare[n] if n % 4 == 3 else templated[n] for n in range(len(bare))]
     completions = completions_of(batch)
-    assert sorted(asked[0] + asked[1]) == sorted(drawn_from)  # a CPU draws templated and bare rows apart
-    later = [ids for call in asked[2:] for ids in call]
+    assert asked[0] == drawn_from
+    later = [ids for call in asked[1:] for ids in call]
     assert len(later) > 2
     for ids in later:
         matching = [n for n, prompt in enumerate(drawn_from) if ids[: len(prompt)] == prompt
                     and completions[n][: len(ids) - len(prompt)] == ids[len(prompt) :]]  # fmt: skip
         assert matching, trainer._tokenizer.decode(ids)
-    assert sum(len(call) < 12 for call in asked[2:]) > 0  # a subset of the rows
+    assert sum(len(call) < 12 for call in asked[1:]) > 0  # a subset of the rows
 
 
 @pytest.mark.parametrize("plain", [True, False])

@@ -13,7 +13,7 @@ from trl import GRPOTrainer
 import cpu_deepspeed
 import cpu_fsdp
 from cpu_deepspeed import whole
-from helpers import ALL_FOUR, make_trainer
+from helpers import ALL_FOUR, make_trainer, with_weights
 
 
 class GradientsKept(TrainerCallback):
@@ -65,7 +65,7 @@ def main(given: Path, out: Path) -> None:
 
     def watched(inputs):
         batch = prepare(inputs)
-        for row, mask in zip(batch["advantages"], batch["completion_mask"], strict=True):
+        for row, mask in zip(with_weights(trainer, batch)["advantages"], batch["completion_mask"], strict=True):
             masks.append(row[mask.bool()].tolist())
         return batch
 

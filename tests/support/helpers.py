@@ -81,9 +81,15 @@ def rollout_batch(trainer: Any, template: str, bare_slots: int = 0, weighed: boo
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1
     batch = trainer._generate_and_score_completions(rows)
-    if UNWEIGHED[0] in batch and weighed:
-        everyone = list(range(len(rows)))
-        trainer.weigh(batch, trainer._logps_of(batch, everyone, [bare_ids(batch, n) for n in everyone]))
+    return with_weights(trainer, batch) if weighed else batch
+
+
+def with_weights(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch with the weights of its tokens, from a pass of its own and not the loss's."""
+    if UNWEIGHED[0] not in batch:
+        return batch
+    batch, everyone = dict(batch), list(range(len(batch["advantages"])))
+    trainer.weigh(batch, trainer._logps_of(batch, everyone, [bare_ids(batch, n) for n in everyone]))
     return batch
 
 

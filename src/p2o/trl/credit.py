@@ -81,7 +81,7 @@ class CreditTrainer(DrawingTrainer):
         self._log_ratios(weigh(inputs, bare_logps_BT, weights))
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        """The loss asks for the log-probs on x before it reads the advantages, so they give the tokens their weights."""
+        """The loss asks for the log-probs on x before it reads the advantages: they give the tokens their weights."""
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if self.unweighed is not None:
             inputs, self.unweighed = self.unweighed, None

@@ -114,11 +114,11 @@ def draw_efficiently(
     """A training batch's completions, and the log-probs of their tokens, recorded as they were sampled.
 
     Args:
-        generate: TRL's generation, which calls ``model.generate``.
+        generate: TRL's generation, which calls ``model.generate``; where it does not, nothing is recorded.
     """
     with efficient(model) as drawn:
         completions = generate(prompt_ids)
-    rows = drawn[-1].logps.tolist()
+    rows = drawn[-1].logps.tolist() if drawn else [[]] * len(completions)
     return completions, [row[: len(ids)] for ids, row in zip(completions, rows, strict=True)]
 
 
