@@ -93,12 +93,12 @@ class SharedCache(DynamicCache):
 
     def _grid(self, rows: torch.Tensor) -> torch.Tensor:
         """(R, heads, queries, …) → (P, heads, K · queries, …)."""
-        grid = rows.unflatten(0, self.slot_PK.shape) if self.fills_grid else rows[self.slot_PK]
+        grid = rows.view(*self.slot_PK.shape, *rows.shape[1:]) if self.fills_grid else rows[self.slot_PK]
         return grid.transpose(1, 2).flatten(2, 3)
 
     def _rows(self, grid: torch.Tensor) -> torch.Tensor:
         """(P, heads, K · queries, …) → (R, heads, queries, …)."""
-        rows = grid.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
+        rows = grid.view(*grid.shape[:2], self.width, -1, grid.size(3)).transpose(1, 2).flatten(0, 1)
         return rows if self.fills_grid else rows[self.back_R]
 
     def reserve(self, room: int) -> None:
@@ -146,7 +146,7 @@ class SharedCache(DynamicCache):
         of_prompt = self._rows(self._grid(query) @ layer.prompt_keys.mT)
         scores = torch.cat([of_prompt, query @ keys.mT], dim=-1) + self.bias
         weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
-        on_prompt, on_own = weights.split([of_prompt.size(-1), keys.size(2)], dim=-1)
+        on_prompt, on_own = torch.split(weights, [of_prompt.size(-1), keys.size(2)], dim=-1)  # type: ignore[no-untyped-call]
         output = on_own @ values + self._rows(self._grid(on_prompt) @ layer.prompt_values)
         return output.reshape(rows, 1, -1, size), None
 
