@@ -123,7 +123,9 @@ def two_way_bootstrap(values_SN: np.ndarray, seed: int = 0, level: float = 0.95)
     """
     rng = np.random.default_rng(seed)
     S, N = values_SN.shape
-    values_SU, counts_U = np.unique(values_SN, axis=1, return_counts=True)
+    _, first_U, counts_U = np.unique(values_SN, axis=1, return_index=True, return_counts=True)
+    order_U = np.argsort(first_U)  # as they come, not by size: the interval of the negated values is the negated one
+    values_SU, counts_U = values_SN[:, first_U[order_U]], counts_U[order_U]
     rows = max(1, BOOTSTRAP_CELLS // len(counts_U))
     means: list[np.ndarray] = []
     for start in range(0, BOOTSTRAP_DRAWS, rows):
