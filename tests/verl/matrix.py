@@ -9,6 +9,7 @@ drawn under templates, with the gradient on the bare prompt.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ ROWS: Mapping[str, Sequence[str]] = {
 
 def run_row(out: Path, changes: Sequence[str]) -> dict[str, Any]:
     """The outcome of a row: figures of P²O's two steps and of stock verl's first one, or what was said."""
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     split_data(out)
     changes = [change.replace("OUT", str(out)) for change in changes]
     own = attempt(out / "p2o", [*ONE_EPOCH_A_STEP, "trainer.total_training_steps=2", *changes], P2O)
@@ -76,9 +77,12 @@ def split_data(out: Path) -> None:
 
 
 def attempt(out: Path, changes: Sequence[str], added: Sequence[str]) -> dict[str, Any]:
-    """The figures of a run's steps, or the last thing that it said."""
-    out.mkdir()
-    code = start(out, list(changes), list(added)).wait()
+    """The figures of a run's steps, or the last thing that it said. A run that has ended is not made again."""
+    if not (out / "code").exists():
+        shutil.rmtree(out, ignore_errors=True)  # of a run that was killed
+        out.mkdir()
+        (out / "code").write_text(str(start(out, list(changes), list(added)).wait()))
+    code = int((out / "code").read_text())
     if code == 0:
         return {"steps": [figures(step) for step in metrics(out) if "actor/grad_norm" in step]}
     lines = [line for line in (out / "log.txt").read_text().splitlines() if line.strip()]

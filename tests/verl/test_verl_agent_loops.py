@@ -34,6 +34,7 @@ from p2o.verl.agent_loop import (
     TEMPLATES,
 )
 from p2o.verl.scored_rollouts import turns_of
+from p2o.verl.texts import hold
 
 assert user_loops
 assert user_tool
@@ -82,10 +83,11 @@ def worker() -> SimpleNamespace:
 def roll_out(worker: SimpleNamespace, agent: str, template: str, stored: str = "bare", **columns: Any) -> Any:
     """One rollout, and the prompts that the server was asked."""
     server = Server(worker.tokenizer)
+    hold([template], 1)
 
     async def run() -> AgentLoopOutput:
         loop = agent_loop_of(worker, server)
-        ours = {AGENT: agent, TEMPLATES: ["", template], STORED_PROMPT: stored, SAMPLE_ID: "s"}
+        ours = {AGENT: agent, TEMPLATES: [0, 1 if template else 0], STORED_PROMPT: stored, SAMPLE_ID: "s"}
         return await loop.run({}, **{"raw_prompt": QUESTION, "uid": "u", "session_id": 1, **ours, **columns})
 
     return asyncio.run(run()), server.asked
@@ -102,7 +104,7 @@ def test_a_templated_rollout_is_handed_back_on_the_bare_prompt(worker: SimpleNam
     assert (templated.response_ids, templated.response_mask) == (bare.response_ids, bare.response_mask)
     assert templated.response_logprobs == bare.response_logprobs
     assert worker.tokenizer.decode(templated.extra_fields[PROMPT_IDS]) == asked[0]
-    assert templated.extra_fields[TEMPLATE] == HINT
+    assert templated.extra_fields[TEMPLATE] == 1, "its number"
     assert not bare.extra_fields.keys() & {TEMPLATE, PROMPT_IDS, OVERFLOW}
 
 

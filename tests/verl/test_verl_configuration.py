@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from tiny_run import P2O, overrides
+from tiny_run import OWN_RAY, P2O, overrides
 
 from p2o.verl.settings import settings_of
 
@@ -39,5 +39,5 @@ def test_the_example_is_a_configuration_of_verl() -> None:
 
 
 def test_the_tiny_runs_overrides_are_read(tmp_path: Path) -> None:
-    settings = settings_of(configuration("ppo_trainer", [*overrides(tmp_path), *P2O]))
+    settings = settings_of(configuration("ppo_trainer", [*overrides(tmp_path), *OWN_RAY, *P2O]))
     assert (settings.reflector, settings.evolve_budget, settings.bare_slots) == ("phrases", "150", 1)

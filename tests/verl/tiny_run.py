@@ -31,27 +31,32 @@ def write_data(out: Path, agents: Sequence[str] = ()) -> None:
     Args:
         agents: the agent loops that the rows ask for, one after the other; none: there is no such column.
     """
+    write_sums(out / "train.parquet", "train", 12, 4, agents)
+
+
+def write_sums(file: Path, part: str, hard: int, easy: int, agents: Sequence[str] = ()) -> None:
+    """Sums of a part of the sandbox's data, in verl's own format; their ``data_source`` is their level."""
     import pyarrow
     from pyarrow import parquet
 
     from p2o.data import load_samples
 
-    samples = load_samples("builtin:sandbox/train")
-    hard = [s for s in samples if s.columns["level"] == "hard"][:12]
-    samples = hard + [s for s in samples if s.columns["level"] != "hard"][:4]
+    samples = load_samples(f"builtin:sandbox/{part}")
+    chosen = [s for s in samples if s.columns["level"] == "hard"][:hard]
+    chosen += [s for s in samples if s.columns["level"] == "easy"][:easy]
     table = [
         {
-            "data_source": "sandbox",
+            "data_source": s.columns["level"],
             "prompt": [dict(m) for m in s.messages],
             "ability": "math",
             "reward_model": {"style": "rule", "ground_truth": s.answer},
-            "extra_info": {"index": n, "split": "train"},
+            "extra_info": {"index": n, "split": part},
         }
         | ({"agent_name": agents[n % len(agents)]} if agents else {})
-        for n, s in enumerate(samples)
+        for n, s in enumerate(chosen)
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.Table.from_pylist(table), out / "train.parquet")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(table), file)
 
 
 def overrides(out: Path) -> list[str]:
@@ -96,10 +101,15 @@ def overrides(out: Path) -> list[str]:
         f"trainer.default_local_dir={out}/checkpoints",
         f"trainer.rollout_data_dir={out}/rollouts",
         "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
-        "+ray_kwargs.ray_init.num_gpus=1",
-        "ray_kwargs.ray_init.num_cpus=32",
-        "+ray_kwargs.ray_init.include_dashboard=False",
     ]
+
+
+OWN_RAY = [
+    "+ray_kwargs.ray_init.num_gpus=1",
+    "ray_kwargs.ray_init.num_cpus=32",
+    "+ray_kwargs.ray_init.include_dashboard=False",
+]
+"""A Ray of the run's own, of one node."""
 
 
 P2O = [
@@ -146,13 +156,18 @@ def environment(out: Path) -> dict[str, str]:
     }
 
 
-def start(out: Path, more: list[str] | None = None, added: list[str] = P2O) -> subprocess.Popen[bytes]:
+def start(
+    out: Path,
+    more: list[str] | None = None,
+    added: list[str] = P2O,
+    program: Sequence[str] = ("-m", "verl.trainer.main_ppo", *OWN_RAY),
+) -> subprocess.Popen[bytes]:
     """Starts a run in a process group of its own; its output goes to ``OUT/log.txt``. Without what is ``added`` it is
     stock verl's."""
     if not (out / "train.parquet").exists():
         write_data(out)
     with (out / "log.txt").open("ab") as log:
-        command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides(out), *added, *(more or [])]
+        command = [sys.executable, *program, *overrides(out), *added, *(more or [])]
         return subprocess.Popen(command, stdout=log, stderr=log, cwd=out, env=environment(out), start_new_session=True)
 
 

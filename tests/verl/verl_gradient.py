@@ -1,10 +1,10 @@
-"""The gradient that verl's FSDP engine and PPO loss give on one batch (a program of its own: it makes a process group).
+"""The gradients that verl's FSDP engine and PPO loss give on batches (a program of its own: it makes a process group).
 
-    python tests/verl/verl_gradient.py BATCH.pt GRADIENT.pt
+    python tests/verl/verl_gradient.py BATCHES.pt GRADIENTS.pt
 
-BATCH holds ``model``, and rows of ``prompt_ids``, ``response_ids``, ``advantages``, ``old_logps``, ``weights`` and
-``masks``
-(one tensor each; mask 0: a tool wrote it); GRADIENT gets name → gradient.
+BATCHES holds ``model``, and ``batches`` by name, each with rows of ``prompt_ids``, ``response_ids``, ``advantages``,
+``old_logps``, ``weights`` and ``masks`` (one tensor each; mask 0: a tool wrote it). GRADIENTS gets for each name of a
+batch a parameter's name → its gradient.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -28,10 +29,10 @@ from p2o.verl.batch import jagged
 
 
 def main(batch_file: str, gradient_file: str) -> None:
-    batch = torch.load(batch_file)
+    given = torch.load(batch_file)
     initialize_global_process_group_ray()
     with initialize_config_dir(str(files("verl") / "trainer" / "config"), version_base=None):
-        config = compose("ppo_trainer", [*overrides(Path(".")), f"actor_rollout_ref.model.path={batch['model']}"])
+        config = compose("ppo_trainer", [*overrides(Path(".")), f"actor_rollout_ref.model.path={given['model']}"])
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
     model = omega_conf_to_dataclass(config.actor_rollout_ref.model)
     actor.engine.use_remove_padding = False
@@ -44,6 +45,12 @@ def main(batch_file: str, gradient_file: str) -> None:
         checkpoint_config=actor.checkpoint,
     )
     engine.initialize()
+    gradients = {name: gradient_of(batch, engine, actor) for name, batch in given["batches"].items()}
+    torch.save(gradients, gradient_file)
+
+
+def gradient_of(batch: dict[str, Any], engine: Any, actor: Any) -> dict[str, torch.Tensor]:
+    """The gradient on one batch."""
     ids = [torch.cat(pair) for pair in zip(batch["prompt_ids"], batch["response_ids"], strict=True)]
     masks = jagged(batch["masks"])
     data = TensorDict(
@@ -72,8 +79,7 @@ def main(batch_file: str, gradient_file: str) -> None:
     with engine.train_mode():
         engine.optimizer_zero_grad()
         engine.forward_backward_batch(data, partial(ppo_loss, config=actor))
-        gradient = {name: p.grad.full_tensor() for name, p in engine.module.named_parameters()}
-    torch.save(gradient, gradient_file)
+        return {name: p.grad.full_tensor().clone() for name, p in engine.module.named_parameters()}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from verl.workers.rollout.replica import TokenOutput
 from ..errors import ConfigError
 from . import NAME
 from .agent_loop import AGENT, TEMPLATES, P2OAgentLoop, known_agent_loops
+from .texts import hold
 
 TRIAL_SECONDS = 120
 """How long a trial rollout may take; an environment may have to start."""
@@ -77,8 +78,9 @@ def agent_loop_of(worker: Any, server_manager: Any) -> P2OAgentLoop:
 
 
 async def _trial(worker: Any, agent: str, row: dict[str, Any]) -> str:
+    hold(["Trial."], 1)  # the first template of the run takes its place
     loop = agent_loop_of(worker, SaysNothing(worker.tokenizer.eos_token_id))
-    columns = {**row, "uid": "trial", "session_id": 0, "global_steps": 0, AGENT: agent, TEMPLATES: ["Trial."]}
+    columns = {**row, "uid": "trial", "session_id": 0, "global_steps": 0, AGENT: agent, TEMPLATES: [1]}
     sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "repetition_penalty": 1.0, "logprobs": True}
     try:
         await asyncio.wait_for(loop.run(sampling, **columns), TRIAL_SECONDS)

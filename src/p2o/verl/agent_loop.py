@@ -15,9 +15,11 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, _agent_loop
 from ..core.templates import apply_template
 from ..errors import ConfigError
 from . import NAME
+from .texts import text_of
 
 TEMPLATES = "p2o_templates"
-"""Column of a batch: for each sample its K templates, one for each rollout slot ("" is bare)."""
+"""Column of a batch: for each sample the numbers of its K templates (see `p2o.verl.texts`), one for each rollout slot
+(0 is bare)."""
 
 STORED_PROMPT = "p2o_stored_prompt"
 """Column of a batch: under which prompt templated rollouts are handed back, ``bare`` or ``templated``."""
@@ -32,7 +34,7 @@ TEMPERATURE = "p2o_temperature"
 """Column of a batch: at which it is sampled; without it as verl says."""
 
 TEMPLATE, PROMPT_IDS, OVERFLOW = "p2o_template", "p2o_prompt_ids", "p2o_overflow"
-"""Extra fields of a templated rollout: the template, the token ids of T(x, z), and whether it did not fit."""
+"""Extra fields of a templated rollout: the template's number, the token ids of T(x, z), and whether it did not fit."""
 
 
 def known_agent_loops() -> frozenset[str]:
@@ -72,7 +74,7 @@ class P2OAgentLoop:
             sampling_params = {**sampling_params, "temperature": columns.pop(TEMPERATURE), "top_p": 1.0, "top_k": -1}
         loop = hydra.utils.instantiate(_agent_loop_registry[agent], **self.made_with)
         template = templates[int(columns["session_id"]) % len(templates)]
-        prompts = TemplatedPrompts(loop, template) if template else None
+        prompts = TemplatedPrompts(loop, text_of(template)) if template else None
         output = await loop.run(sampling_params, **columns)
         if not isinstance(output, AgentLoopOutput):
             raise ConfigError(

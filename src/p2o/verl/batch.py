@@ -13,6 +13,7 @@ from tensordict import NonTensorData, NonTensorStack, TensorDict
 from ..core.hard import is_solved
 from ..errors import ConfigError
 from .agent_loop import OVERFLOW, PROMPT_IDS, SAMPLE_ID, TEMPLATE
+from .texts import text_of
 
 
 def success_reward(name: str | None, reward: float, extra: Mapping[str, Any]) -> float:
@@ -98,7 +99,7 @@ class BatchRollout:
     @property
     def template(self) -> str:
         """The template that it was drawn under; "" is bare."""
-        return "" if self.is_padding else str(self.extra.get(TEMPLATE, ""))
+        return "" if self.is_padding else text_of(self.extra.get(TEMPLATE, 0))
 
     @property
     def templated_ids(self) -> list[int]:

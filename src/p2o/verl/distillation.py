@@ -21,7 +21,6 @@ from verl.workers.utils.padding import response_from_nested
 
 from ..core.credit import Credit
 from ..core.distill import log_ratio
-from ..errors import ConfigError
 from .batch import BatchRollout, jagged, write_column
 
 if TYPE_CHECKING:
@@ -47,20 +46,6 @@ class Distilled:
     """R times (T,): weight of each token's loss."""
     log_ratios_N: torch.Tensor
     """(N,) log-ratios of the templated rollouts' tokens from which weights were made, without NaN."""
-
-
-def refuse_kl(credit: Credit, method: str) -> None:
-    """Raises ConfigError for a method that wants a KL term, or advantages from entropies, which cannot be had here."""
-    if credit.flat is not None:
-        raise ConfigError(
-            f"method {method} gives groups without spread advantages of their own, and verl makes all advantages "
-            "itself; train with TRL"
-        )
-    if credit.kl is not None:
-        raise ConfigError(
-            f"method {method} gives a Credit with a KL term, for which verl has no figures (it gives log-probs of the "
-            "drawn tokens alone); give token weights, or train with TRL"
-        )
 
 
 def distill(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -41,3 +42,17 @@ class OrderedSampler(Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         rows: list[int] = torch.randperm(len(self.ids), generator=generator).tolist()
         return rows
+
+
+def in_order_of(sampler: OrderedSampler, loader: Any) -> Any:
+    """verl's data loader with a sampler of ours."""
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    return StatefulDataLoader(
+        dataset=loader.dataset,
+        batch_size=loader.batch_size,
+        num_workers=loader.num_workers,
+        drop_last=loader.drop_last,
+        collate_fn=loader.collate_fn,
+        sampler=sampler,
+    )

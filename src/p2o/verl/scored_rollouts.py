@@ -21,6 +21,7 @@ from ..generation.prompt_step import TOO_LONG
 from . import NAME
 from .agent_loop import AGENT, OVERFLOW, PROMPT_IDS, TEMPERATURE, TEMPLATES
 from .batch import read_tokens, success_reward
+from .liveness import ProcessError
 from .training_data import agent_of
 
 PARTITION = "val"
@@ -38,6 +39,8 @@ class ScoredRollouts:
     """The sample's row of verl's data set."""
     default_agent: str
     """The agent loop of rows that name none."""
+    numbers_of: Callable[[Sequence[str]], list[int]]
+    """Numbers of texts that all rollout workers know (`SharedTexts`)."""
     generate: Callable[[Any], None]
     """Starts a batch's rollouts (`AgentLoopManager.generate_sequences`)."""
     wait_for: Callable[[int], Any]
@@ -50,11 +53,20 @@ class ScoredRollouts:
     success_threshold: float
 
     def __call__(self, pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
+        """One rollout of each pair; one that failed is not solved.
+
+        Raises:
+            ProcessError: all of them failed.
+        """
         uids = [str(uuid.uuid4()) for _ in pairs]
         self._start(uids, pairs)
         done = self.wait_for(len(pairs))
         samples = {uid: sample for uid, (_, sample) in zip(uids, pairs, strict=True)}
         found = {uid: self._rollout(samples[uid], *fields) for uid, *fields in _fetch(done)}
+        if pairs and not found:
+            raise ProcessError(
+                f"all {len(pairs)} rollouts of an evolution failed; the log of verl's rollout workers says why"
+            )
         return [found.get(uid, Rollout("", 0.0, False, FAILED)) for uid in uids]
 
     def _start(self, uids: Sequence[str], pairs: Sequence[tuple[str, Sample]]) -> None:
@@ -62,7 +74,8 @@ class ScoredRollouts:
         columns = collate_fn([{**row, AGENT: agent_of(row, self.default_agent), "agent_name": NAME} for row in rows])
         columns["uid"] = np.array(uids, dtype=object)
         columns["__rollout_n__"] = np.array([1] * len(pairs), dtype=object)
-        batch = tu.get_tensordict({**columns, TEMPLATES: [[template] for template, _ in pairs]})
+        numbers = self.numbers_of([template for template, _ in pairs])
+        batch = tu.get_tensordict({**columns, TEMPLATES: [[number] for number in numbers]})
         tu.assign_non_tensor_data(batch, "global_steps", self.step)
         tu.assign_non_tensor_data(batch, "validate", True)
         tu.assign_non_tensor_data(batch, TEMPERATURE, self.temperature)

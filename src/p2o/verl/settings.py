@@ -15,6 +15,7 @@ from ..reflectors.building import build_reflector
 from ..reflectors.settings import ReflectorSettings
 from . import NAME
 from .compatibility import check_misplaced, check_verl, value_at
+from .method_check import check_hooks
 
 
 @dataclass(kw_only=True)
@@ -59,11 +60,7 @@ class VerlSettings(ReflectorSettings, LoopSettings):
                 "p2o.template_worth=transfer: between epochs verl gives no log-probs of given texts; take "
                 "p2o.template_worth=success"
             )
-        method = load_method(self.method)
-        if method.needs_trl or method.redraws:
-            raise ConfigError(
-                f"p2o.method={self.method} acts within a training step, which verl makes itself; train with TRL"
-            )
+        check_hooks(load_method(self.method), self.method)
         for name in ("scale_steps", "pull"):
             if getattr(self, name):
                 raise ConfigError(
@@ -97,9 +94,7 @@ def check_command(config: Mapping[str, Any]) -> None:
         )
     if not value_at(config, "trainer.use_v1", True):
         raise ConfigError(f"trainer.use_v1=False cannot run trainer.v1.trainer_mode={NAME}; leave trainer.use_v1 out")
-    settings = settings_of(config)
-    load_method(settings.method)
-    build_reflector(settings)
+    build_reflector(settings_of(config))
 
 
 def settings_of(config: Mapping[str, Any]) -> VerlSettings:

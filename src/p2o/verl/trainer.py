@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf, open_dict
-from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.trainer.ppo.v1 import register_trainer
 from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
@@ -36,12 +35,15 @@ from . import NAME
 from .agent_check import check_agent_loops
 from .agent_loop import AGENT, SAMPLE_ID, STORED_PROMPT, TEMPLATES
 from .batch import BatchRollout, by_group, column, read_rollouts
-from .distillation import distill, engine_metrics, refuse_kl, templated_log_probs, write_weights
-from .sampler import OrderedSampler
+from .distillation import distill, engine_metrics, templated_log_probs, write_weights
+from .liveness import told_if_a_worker_dies
+from .method_check import check_credits
+from .sampler import OrderedSampler, in_order_of
 from .scored_rollouts import PARTITION, ScoredRollouts
 from .served_policy import ServedPolicy
 from .settings import settings_of
 from .state import RunState, claim
+from .texts import SharedTexts
 from .training_data import ROW_COLUMNS, agent_of, check_size, read_samples, sample_of
 from .watched import WatchedTrainer
 
@@ -85,28 +87,16 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
         self.loop = JointLoop(
             self.settings, samples, self.run_dir / "p2o", self.settings.num_generations, self.settings.seed
         )
-        for epoch in range(self.config.trainer.total_epochs):
-            refuse_kl(self.loop.method.credit(epoch), self.settings.method)
+        check_credits(map(self.loop.method.credit, range(self.config.trainer.total_epochs)), self.settings.method)
         self.prepare_watch()
         if self.loop.has_own_order:
-            self._order_by_method([sample_of(row).id for row in rows])
-
-    def _order_by_method(self, row_ids: Sequence[str]) -> None:
-        sampler = OrderedSampler(
-            row_ids,
-            self.loop.order,
-            epoch=lambda: self.loop.next_epoch - 1,
-            seed=self.settings.seed if self.config.data.shuffle else None,
-        )
-        verls = self.train_dataloader
-        self.train_dataloader = StatefulDataLoader(
-            dataset=verls.dataset,
-            batch_size=verls.batch_size,
-            num_workers=verls.num_workers,
-            drop_last=verls.drop_last,
-            collate_fn=verls.collate_fn,
-            sampler=sampler,
-        )
+            sampler = OrderedSampler(
+                [sample_of(row).id for row in rows],
+                self.loop.order,
+                epoch=lambda: self.loop.next_epoch - 1,
+                seed=self.settings.seed if self.config.data.shuffle else None,
+            )
+            self.train_dataloader = in_order_of(sampler, self.train_dataloader)
 
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
         batch = super()._next_train_batch(num_prompts)
@@ -117,7 +107,7 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
         batch[SAMPLE_ID] = column(ids)
         batch[AGENT] = column([agent_of(row, self.default_agent) for row in rows])
         batch["agent_name"] = column([NAME] * len(ids))
-        batch[TEMPLATES] = column([[self.loop.template(i, slot) for slot in slots] for i in ids])
+        batch[TEMPLATES] = column([self.texts.numbers_of([self.loop.template(i, slot) for slot in slots]) for i in ids])
         tu.assign_non_tensor_data(batch, STORED_PROMPT, self.loop.credit().trained_on)
         return batch
 
@@ -187,10 +177,18 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
     # --- epochs --------------------------------------------------------------------------------------------
 
     def fit(self, agent_loop_manager: Any) -> None:
-        """Trains, as verl does, after a trial of every agent loop that the run asks for (see `check_agent_loops`)."""
-        check_agent_loops(agent_loop_manager.agent_loop_workers, self.row_of_agent)
+        """Trains, as verl does, after a trial of every agent loop that the run asks for (see `check_agent_loops`).
+
+        Raises:
+            ProcessError: a process that the run needs has died.
+        """
+        workers = agent_loop_manager.agent_loop_workers
+        check_agent_loops(workers, self.row_of_agent)
+        self.texts = SharedTexts(workers)
+        self.watch_over(workers)
         self.begin_watch()
-        super().fit(agent_loop_manager)
+        with told_if_a_worker_dies():
+            super().fit(agent_loop_manager)
         if self.last_step:  # 0: verl was asked for a validation only
             self.end_watch(self.last_step)
 
@@ -224,6 +222,7 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
         return ScoredRollouts(
             data_row=lambda sample: self.train_dataset[self.row_of[sample.id]],
             default_agent=self.default_agent,
+            numbers_of=self.texts.numbers_of,
             generate=self.agent_loop_manager.generate_sequences,
             wait_for=self._wait_for_rollouts,
             step=self.global_steps,

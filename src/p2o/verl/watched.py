@@ -31,6 +31,7 @@ from ..runs.run_directory import COMPLETE, Run
 from . import NAME
 from .batch import BatchRollout
 from .evaluation import Evaluation, recorded, result_of
+from .liveness import Watchman, check_at_each_poll
 from .scored_rollouts import turns_of
 from .settings import VerlSettings
 
@@ -157,6 +158,22 @@ class WatchedTrainer(PPOTrainerSync):  # type: ignore[misc]
         }
 
     # --- begin and end -------------------------------------------------------------------------------------
+
+    def watch_over(self, rollout_workers: Sequence[Any]) -> None:
+        """Lets the run end with a ProcessError when one of verl's processes dies while it waits for rollouts.
+
+        Args:
+            rollout_workers: of verl's `AgentLoopManager`.
+        """
+        watchman = Watchman(
+            {
+                "rollout worker": rollout_workers,
+                "server": [server for replica in self.llm_server_manager.get_replicas() for server in replica.servers],
+                "reward worker": self.get_reward_handles() or [],
+                "training worker": self.actor_rollout_wg.workers,
+            }
+        )
+        check_at_each_poll(self.replay_buffer, watchman.check)
 
     def begin_watch(self) -> None:
         """Training begins: writes the configuration, and the rows of the log so far."""

@@ -20,7 +20,7 @@ WINDOW = 0.02  # seconds in which requests come together
 
 
 class ServerAdapter(BaseRollout):
-    """In the training worker: hands the weights over."""
+    """In a training worker: hands the weights over to the server of its rank."""
 
     async def resume(self, tags): ...
 
@@ -30,7 +30,7 @@ class ServerAdapter(BaseRollout):
         state = {
             name: (w.full_tensor() if hasattr(w, "full_tensor") else w).detach().cpu().clone() for name, w in weights
         }
-        await ray.get_actor("cpu_hf_server_0").load.remote(state, global_steps)
+        await ray.get_actor(f"cpu_hf_server_{os.environ.get('RANK', 0)}").load.remote(state, global_steps)
 
 
 @ray.remote(num_cpus=1, max_concurrency=1000)
@@ -78,7 +78,8 @@ class Server:
                 future.set_result(result)
         ids, logps = await done
         if log := os.environ.get("CPU_SHIM_LOG"):
-            line = {"prompt_ids": list(prompt_ids), "steps": self.steps, "sum": self.sum, "temperature": temperature}
+            asked = {"prompt_ids": list(prompt_ids), "temperature": temperature, "server": os.getpid()}
+            line = asked | {"steps": self.steps, "sum": self.sum}
             with open(log, "a") as file:
                 file.write(json.dumps(line | {"generated": len(ids)}) + "\n")
         return TokenOutput(
