@@ -3,7 +3,8 @@
     python benchmarks/scale.py                                  # 10,000 and 100,000 samples
     python benchmarks/scale.py --sizes 100000 --only report     # one measure
 
-K 16, 16 templates of 4,000 characters, 10 epochs. Each measure is a process of its own and its figures are written as
+K 16, templates of 4,000 characters. Three epochs are gone through, with two prompt steps between; the report is of ten,
+the others being copies of the last two. Each measure is a process of its own and its figures are written as
 soon as it ends, to `benchmarks/results/scale.json`; what is there is kept (`--again` measures anew), so the command
 continues after a kill. The rollouts are invented, at once; everything else is what a run does.
 """
@@ -15,6 +16,7 @@ import json
 import pickle
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +32,9 @@ from zlib import crc32
 from peak_memory import peak_mb
 
 RESULT = Path(__file__).parent / "results" / "scale.json"
-K, TEMPLATES, TEMPLATE_CHARS, EPOCHS = 16, 16, 4_000, 10
+K, TEMPLATES, TEMPLATE_CHARS, EPOCHS, SHOWN_EPOCHS = 16, 16, 4_000, 3, 10
+MOST_PROPOSALS = 400
+GROUPS_A_STEP = 128
 HARD = 0.5
 """Share of the samples that all fail bare in the first epoch. Under a template one rollout in four is solved."""
 NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivo", "Jane", "Kai", "Lea", "Max", "Nora", "Otto")
@@ -99,7 +103,7 @@ def samples_of(size: int) -> dict[str, Any]:
     return found
 
 
-def write_rows(size: int, path: Path) -> None:
+def write_data(size: int, path: Path) -> None:
     rng = random.Random(0)
     with path.open("w") as file:
         for _ in range(size):
@@ -119,8 +123,9 @@ class Invented:
         settings = LoopSettings(evolve_budget="4000", hard_min_count=2, withdrawal="graduated", bare_slots=1)
         self.loop = JointLoop(settings, self.samples, folder / "p2o", K, 0)
         self.log = RolloutLog(folder / "p2o")
+        self.steps: list[dict[str, float]] = []
         self.level = {i: int(i, 16) % 1000 / 1000 for i in self.samples}
-        self.proposals = cycle(template(n) for n in range(TEMPLATES))
+        self.proposals = cycle(template(n) for n in range(MOST_PROPOSALS))
 
     def epoch(self, number: int) -> None:
         """Records all groups of an epoch, as the trainer does."""
@@ -138,6 +143,15 @@ class Invented:
                 ]
                 self.log.add_group(i, sample.question, sample.answer, rows)
         self.log.write()
+        steps = len(self.samples) // GROUPS_A_STEP
+        row = {
+            "reward": 0.3,
+            "p2o/bare_success": 0.3,
+            "p2o/all_failed": 0.5,
+            "p2o/all_solved": 0.1,
+            "p2o/no_spread": 0.6,
+        }
+        self.steps += [{"epoch": number + n / steps, **row} for n in range(steps)]
 
     def roll_out(self, pairs: Sequence[tuple[str, Any]]) -> list[Any]:
         from p2o.core.samples import Rollout
@@ -152,12 +166,14 @@ class Invented:
 
 
 def epochs(size: int, folder: Path) -> dict[str, Any]:
-    """Ten epochs: recording, prompt steps, checkpoints, what rank 0 sends."""
+    """Epochs: recording, prompt steps, checkpoints, what rank 0 sends."""
+    from p2o.base.rows import METRICS_FILE, write_rows
     from p2o.core.methods import PromptTools
     from p2o.data.fingerprint import fingerprint
     from p2o.trl.state import CheckpointState
 
     out: dict[str, Any] = {}
+    shutil.rmtree(folder / "p2o", ignore_errors=True)
     with timed(out, "samples_s"):
         run = Invented(size, folder)
     out["start_mb"] = round(peak_mb())
@@ -177,6 +193,7 @@ def epochs(size: int, folder: Path) -> dict[str, Any]:
         sent.append(len(packet))
     with timed(out, "close_s"):
         run.loop.close()
+    write_rows(folder / "p2o" / METRICS_FILE, run.steps)
     with timed(out, "fingerprint_s"):
         data = fingerprint(list(run.samples.values()))
     state = CheckpointState(run.loop.state_dict(), {}, data, 0, 0, {})
@@ -199,6 +216,18 @@ def epochs(size: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def lengthen(folder: Path) -> None:
+    """Copies of the last two epochs and of the last evolution, up to `SHOWN_EPOCHS`."""
+    for number in range(EPOCHS, SHOWN_EPOCHS):
+        before = number - 2
+        for name in ("epoch", "rollouts"):
+            text = (folder / f"{name}-{before:03d}.json").read_text()
+            (folder / f"{name}-{number:03d}.json").write_text(
+                text.replace(f'"epoch": {before}', f'"epoch": {number}', 1)
+            )
+        shutil.copytree(folder / f"evolution-{before:03d}", folder / f"evolution-{number:03d}", dirs_exist_ok=True)
+
+
 def mb(size: int) -> float:
     return round(size / 1e6, 2)
 
@@ -208,6 +237,7 @@ def report(size: int, folder: Path) -> dict[str, Any]:
     from p2o.analysis.report import write_report
 
     out: dict[str, Any] = {}
+    lengthen(folder / "p2o")
     with timed(out, "s"):
         page = write_report([folder])
     return {**out, "page_mb": mb(page.stat().st_size), "peak_mb": round(peak_mb())}
@@ -234,7 +264,7 @@ def command(out: dict[str, Any], *arguments: str) -> None:
 def dry_run(size: int, folder: Path) -> dict[str, Any]:
     """``p2o train --dry-run`` on a file of so many rows, the whole command."""
     out: dict[str, Any] = {}
-    write_rows(size, folder / "rows.jsonl")
+    write_data(size, folder / "rows.jsonl")
     command(out, "train", "quickstart", "--train", str(folder / "rows.jsonl"), "--dry-run")
     return out
 
@@ -246,7 +276,7 @@ def load(size: int, folder: Path) -> dict[str, Any]:
     from p2o.trl.rows import training_rows
 
     out: dict[str, Any] = {}
-    write_rows(size, folder / "rows.jsonl")
+    write_data(size, folder / "rows.jsonl")
     with timed(out, "samples_s"):
         samples = load_samples(str(folder / "rows.jsonl"))
     with timed(out, "dataset_s"):

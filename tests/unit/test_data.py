@@ -200,15 +200,15 @@ def test_prompts_without_a_user_message_are_refused() -> None:
 
 def test_a_users_data_set_gets_unique_ids_of_text() -> None:
     rows = [{"prompt": "1?", "x": 1}, {"prompt": "2?", "x": 2}, {"prompt": "1?", "x": 3}]
-    made = with_sample_ids(datasets.Dataset.from_list(rows))
+    made, _ = with_sample_ids(datasets.Dataset.from_list(rows))
     first = sample_of(rows[0]).id
     assert made["sample_id"][:] == [first, sample_of(rows[1]).id, f"{first}#2"]
     assert made["x"][:] == [1, 2, 3]
-    numeric = with_sample_ids(datasets.Dataset.from_list([{**row, "sample_id": n} for n, row in enumerate(rows)]))
+    numeric, _ = with_sample_ids(datasets.Dataset.from_list([{**row, "sample_id": n} for n, row in enumerate(rows)]))
     assert numeric["sample_id"][:] == ["0", "1", "2"]
-    again = with_sample_ids(numeric)
+    again, _ = with_sample_ids(numeric)
     assert again is numeric
-    floats = with_sample_ids(datasets.Dataset.from_list([{"prompt": "1?", "sample_id": 0.5}]))
+    floats, _ = with_sample_ids(datasets.Dataset.from_list([{"prompt": "1?", "sample_id": 0.5}]))
     assert floats["sample_id"][:] == ["0.5"]
     with pytest.raises(DataError, match="two rows of the data set have the same sample_id '7' and differ"):
         with_sample_ids(datasets.Dataset.from_list([{**row, "sample_id": 7} for row in rows]))

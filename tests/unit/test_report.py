@@ -8,18 +8,19 @@ import pytest
 import torch
 
 from p2o.analysis.report import write_report
-from p2o.analysis.report.payload import payload
+from p2o.analysis.report.payload import MAX_REFUSED_CHARS, payload
 from p2o.analysis.report.states import by_story, matrix
 from p2o.analysis.report.story import headline, story
 from p2o.analysis.report.tree import layout
 from p2o.base.files import read_json, write_json
 from p2o.base.rows import METRICS_FILE, write_rows
+from p2o.base.text import clean_text
 from p2o.core.evolve.result import Candidate
 from p2o.core.rollout_log import LOG10_EDGES, LoggedRollout, RolloutLog, count_ratios
 from p2o.core.stored import SCHEMA
 from p2o.errors import StateError
 from p2o.runs.run_directory import read_run
-from runs import EVIL, make_run
+from runs import EVIL, make_run, template
 
 
 def test_matrix_of_a_run(tmp_path):
@@ -331,3 +332,24 @@ def test_a_teachers_tokens_that_nobody_reported_are_not_shown_as_none(tmp_path):
         page = write_report([run], tmp_path / "r.html").read_text(encoding="utf-8")
         assert (">not measured</td>" in page) is said
         assert ("3 replies of the reflector came without a count" in page) is said
+
+
+def test_each_template_is_once_in_the_page(tmp_path):
+    run = make_run(tmp_path)
+    file = run / "p2o" / "evolution-001" / "evolution.json"
+    evolution = read_json(file)
+    refused = [
+        {**evolution["candidates"][1], "id": 4 + n, "template": f"Refused {n % 300}. {'x' * 3000}"} for n in range(600)
+    ]
+    evolution["candidates"] += refused
+    write_json(file, evolution)
+    data = json.loads(elements(write_report([run]).read_text(encoding="utf-8")).data)["runs"][0]
+    rows, texts = data["evolutions"]["0"], data["templates"]
+    assert len(set(texts)) == len(texts) == 303
+    assert "template" not in rows[0]  # the bare prompt
+    assert [texts[c["template"]] for c in rows[1:4]] == ["Think.", clean_text(template()), "Think, and say 7."]
+    assert rows[4]["template"] == rows[304]["template"]
+    assert all(texts[c["template"]].startswith(f"Refused {n % 300}.") for n, c in enumerate(rows[4:]))
+    assert sum(map(len, texts)) < 2 * MAX_REFUSED_CHARS  # they lose their middle
+    (rescued,) = (s for i, s in data["samples"].items() if data["rows"][int(i)][0] == "leans")
+    assert {texts[r[0]] for r in rescued["rollouts"]["1"]} == {clean_text(template())}

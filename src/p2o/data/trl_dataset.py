@@ -65,8 +65,8 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
     return Sample(str(sample_id), messages, text, others, text=prompt if isinstance(prompt, str) else None)
 
 
-def with_sample_ids(dataset: Any) -> Any:
-    """A user's `datasets.Dataset` for TRL with a column ``sample_id`` of unique texts.
+def with_sample_ids(dataset: Any) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """A user's `datasets.Dataset` for TRL with a column ``sample_id`` of unique texts, and its rows by that id.
 
     Ids that the data set brings become text; a row without one gets a hash of prompt and answer. Rows that repeat
     are kept, as TRL does: the second has the id of the first with ``#2``, the third with ``#3``.
@@ -75,17 +75,19 @@ def with_sample_ids(dataset: Any) -> Any:
         DataError: two rows with the same id differ.
     """
     first: dict[str, str] = {}
-    samples = [sample_of(row) for row in dataset]
+    rows = list(dataset)
+    samples = [sample_of(row) for row in rows]
     for sample in samples:
         content = content_id(sample)
         if first.setdefault(sample.id, content) != content:
             raise DataError(f"two rows of the data set have the same sample_id {sample.id!r} and differ; fix one")
     ids = numbered(sample.id for sample in samples)
+    by_id = {i: {**row, "sample_id": i} for i, row in zip(ids, rows, strict=True)}
     if "sample_id" not in dataset.column_names:
-        return dataset.add_column("sample_id", ids)
-    return (
-        dataset if dataset["sample_id"][:] == ids else dataset.remove_columns("sample_id").add_column("sample_id", ids)
-    )
+        return dataset.add_column("sample_id", ids), by_id
+    if [row["sample_id"] for row in rows] != ids:
+        dataset = dataset.remove_columns("sample_id").add_column("sample_id", ids)
+    return dataset, by_id
 
 
 def check_prompts(samples: Iterable[Sample], templated: bool = True) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..base.terminal import console
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from ..trl.trainer import P2OTrainer
 
 
-def samples_of(recipe: Recipe, part: str) -> list[Sample]:
+def samples_of(recipe: Recipe, part: str, train: Sequence[Sample] | None = None) -> list[Sample]:
     """The samples of one part ("train", "eval" or "test") of a recipe.
+
+    Args:
+        train: the training samples, which are left out of the other parts; they are read if they are not given.
 
     Raises:
         ConfigError: the recipe names no data for it.
@@ -40,15 +44,23 @@ def samples_of(recipe: Recipe, part: str) -> list[Sample]:
     samples = load_samples(source, split=getattr(task, f"{part}_split"), columns=_columns(recipe, limit))
     if source == task.train:  # the training data itself, on purpose
         return samples
-    return _without_training_data(recipe, samples, source)
+    return held_out(samples, training_samples(recipe) if train is None else train, source)
 
 
-def ood_samples(recipe: Recipe) -> dict[str, list[Sample]]:
-    """The recipe's samples out of the training distribution, by name."""
+def ood_samples(recipe: Recipe, train: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """The recipe's samples out of the training distribution, by name, without the training samples."""
     return {
-        name: _without_training_data(recipe, load_samples(source, columns=_columns(recipe)), source)
+        name: held_out(load_samples(source, columns=_columns(recipe)), train, source)
         for name, source in recipe.task.ood.items()
     }
+
+
+def training_samples(recipe: Recipe) -> list[Sample]:
+    """The training samples; none on a machine without the training data."""
+    try:
+        return samples_of(recipe, "train")
+    except DataError:
+        return []
 
 
 def _columns(recipe: Recipe, limit: int | None = None) -> DataColumns:
@@ -66,15 +78,7 @@ def _columns(recipe: Recipe, limit: int | None = None) -> DataColumns:
     )
 
 
-def _without_training_data(recipe: Recipe, samples: list[Sample], source: str) -> list[Sample]:
-    try:
-        train = samples_of(recipe, "train")
-    except DataError:  # an evaluation on a machine without the training data
-        return samples
-    return held_out(samples, train, source)
-
-
-def held_out(samples: list[Sample], train: list[Sample], source: str) -> list[Sample]:
+def held_out(samples: list[Sample], train: Sequence[Sample], source: str) -> list[Sample]:
     """The samples that are not in the training data.
 
     Raises:
@@ -147,7 +151,8 @@ def trainer_of(recipe: Recipe) -> P2OTrainer:
         raise ConfigError(f"the recipe {recipe.name} names no model; set 'model_name_or_path'")
     check_adapter(recipe.model)
     check_machine(recipe)
-    train, evaluation = samples_of(recipe, "train"), samples_of(recipe, "eval") if recipe.task.eval else None
+    train = samples_of(recipe, "train")
+    evaluation = samples_of(recipe, "eval", train) if recipe.task.eval else None
     rewards = rewards_of(recipe)
     rewards.check_gold([*train, *(evaluation or [])])
     training = copy.copy(recipe.training)

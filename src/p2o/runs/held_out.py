@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import to_dataset
 from ..trl.evaluation import evaluation_groups
-from .building import ood_samples, rewards_of, samples_of
+from .building import ood_samples, rewards_of, samples_of, training_samples
 
 if TYPE_CHECKING:
     from ..trl.trainer import P2OTrainer
@@ -24,8 +24,9 @@ class HeldOut:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        samples = {"test": samples_of(recipe, "test")} if recipe.task.test else {}
-        samples |= {f"ood_{name}": own for name, own in ood_samples(recipe).items()}
+        train = training_samples(recipe) if recipe.task.test or recipe.task.ood else []
+        samples = {"test": samples_of(recipe, "test", train)} if recipe.task.test else {}
+        samples |= {f"ood_{name}": own for name, own in ood_samples(recipe, train).items()}
         for own in samples.values():
             rewards_of(recipe).check_gold(own)
         self.draws = recipe.task.test_draws

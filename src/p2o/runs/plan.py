@@ -21,6 +21,7 @@ from .machine import missing_packages
 from .memory import memory, model_shape
 
 if TYPE_CHECKING:
+    from ..core.samples import Sample
     from .recipe import Recipe
 
 
@@ -135,7 +136,7 @@ def count_samples(recipe: Recipe, notes: list[str]) -> int | None:
     """Training samples, read from local data; checks the local eval and test data too, and notes what is not here."""
     from .building import samples_of
 
-    counts: dict[str, int] = {}
+    found: dict[str, list[Sample]] = {}
     for part in ("train", "eval", "test"):
         source = getattr(recipe.task, part)
         if not source:
@@ -143,15 +144,15 @@ def count_samples(recipe: Recipe, notes: list[str]) -> int | None:
         if not is_local(source):
             notes.append(f"the {part} data {source} is not on this machine: its size is not known")
             continue
-        if part != "train" and "train" not in counts:
+        if part != "train" and "train" not in found:
             continue  # held-out data is compared with the training data
         try:
-            counts[part] = len(samples_of(recipe, part))
+            found[part] = samples_of(recipe, part, found.get("train"))
         except DataError as error:
             if "needs reasoning-gym" not in str(error):
                 raise
             notes.append(f"the {part} data is not counted: {error}")
-    return counts.get("train")
+    return len(found["train"]) if "train" in found else None
 
 
 def _machine_notes(recipe: Recipe) -> list[str]:

@@ -66,8 +66,7 @@ def training_rows(dataset: Any, environment: Any = None, args: Any = None) -> Tr
     if "prompt" not in dataset.column_names and not environment:
         raise ConfigError("train_dataset has no column 'prompt'; add one, with chat messages or text")
     ours = "sample_id" not in dataset.column_names
-    dataset = with_sample_ids(dataset)
-    by_id = {row["sample_id"]: row for row in dataset}
+    dataset, by_id = with_sample_ids(dataset)
     return TrainingRows(dataset, by_id, {i: sample_of(row) for i, row in by_id.items()}, ours)
 
 

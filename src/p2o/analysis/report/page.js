@@ -67,16 +67,17 @@ function wordDifference(a, b) {
 }
 
 function showCandidate(source) {
-  const { run, evolution, candidate } = source.dataset;
+  const { run, evolution } = source.closest("svg").dataset;
   const all = DATA.runs[run].evolutions[evolution];
-  const c = all[candidate];
+  const textOf = (c) => (c.template === undefined ? "" : DATA.runs[run].templates[c.template]);
+  const c = all[source.dataset.candidate];
   const parts = [el("p", "meta", `iteration ${c.iteration} · ${c.fate.replaceAll("_", " ")}` + (c.reason ? `: ${c.reason}` : ""))];
   if (c.dev_mean !== undefined && c.dev_mean !== null) parts.push(el("p", "meta", `mean dev score ${percent(c.dev_mean)}`));
-  parts.push(el("h5", "", "Template"), el("div", "box", c.template || "(the bare prompt)"));
+  parts.push(el("h5", "", "Template"), el("div", "box", textOf(c) || "(the bare prompt)"));
   if (c.parent !== undefined) {
     const parent = all[c.parent];
     const box = el("div", "box diff");
-    for (const [operation, text] of wordDifference(parent.template, c.template || "")) box.append(el(operation, "", text));
+    for (const [operation, text] of wordDifference(textOf(parent), textOf(c))) box.append(el(operation, "", text));
     parts.push(el("h5", "", `Difference to its parent, template ${parent.id}`), box);
     const go = el("button", "step", `parent: template ${parent.id}`);
     go.addEventListener("click", () => {
@@ -95,7 +96,7 @@ function showCandidate(source) {
 }
 
 function find(run, evolution, id) {
-  return document.querySelector(`[data-run="${run}"][data-evolution="${evolution}"][data-candidate="${id}"]`);
+  return document.querySelector(`svg[data-run="${run}"][data-evolution="${evolution}"] [data-candidate="${id}"]`);
 }
 
 // --- samples ---

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from ...base.text import clean_text, one_line, shorten
+from ...core.evolve import Candidate
 from ...core.hard import Tally
 from ...core.rollout_log import MAX_SAMPLES, reading_order
+from ...core.stored import TextNumbers
 from ...runs.run_directory import Run
 from . import states
 
@@ -38,19 +39,21 @@ def payload(run: Run, max_chars: int = MAX_ROLLOUT_CHARS) -> dict[str, Any]:
 
     Returns:
         ``rows`` (id, then the state in each epoch), ``labels`` (how each question begins), ``tallies`` by row and
-        epoch, ``samples`` (row → prompt, answer, rollouts by epoch) of those that fit, the ``templates`` of these
-        rollouts, all candidates by evolution.
+        epoch, ``samples`` (row → prompt, answer, rollouts by epoch) of those that fit, all candidates by evolution, and
+        the ``templates`` of both, each once: the others name its place.
     """
     rows = states.in_need(states.matrix(run.epochs))
     shown = sorted(rows, key=reading_order)[:MAX_ROWS]
     order = states.by_story({i: rows[i] for i in shown})
+    templates = TextNumbers()
     content = {
         "epochs": [e.number + 1 for e in run.epochs],
         "rows": [[i, *rows[i]] for i in order],
         "labels": [_question(run, i) for i in order],
         "tallies": [[_counts(e.tallies[i]) if i in e.tallies else None for e in run.epochs] for i in order],
-        **_rollouts(run, order, max_chars),
-        "evolutions": _candidates(run),
+        "samples": _rollouts(run, order, max_chars, templates),
+        "evolutions": _candidates(run, templates),
+        "templates": templates.texts,
     }
     return dict(jsonable(content))
 
@@ -69,15 +72,20 @@ def jsonable(value: Any) -> Any:
     return value
 
 
-def _candidates(run: Run) -> dict[int, list[dict[str, Any]]]:
+def _candidates(run: Run, templates: TextNumbers) -> dict[int, list[dict[str, Any]]]:
     """All candidates by evolution. When they are too many for the page, the refused ones lose their middle."""
-    rows = {n: [_without_empty(asdict(c)) for c in e.candidates] for n, e in run.evolutions.items()}
-    refused = [c for own in rows.values() for c in own if c["fate"] not in ("seed", "accepted")]
-    if sum(len(c["template"]) for c in refused) > MAX_REFUSED_CHARS:
-        room = max(LEAST_REFUSED_CHARS, MAX_REFUSED_CHARS // len(refused))
-        for c in refused:
-            c["template"] = shorten(c["template"], room)
-    return rows
+    every = [c for e in run.evolutions.values() for c in e.candidates]
+    kept = {c.template for c in every if c.fate in ("seed", "accepted")}
+    refused = {c.template for c in every} - kept
+    fits = sum(map(len, refused)) <= MAX_REFUSED_CHARS
+    room = MAX_REFUSED_CHARS if fits else max(LEAST_REFUSED_CHARS, MAX_REFUSED_CHARS // len(refused))
+
+    def row(candidate: Candidate) -> dict[str, Any]:
+        text = candidate.template
+        number = templates.number(shorten(text, room) if text in refused else text)
+        return _without_empty({**vars(candidate), "template": number})
+
+    return {n: [row(c) for c in e.candidates] for n, e in run.evolutions.items()}
 
 
 def _question(run: Run, sample_id: str) -> str:
@@ -94,10 +102,9 @@ def _without_empty(candidate: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in candidate.items() if v not in (None, [])}
 
 
-def _rollouts(run: Run, ids: Sequence[str], max_chars: int) -> dict[str, Any]:
+def _rollouts(run: Run, ids: Sequence[str], max_chars: int, templates: TextNumbers) -> dict[int, Any]:
     """Prompts and rollouts of as many samples as fit, whole samples over all epochs."""
     samples: dict[int, Any] = {}
-    templates: dict[str, int] = {}
     room = max_chars
     for row, i in sorted(enumerate(ids), key=lambda pair: reading_order(pair[1])):
         kept = [(n, e.record, e.record["samples"][i]) for n, e in enumerate(run.epochs)
@@ -109,13 +116,13 @@ def _rollouts(run: Run, ids: Sequence[str], max_chars: int) -> dict[str, Any]:
             break
         by_epoch = {n: [_rollout(r, record["templates"], templates) for r in s["rollouts"]] for n, record, s in kept}
         samples[row] = {"prompt": kept[0][2]["prompt"], "answer": kept[0][2]["answer"], "rollouts": by_epoch}
-    return {"samples": samples, "templates": list(templates)}
+    return samples
 
 
-def _rollout(row: Sequence[Any], local: Sequence[str], templates: dict[str, int]) -> list[Any]:
+def _rollout(row: Sequence[Any], local: Sequence[str], templates: TextNumbers) -> list[Any]:
     """A recorded rollout, its template's place in the run's list instead of the epoch's."""
     place, completion, reward, solved, *turns = row
-    number = None if place is None else templates.setdefault(local[place], len(templates))
+    number = None if place is None else templates.number(local[place])
     return [number, "" if turns else completion, reward, solved, *turns]
 
 
