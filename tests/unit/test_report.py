@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from p2o.analysis.report import write_report
-from p2o.analysis.report.payload import MAX_REFUSED_CHARS, payload
+from p2o.analysis.report.payload import MAX_TEMPLATE_CHARS, payload
 from p2o.analysis.report.states import by_story, matrix
 from p2o.analysis.report.story import headline, story
 from p2o.analysis.report.tree import layout
@@ -344,12 +344,15 @@ def test_each_template_is_once_in_the_page(tmp_path):
     evolution["candidates"] += refused
     write_json(file, evolution)
     data = json.loads(elements(write_report([run]).read_text(encoding="utf-8")).data)["runs"][0]
-    rows, texts = data["evolutions"]["0"], data["templates"]
-    assert len(set(texts)) == len(texts) == 303
-    assert "template" not in rows[0]  # the bare prompt
+    rows = [dict(zip(data["candidate"], row, strict=True)) for row in data["evolutions"]["0"]]
+    texts = data["texts"]
+    assert len(set(texts)) == len(texts)
+    assert rows[0]["template"] is None  # the bare prompt
     assert [texts[c["template"]] for c in rows[1:4]] == ["Think.", clean_text(template()), "Think, and say 7."]
+    assert [texts[i] for i in rows[2]["minibatch"]] == ["leans"]
+    assert texts[rows[2]["reason"]] == "0 → 1"
     assert rows[4]["template"] == rows[304]["template"]
     assert all(texts[c["template"]].startswith(f"Refused {n % 300}.") for n, c in enumerate(rows[4:]))
-    assert sum(map(len, texts)) < 2 * MAX_REFUSED_CHARS  # they lose their middle
+    assert sum(map(len, texts)) < 1.5 * MAX_TEMPLATE_CHARS  # they lose their middle
     (rescued,) = (s for i, s in data["samples"].items() if data["rows"][int(i)][0] == "leans")
     assert {texts[r[0]] for r in rescued["rollouts"]["1"]} == {clean_text(template())}

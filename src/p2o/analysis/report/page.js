@@ -66,18 +66,22 @@ function wordDifference(a, b) {
   return out;
 }
 
+function candidateOf(run, evolution, id) {
+  const data = DATA.runs[run], text = (n) => (n === null ? "" : data.texts[n]);
+  const c = Object.fromEntries(data.evolutions[evolution][id].map((value, n) => [data.candidate[n], value]));
+  return { ...c, id, template: text(c.template), reason: text(c.reason), minibatch: c.minibatch.map(text) };
+}
+
 function showCandidate(source) {
   const { run, evolution } = source.closest("svg").dataset;
-  const all = DATA.runs[run].evolutions[evolution];
-  const textOf = (c) => (c.template === undefined ? "" : DATA.runs[run].templates[c.template]);
-  const c = all[source.dataset.candidate];
+  const c = candidateOf(run, evolution, source.dataset.candidate);
   const parts = [el("p", "meta", `iteration ${c.iteration} · ${c.fate.replaceAll("_", " ")}` + (c.reason ? `: ${c.reason}` : ""))];
-  if (c.dev_mean !== undefined && c.dev_mean !== null) parts.push(el("p", "meta", `mean dev score ${percent(c.dev_mean)}`));
-  parts.push(el("h5", "", "Template"), el("div", "box", textOf(c) || "(the bare prompt)"));
-  if (c.parent !== undefined) {
-    const parent = all[c.parent];
+  if (c.dev_mean !== null) parts.push(el("p", "meta", `mean dev score ${percent(c.dev_mean)}`));
+  parts.push(el("h5", "", "Template"), el("div", "box", c.template || "(the bare prompt)"));
+  if (c.parent !== null) {
+    const parent = candidateOf(run, evolution, c.parent);
     const box = el("div", "box diff");
-    for (const [operation, text] of wordDifference(textOf(parent), textOf(c))) box.append(el(operation, "", text));
+    for (const [operation, text] of wordDifference(parent.template, c.template)) box.append(el(operation, "", text));
     parts.push(el("h5", "", `Difference to its parent, template ${parent.id}`), box);
     const go = el("button", "step", `parent: template ${parent.id}`);
     go.addEventListener("click", () => {
@@ -86,10 +90,10 @@ function showCandidate(source) {
     });
     parts.push(el("p", "", ""), go);
   }
-  if (c.minibatch) {
+  if (c.minibatch.length) {
     parts.push(el("h5", "", "Minibatch: reward under the parent → under this one"));
     c.minibatch.forEach((id, n) => {
-      parts.push(el("p", "meta", `${id}: ${figure((c.parent_scores || [])[n])} → ${figure((c.scores || [])[n])}`));
+      parts.push(el("p", "meta", `${id}: ${figure(c.parent_scores[n])} → ${figure(c.scores[n])}`));
     });
   }
   open(source, `Template ${c.id}`, parts);
@@ -121,7 +125,7 @@ function turn([kind, name, text]) {
   return box;
 }
 
-function rollout([template, completion, reward, solved, turns], templates) {
+function rollout([template, completion, reward, solved, turns]) {
   const box = el("div", "rollout" + (solved ? " solved" : ""));
   box.append(el("p", "meta", `reward ${reward === null ? "none (not scorable)" : reward} · ${template === null ? "bare" : "under template " + (template + 1)}`));
   if (turns) {
@@ -159,8 +163,8 @@ function showSample(run, number, place, source) {
     const rollouts = sample.rollouts[place];
     if (rollouts) {
       for (const t of [...new Set(rollouts.map((r) => r[0]))].filter((t) => t !== null))
-        parts.push(el("h5", "", `Template ${t + 1}`), el("div", "box", data.templates[t]));
-      parts.push(el("h5", "", "Rollouts"), ...rollouts.map((r) => rollout(r, data.templates)));
+        parts.push(el("h5", "", `Template ${t + 1}`), el("div", "box", data.texts[t]));
+      parts.push(el("h5", "", "Rollouts"), ...rollouts.map((r) => rollout(r)));
     } else parts.push(el("p", "meta", "The run kept no rollouts of this sample in this epoch."));
   } else parts.push(el("p", "meta", "This page holds no rollouts of this sample; the run's rollouts-*.json may."));
   open(source, row[0], parts);
@@ -231,6 +235,10 @@ document.addEventListener("pointerover", (event) => {
   tip.style.top = Math.max(4, event.clientY - tip.offsetHeight - 10) + "px";
 });
 document.querySelectorAll("[data-candidate]").forEach((node) => {
+  const { run, evolution } = node.closest("svg").dataset, id = node.dataset.candidate;
+  node.setAttribute("tabindex", "0");
+  node.setAttribute("role", "button");
+  if (!node.hasAttribute("aria-label")) node.setAttribute("aria-label", `template ${id}, ${candidateOf(run, evolution, id).fate}`);
   node.addEventListener("click", () => showCandidate(node));
   node.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === " ") { event.preventDefault(); showCandidate(node); }

@@ -61,6 +61,7 @@ def render(runs: Sequence[Run]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["short"] = "{:g}".format
     script = loader.get_source(environment, "page.js")[0]
     budget = MAX_ROLLOUT_CHARS // len(runs)
     views = [_view(run, n) for n, run in enumerate(runs)]
