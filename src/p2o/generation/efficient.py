@@ -79,8 +79,8 @@ def why_not(model: Any, config: Any) -> str | None:
     return f"{min(changed - HONOURED)} is set" if changed - HONOURED else None
 
 
-GRAPHS = False
-"""On a GPU, record a step of drawing as a CUDA graph and replay it."""
+GRAPHS = True
+"""On a GPU, record a step of drawing as a CUDA graph and replay it (docs/performance.md, "On a GPU")."""
 
 UNUSUAL_ATTENTION = ("attn_logit_softcapping", "alibi", "use_attention_sinks")
 """Keys of a model's configuration that say that attention is more than a softmax of products."""
