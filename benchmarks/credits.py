@@ -63,6 +63,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "num_generations": 8,
         "dev_size": 48,
         "evolve_budget": "400",
+        "evolve_temperature": 0.7,
         "max_cost": 1_000_000,
     }
 }
