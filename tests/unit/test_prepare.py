@@ -106,6 +106,17 @@ def test_broken_rows_are_left_out_and_counted() -> None:
     assert made.left_out["without a difficulty"] == 3
 
 
+def test_solutions_are_kept_and_can_be_asked_for() -> None:
+    rows = [{"problem": f"P{i}?", "answer": str(i), "solution": f"It is {i}." if i % 2 else ""} for i in range(12)]
+    made = prepare(rows, DEEPSCALER, 8, dev=2, readable=all_readable)
+    assert {r["solution"] for r in made.train} == {""} | {
+        f"It is {r['reward_model']['ground_truth']}." for r in made.train if r["solution"]
+    }
+    solved = prepare(rows, DEEPSCALER, 4, dev=2, readable=all_readable, solved=True)
+    assert all(r["solution"] for r in solved.train + solved.dev)
+    assert solved.left_out == {"without a solution": 6}
+
+
 def test_answers_that_the_verifier_cannot_read_are_replaced() -> None:
     rows = [{"problem": f"P{i}?", "answer": str(i)} for i in range(20)]
     made = prepare(rows, DEEPSCALER, 8, dev=2, readable=lambda golds: [int(g) % 2 == 0 for g in golds])
@@ -146,7 +157,7 @@ def test_the_command_writes_what_p2o_and_verl_read(tmp_path: Path, capsys: pytes
     samples = load_samples(str(out / "train_20.jsonl"))
     assert samples == load_samples(str(out / "train_20.parquet"))
     row = json.loads((out / "train_20.jsonl").read_text().splitlines()[0])
-    assert list(row) == ["id", "data_source", "prompt", "ability", "reward_model", "extra_info"]
+    assert list(row) == ["id", "data_source", "prompt", "ability", "reward_model", "extra_info", "solution"]
     assert set(row["reward_model"]) == {"style", "ground_truth"}
     assert {"index", "split"} < set(row["extra_info"])
     assert samples[0].id == row["id"] == f"deepmath-{row['extra_info']['index']}"

@@ -124,6 +124,16 @@ def test_data_is_what_the_script_writes(world: Any) -> None:
     assert make_data.make_rows() == {split: read(split) for split in SIZES}
 
 
+def test_every_solution_is_right_and_hard_ones_are_told_in_steps(world: Any) -> None:
+    for row in itertools.chain.from_iterable(read(split) for split in SIZES):
+        assert re.findall(r"\d+", row["solution"])[-1] == row["answer"]
+        if row["level"] == "hard":
+            assert world.told(row["solution_steps"]) == set(world.CHOICES)
+            assert row["solution"].startswith("w:r ")
+        else:
+            assert "solution_steps" not in row
+
+
 def test_only_all_four_choices_are_right(world: Any) -> None:
     for row in read("train"):
         a, b = numbers(row)

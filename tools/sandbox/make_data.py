@@ -9,6 +9,7 @@ import argparse
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 PACKAGE_DATA = Path(__file__).resolve().parents[2] / "src" / "p2o" / "data" / "sandbox"
 SIZES = {"train": (128, 32), "dev": (64, 16), "test": (160, 40), "easy": (0, 400)}
@@ -38,7 +39,18 @@ def question(a: int, b: int) -> str:
     return f"What is {a} + {b}?"
 
 
-def make_rows(seed: int = SEED) -> dict[str, list[dict[str, str]]]:
+def row_of(a: int, b: int) -> dict[str, Any]:
+    """A sum with its solution, as the policy would write it. That of a hard sum is told in steps too: the policy
+    understands only the instructions that it was taught."""
+    from world import CHOICES, PHRASES, answer  # it imports this module
+
+    hard = max(a, b) >= 100
+    row = {"prompt": question(a, b), "answer": str(a + b), "level": "hard" if hard else "easy"}
+    row["solution"] = answer(a, b, CHOICES if hard else ()).text
+    return {**row, "solution_steps": [PHRASES[choice][0] for choice in CHOICES]} if hard else row
+
+
+def make_rows(seed: int = SEED) -> dict[str, list[dict[str, Any]]]:
     rng = random.Random(seed)
     taken: set[tuple[int, int]] = set()
     files = {}
@@ -53,7 +65,7 @@ def make_rows(seed: int = SEED) -> dict[str, list[dict[str, str]]]:
                 if pair not in taken:
                     break
             taken.add(pair)
-            rows.append({"prompt": question(a, b), "answer": str(a + b), "level": "easy" if n < 3 else "hard"})
+            rows.append(row_of(a, b))
         rng.shuffle(rows)
         files[split] = [{"id": f"{split}-{i:03d}", **row} for i, row in enumerate(rows)]
     return files

@@ -21,6 +21,7 @@ def add_parser(commands: Any) -> None:
         part.add_argument("--dev", type=int, default=500, help="dev rows (the paper: 500)")
         part.add_argument("--difficulty", type=float, help="least difficulty (deepmath; the paper: 7)")
         part.add_argument("--seed", type=int, default=42, help="of the draw (default 42, as in the reference)")
+        part.add_argument("--solved", action="store_true", help="leave out rows without a solution")
         _add_places(part)
     benchmark = sets.add_parser("eval", help="one of the paper's evaluation sets", allow_abbrev=False)
     benchmark.add_argument("name", help="aime24, aime25, amc23, math500, minerva or olympiadbench")
@@ -58,7 +59,7 @@ def _training_set(args: argparse.Namespace, out: Path | None) -> int:
     for part in ("size", "dev"):
         if getattr(args, part) < 1:
             raise ConfigError(f"--{part} is {getattr(args, part)}; it must be at least 1")
-    draw = {name: getattr(args, name) for name in ("size", "dev", "difficulty", "seed", "source")}
+    draw = {name: getattr(args, name) for name in ("size", "dev", "difficulty", "seed", "source", "solved")}
     made, files = prepare_to(args.set, out, readable_answers, **draw)
     console.print(f"{args.set}: {len(made.train)} rows for training, {len(made.dev)} for dev")
     for reason, number in made.left_out.items():

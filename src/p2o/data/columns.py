@@ -32,6 +32,8 @@ class DataColumns:
     FALLBACK_PROMPT_COLUMNS."""
     answer_column: str = "answer"
     """Text or number; a list holds several right answers."""
+    solution_column: str | None = None
+    """Kept under the name ``solution`` too, the column that methods with solutions read. None: ``solution`` itself."""
     id_column: str | None = None
     """None: ``sample_id`` or ``id`` if all rows have one, else verl's index if unique, else a hash of messages and
     answer. Ids are text: 7 becomes "7"."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ..base.text import clean_text, counted
 from ..core.samples import RIGHT_ANSWERS, Sample
+from ..core.solutions import SOLUTION
 from ..errors import DataError
 from .columns import DEFAULT_COLUMNS, RESERVED, DataColumns, DataRow, prompt_column_of
 from .row import PICTURES, answers_of, given_ids, messages_of, prompted, stable_id
@@ -48,6 +49,8 @@ def load_samples(source: str, *, split: str | None = None, columns: DataColumns 
             copies += 1
             continue
         others = {k: v for k, v in rows[index].items() if k not in ("prompt", "answer", "sample_id")}
+        if columns.solution_column is not None:
+            others[SOLUTION] = others.get(columns.solution_column)
         if len(answers) > 1:
             others[RIGHT_ANSWERS] = answers
         answer = answers[0] if answers else None
@@ -88,6 +91,8 @@ def load_rows(
         and "reasoning_gym_entry" not in present
     ):
         missing.append(("answer_column", columns.answer_column))
+    if columns.solution_column is not None and columns.solution_column not in present:
+        missing.append(("solution_column", columns.solution_column))
     if columns.id_column is not None and columns.id_column not in present:
         missing.append(("id_column", columns.id_column))
     for setting, name in missing:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.files import write_json
+from ..core.solutions import SOLUTION
 from ..errors import DataError
 from .columns import DataRow
 from .paper_rows import as_row, as_text, read_source, write_rows
@@ -39,6 +40,7 @@ class TrainingSet:
     hub: str
     question: str
     answer: str
+    solution: str
     difficulty: str | None = None
     threshold: float | None = None
     """Difficulty in the paper; rows below it are left out."""
@@ -47,9 +49,16 @@ class TrainingSet:
 
 
 TRAINING_SETS: Mapping[str, TrainingSet] = {
-    "deepscaler": TrainingSet("deepscaler", "agentica-org/DeepScaleR-Preview-Dataset", "problem", "answer"),
+    "deepscaler": TrainingSet("deepscaler", "agentica-org/DeepScaleR-Preview-Dataset", "problem", "answer", "solution"),
     "deepmath": TrainingSet(
-        "deepmath", "zwhe99/DeepMath-103K", "question", "final_answer", "difficulty", 7.0, ("difficulty", "topic")
+        "deepmath",
+        "zwhe99/DeepMath-103K",
+        "question",
+        "final_answer",
+        "r1_solution_1",
+        "difficulty",
+        7.0,
+        ("difficulty", "topic"),
     ),
 }
 
@@ -104,23 +113,32 @@ def balance_levels(rows: Sequence[DataRow], rng: random.Random) -> list[DataRow]
     return [row for level in sorted(levels) for row in balance(levels[level], rng)]
 
 
-def usable_rows(rows: Iterable[Mapping[str, Any]], source: TrainingSet, left_out: Counter[str]) -> list[DataRow]:
-    """The rows with a question, an answer and (where the set has one) a difficulty; counts the others."""
+def usable_rows(
+    rows: Iterable[Mapping[str, Any]], source: TrainingSet, left_out: Counter[str], solved: bool = False
+) -> list[DataRow]:
+    """The rows with a question, an answer and (where the set has one) a difficulty; counts the others.
+
+    Args:
+        solved: leave out rows without a solution too.
+    """
     found: dict[str, DataRow] = {}
     for index, row in enumerate(rows):
-        question, answer = as_text(row.get(source.question)), as_text(row.get(source.answer))
+        question, answer, solution = (as_text(row.get(n)) for n in (source.question, source.answer, source.solution))
         level = row.get(source.difficulty) if source.difficulty else None
         if not question:
             left_out["without a question"] += 1
         elif not answer:
             left_out["without an answer"] += 1
+        elif solved and not solution:
+            left_out["without a solution"] += 1
         elif source.difficulty and not _is_number(level):
             left_out["without a difficulty"] += 1
         elif question in found:
             left_out["with a question seen before"] += 1
         else:
             extra = {name: row.get(name) for name in source.kept}
-            found[question] = as_row(source.name, index, "train", question, answer, **extra)
+            made = as_row(source.name, index, "train", question, answer, **extra)
+            found[question] = {**made, SOLUTION: solution}
     return list(found.values())
 
 
@@ -141,6 +159,7 @@ def prepare(
     dev: int = DEV_SIZE,
     threshold: float | None = None,
     seed: int = SEED,
+    solved: bool = False,
 ) -> Prepared:
     """The training and the dev set of a source.
 
@@ -148,12 +167,13 @@ def prepare(
         size, dev: rows of the two parts.
         readable: tells the answers that can be verified; rows with another answer are left out.
         threshold: rows below this difficulty are left out (only for sets with a difficulty).
+        solved: rows without a solution are left out.
 
     Raises:
         DataError: fewer usable rows than ``size + dev``.
     """
     left_out: Counter[str] = Counter()
-    chosen = usable_rows(rows, source, left_out)
+    chosen = usable_rows(rows, source, left_out, solved)
     rng = random.Random(seed)
     if source.difficulty and threshold is not None:
         hard = [r for r in chosen if r["extra_info"]["difficulty"] >= threshold]
@@ -189,6 +209,7 @@ def prepare_to(
     difficulty: float | None,
     seed: int,
     source: str,
+    solved: bool = False,
 ) -> tuple[Prepared, list[Path]]:
     """``p2o data NAME``: reads, prepares and writes.
 
@@ -203,9 +224,10 @@ def prepare_to(
         raise DataError(f"{name} has no difficulty to filter by; leave --difficulty out")
     threshold = training_set.threshold if difficulty is None else difficulty
     folder = out or Path("data") / (name if threshold is None else f"{name}-{threshold:g}")
-    rows = read_source(source, training_set.hub, training_set.question, training_set.answer, *training_set.kept)
-    made = prepare(rows, training_set, size, readable, dev=dev, threshold=threshold, seed=seed)
+    kept = (training_set.solution, *training_set.kept)
+    rows = read_source(source, training_set.hub, training_set.question, training_set.answer, *kept)
+    made = prepare(rows, training_set, size, readable, dev=dev, threshold=threshold, seed=seed, solved=solved)
     files = write_rows(made.train, folder, f"train_{size}") + write_rows(made.dev, folder, f"dev_{dev}")
     facts = {"source": source or training_set.hub, "difficulty": threshold, "seed": seed, "size": size, "dev": dev}
-    write_json(folder / f"prepared_{size}.json", {**facts, "left_out": made.left_out})
+    write_json(folder / f"prepared_{size}.json", {**facts, "solved": solved, "left_out": made.left_out})
     return made, [*files, folder / f"prepared_{size}.json"]

@@ -40,8 +40,8 @@ def samples_of(recipe: Recipe, part: str, train: Sequence[Sample] | None = None)
     source = getattr(task, part)
     if not source:
         raise ConfigError(f"the recipe {recipe.name} names no {part} data; set '{part}' to a data source")
-    limit = task.max_train_samples if part == "train" else None
-    samples = load_samples(source, split=getattr(task, f"{part}_split"), columns=_columns(recipe, limit))
+    of_training = (task.max_train_samples, task.solution_column) if part == "train" else ()
+    samples = load_samples(source, split=getattr(task, f"{part}_split"), columns=_columns(recipe, *of_training))
     if source == task.train:  # the training data itself, on purpose
         return samples
     return held_out(samples, training_samples(recipe) if train is None else train, source)
@@ -63,11 +63,12 @@ def training_samples(recipe: Recipe) -> list[Sample]:
         return []
 
 
-def _columns(recipe: Recipe, limit: int | None = None) -> DataColumns:
+def _columns(recipe: Recipe, limit: int | None = None, solution_column: str | None = None) -> DataColumns:
     task = recipe.task
     return DataColumns(
         prompt_column=task.prompt_column,
         answer_column=task.answer_column,
+        solution_column=solution_column,
         id_column=task.id_column,
         system_prompt=task.system_prompt,
         prompt_prefix=task.prompt_prefix,

@@ -73,6 +73,9 @@ class RecipeConfig(ReflectorSettings):
     answer_column: str = "answer"
     """Column with the right answer."""
 
+    solution_column: str | None = None
+    """Column of the training data with a right solution as text, for methods that need one; else ``solution``."""
+
     id_column: str | None = None
     """Column with a stable id; else ``id`` if there is one, else a hash of messages and answer."""
 

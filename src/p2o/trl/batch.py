@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..core.given import Given
 from ..core.metrics import Group
 from ..core.states import has_spread
 from ..core.templates import apply_to_prompt
@@ -56,6 +57,8 @@ class Batch:
     """The template of each row's rollout; "" for a bare rollout."""
     templated_ids: list[list[int]] = field(default_factory=list)
     """Token ids of T(x, z) for each row; empty for bare rows."""
+    given_ids: dict[int, list[int]] = field(default_factory=dict)
+    """Row → token ids of its completion, of the rows that are given one (`p2o.core.given`)."""
     bare_lengths: list[int] = field(default_factory=list)
     """Tokens of each row's bare prompt."""
     drawn_logps: TokenLogps = field(default_factory=TokenLogps)
@@ -72,6 +75,7 @@ class Batch:
         """Sets the rows' templates; a row whose T(x, z) is longer than ``limit`` tokens stays bare.
 
         Args:
+            templates: those of given rows stand in front of nothing.
             prompts: the rows' bare prompts.
 
         Returns:
@@ -79,19 +83,23 @@ class Batch:
         """
         self.templates = list(templates)
         self.templated_ids = [[] for _ in self.rows]
-        if not any(templates):
+        in_front = ["" if n in self.given_ids else template for n, template in enumerate(templates)]
+        if not any(in_front):
             return 0
-        applied = [apply_to_prompt(template, prompt) for template, prompt in zip(templates, prompts, strict=True)]
+        applied = [apply_to_prompt(template, prompt) for template, prompt in zip(in_front, prompts, strict=True)]
         for n, row_ids in enumerate(tokenize(applied)):
-            if templates[n] and (limit is None or len(row_ids) <= limit):
+            if in_front[n] and (limit is None or len(row_ids) <= limit):
                 self.templated_ids[n] = list(row_ids)
-            else:
+            elif n not in self.given_ids:
                 self.templates[n] = ""
         return sum(map(bool, templates)) - sum(map(bool, self.templates))
 
     def template(self, row: int) -> str:
         """The template of a row; "" for a bare rollout."""
         return self.templates[row] if self.templates else ""
+
+    def _is_templated(self, row: int) -> bool:
+        return bool(self.templated_ids and self.templated_ids[row])
 
     def places(self, prompt_ids: Sequence[RowIds]) -> list[int]:
         """Where in their completions the turns after these prompts begin, in tokens."""
@@ -100,7 +108,7 @@ class Batch:
     def prompts_to_draw_from(self, prompt_ids: Sequence[RowIds]) -> list[list[int]]:
         """Token ids from which each row's turn is generated: T(x, z), or x, and the turns so far."""
         return [
-            self.templated_ids[ids.row] + ids[self.bare_lengths[ids.row] :] if self.template(ids.row) else ids
+            self.templated_ids[ids.row] + ids[self.bare_lengths[ids.row] :] if self._is_templated(ids.row) else ids
             for ids in prompt_ids
         ]
 
@@ -130,11 +138,13 @@ class RolloutFacts:
 
 
 def groups_of(rows: Sequence[RolloutFacts], group_size: int) -> list[tuple[Group, Sequence[RolloutFacts]]]:
-    """The groups of a batch of all ranks, in TRL's rank-major order: ``group_size`` rows in a row are a group."""
+    """The groups of a batch of all ranks, in TRL's rank-major order: ``group_size`` rows in a row are a group. Given
+    rows count in its spread, and in nothing else."""
     groups = []
     for start in range(0, len(rows), group_size):
-        own = rows[start : start + group_size]
-        totals = [row.total for row in own]
+        whole = rows[start : start + group_size]
+        own = [row for row in whole if not isinstance(row.template, Given)]
         templated, solved = [bool(row.template) for row in own], [row.solved for row in own]
-        groups.append((Group(own[0].sample_id, templated, solved, has_spread(totals), totals), own))
+        spread, totals = has_spread([row.total for row in whole]), [row.total for row in own]
+        groups.append((Group(whole[0].sample_id, templated, solved, spread, totals), whole))
     return groups

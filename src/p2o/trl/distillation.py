@@ -118,9 +118,10 @@ def weigh(inputs: Output, bare_logps_BT: torch.Tensor, weights: Weights) -> Rati
 
 
 def logps_under_templates(output: Output, batch: Batch, rows: list[int], logps_of: LogpsOf) -> torch.Tensor:
-    """(B, T) log-probs of the rows on T(x, z), as they were recorded, or computed; 0 on other rows and on a tool's
-    tokens."""
+    """(B, T) log-probs of the rows on T(x, z), as they were recorded, or computed; 0 on other rows, on a tool's tokens
+    and on given rows, whose ratio is π(y_t | x)."""
     completion_ids = output["completion_ids"]
+    rows = [n for n in rows if n not in batch.given_ids]
     templated_BT = torch.zeros(completion_ids.shape, device=completion_ids.device)
     if batch.drawn_logps:
         width = completion_ids.size(1)

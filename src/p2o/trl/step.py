@@ -18,6 +18,7 @@ import torch
 from accelerate.utils import gather_object
 
 from ..base.stopping import StopRequest
+from ..core.given import Given
 from ..core.methods.dapo import further_samples
 from ..core.metrics import call_metrics, group_metrics
 from ..core.retention import spread_share
@@ -150,7 +151,8 @@ class StepTrainer(TurnsTrainer):
         groups = groups_of(rollouts, self.num_generations)
         batch.groups = [group for group, _ in groups]
         for group, own in groups:
-            self.loop.record(group.sample_id, [r.reward for r in own], group.templated, [r.total for r in own])
+            drawn = [r.reward for r in own if not isinstance(r.template, Given)]
+            self.loop.record(group.sample_id, drawn, group.templated, [r.total for r in own])
             if self.accelerator.is_main_process and (group.sample_id in self.loop.needed or not any(group.solved)):
                 sample = self.loop.samples[group.sample_id]
                 recorded = [LoggedRollout(r.template, r.completion, r.total, r.solved, r.turns) for r in own]

@@ -7,13 +7,15 @@ turns: the bare prompt's ids are exchanged for those of T(x, z) when the model i
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trl import GRPOTrainer
 
+from ..core.given import Given, gives
 from ..errors import ConfigError
 from ..generation.efficient import why_not
-from ..generation.row_ids import with_rows
+from ..generation.row_ids import RowIds, with_rows
 from ..generation.tools import guarded_calls
 from .batch import Batch
 from .credit import CreditTrainer
@@ -33,6 +35,11 @@ class TurnsTrainer(CreditTrainer):
         """Raises ConfigError where rollouts with tools cannot work."""
         if not self.tools:
             return
+        if gives(self.loop.assignment.values()):
+            raise ConfigError(
+                f"method {self.args.method} gives whole completions, and with tools a rollout has several turns; leave "
+                "the tools out, or take another method"
+            )
         if self._is_vlm:
             raise ConfigError(
                 "P2OTrainer takes no tools with a vision model: their results may hold images, and templates, ratios "
@@ -68,11 +75,20 @@ class TurnsTrainer(CreditTrainer):
         slots = [
             self.loop.template(row["sample_id"], (first + n) % self.num_generations) for n, row in enumerate(batch.rows)
         ]
+        given = {n: self._as_written(slot) for n, slot in enumerate(slots) if isinstance(slot, Given)}
+        batch.given_ids = {n: ids for n, ids in given.items() if len(ids) <= self.max_completion_length}
+        too_long = given.keys() - batch.given_ids.keys()  # these are drawn
+        slots = ["" if n in too_long else slot for n, slot in enumerate(slots)]
         overflow = batch.put_templates(
             slots, prompts, lambda applied: GRPOTrainer._tokenize_prompts(self, applied)[0], self.prompt_limit()
         )
-        if any(slots):
-            self._metrics["train"]["p2o/context_overflow"].append(overflow / len(batch.rows))
+        if any(slots) or too_long:
+            self._metrics["train"]["p2o/context_overflow"].append((overflow + len(too_long)) / len(batch.rows))
+
+    def _as_written(self, text: str) -> list[int]:
+        """The token ids of a text as the policy would write it."""
+        ids: list[int] = self._tokenizer(text=text, add_special_tokens=False)["input_ids"]
+        return [*ids, self._tokenizer.eos_token_id]
 
     def _tool_call_loop(self, *arguments: Any, **options: Any) -> Any:
         """TRL's, where a call of a tool has a deadline."""
@@ -96,8 +112,8 @@ class TurnsTrainer(CreditTrainer):
             )
             self._count_turn("evaluate", prompt_ids, completion_ids)
             return completion_ids, logprobs
-        rows, starts = [ids.row for ids in prompt_ids], batch.places(prompt_ids)
-        drawn_from = batch.prompts_to_draw_from(prompt_ids)
+        # Other ways to generate need all rows of all ranks; what they draw for given rows is not used.
+        asked = [ids for ids in prompt_ids if ids.row not in batch.given_ids or not self.generates_alone]
         if self.loop.assignment:
             num_generations = 1  # the prompts of a group differ
 
@@ -106,8 +122,19 @@ class TurnsTrainer(CreditTrainer):
                 self, ids, images, multimodal_fields, num_generations, *more, **options
             )
 
+        completion_ids, logprobs = self._draw_turn(batch, asked, generate) if asked else ([], None)
+        if not batch.given_ids:
+            return completion_ids, logprobs
+        return with_given(batch.given_ids, prompt_ids, asked, completion_ids, logprobs)
+
+    def _draw_turn(
+        self, batch: Batch, prompt_ids: list[Any], generate: Callable[[list[list[int]]], tuple[list[list[int]], Any]]
+    ) -> tuple[list[list[int]], Any]:
+        """Draws a turn after these prompts, or after T(x, z) and these turns."""
+        rows, starts = [ids.row for ids in prompt_ids], batch.places(prompt_ids)
+        drawn_from = batch.prompts_to_draw_from(prompt_ids)
         logprobs = None
-        templates = [batch.template(row) for row in rows]
+        templates = ["" if row in batch.given_ids else batch.template(row) for row in rows]
         if self._draws_efficiently(any(templates)):
             completion_ids, logps = draw_efficiently(self.policy_model, drawn_from, lambda ids: generate(ids)[0])
             batch.drawn_logps.put(rows, starts, logps)
@@ -143,3 +170,28 @@ class TurnsTrainer(CreditTrainer):
         reason = self.args.share_prompts and not self.use_vllm and self.why_not_efficient
         if reason and self.accelerator.is_main_process:
             warnings.warn(f"share_prompts has no effect, because {reason}", stacklevel=4)
+
+
+def with_given(
+    given_ids: Mapping[int, list[int]],
+    prompt_ids: Sequence[RowIds],
+    drawn: Sequence[RowIds],
+    completion_ids: Sequence[list[int]],
+    logprobs: Sequence[Any] | None,
+) -> tuple[list[list[int]], list[Any] | None]:
+    """The completions of all rows of a turn: those that were drawn, and given ones in their places.
+
+    Args:
+        given_ids: row → its completion.
+        drawn: the prompts after which was drawn, with their completions and an engine's log-probs, if it gave them.
+
+    Returns:
+        Completions and log-probs in the order of ``prompt_ids``; a given completion has None as its log-probs.
+    """
+    ids_of = {ids.row: row_ids for ids, row_ids in zip(drawn, completion_ids, strict=True)} | dict(given_ids)
+    completions = [ids_of[ids.row] for ids in prompt_ids]
+    if logprobs is None:
+        return completions, None
+    logps_of = dict(zip((ids.row for ids in drawn), logprobs, strict=True))
+    logps_of |= {row: [None] * len(row_ids) for row, row_ids in given_ids.items()}
+    return completions, [logps_of[ids.row] for ids in prompt_ids]

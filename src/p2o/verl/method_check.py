@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from ..core.credit import Credit
+from ..core.given import gives
 from ..core.methods import Method
 from ..errors import ConfigError
 
@@ -44,3 +45,11 @@ def check_credits(credits: Iterable[Credit], name: str) -> None:
                     f"method {name} gives a Credit with {part!r}, which needs more than the log-probs of the drawn "
                     "tokens, and verl gives no more; give token weights, or train it with TRL"
                 )
+
+
+def check_given(assignment: Mapping[str, Sequence[str]], name: str) -> None:
+    """Raises ConfigError for a method that gives whole completions."""
+    if gives(assignment.values()):
+        raise ConfigError(
+            f"method {name} gives completions in place of rollouts, and verl draws all rows itself; train it with TRL"
+        )

@@ -37,7 +37,7 @@ from .agent_loop import AGENT, SAMPLE_ID, STORED_PROMPT, TEMPLATES
 from .batch import BatchRollout, by_group, column, read_rollouts
 from .distillation import distill, engine_metrics, templated_log_probs, write_weights
 from .liveness import told_if_a_worker_dies
-from .method_check import check_credits
+from .method_check import check_credits, check_given
 from .sampler import OrderedSampler, in_order_of
 from .scored_rollouts import PARTITION, ScoredRollouts
 from .served_policy import ServedPolicy
@@ -87,6 +87,7 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
         self.loop = JointLoop(
             self.settings, samples, self.run_dir / "p2o", self.settings.num_generations, self.settings.seed
         )
+        check_given(self.loop.assignment, self.settings.method)
         check_credits(map(self.loop.method.credit, range(self.config.trainer.total_epochs)), self.settings.method)
         self.prepare_watch()
         if self.loop.has_own_order:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..core.samples import Sample
+from ..core.solutions import SOLUTION, STEPS
 from ..data import stable_id
 from ..errors import ConfigError, DataError
 from . import NAME
@@ -25,7 +26,9 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
     gold = (row.get("reward_model") or {}).get("ground_truth")
     answer = None if gold is None else str(gold)
     environment = [json.dumps(row[name], sort_keys=True, default=str) for name in ENVIRONMENT_COLUMNS if row.get(name)]
-    return Sample(stable_id(messages, [*([] if answer is None else [answer]), *environment]), messages, answer)
+    sample_id = stable_id(messages, [*([] if answer is None else [answer]), *environment])
+    told = {name: list(row[name]) if name == STEPS else row[name] for name in (SOLUTION, STEPS) if name in row}
+    return Sample(sample_id, messages, answer, told)
 
 
 def agent_of(row: Mapping[str, Any], default: str) -> str:

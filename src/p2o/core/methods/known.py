@@ -6,7 +6,11 @@ from .base import Method
 from .dapo import DAPO
 from .grpo import GRPO
 from .knapsack import Knapsack
+from .luffy import Luffy
 from .p2o import P2O
+from .prefix import Prefix
+from .sage import Sage
+from .scaf import Scaf, ScafSft, ScafShape
 from .zvp import ZVP
 
 METHODS: dict[str, type[Method]] = {
@@ -15,4 +19,10 @@ METHODS: dict[str, type[Method]] = {
     "dapo": DAPO,
     "zvp": ZVP,
     "knapsack": Knapsack,
+    "prefix": Prefix,
+    "sage": Sage,
+    "scaf": Scaf,
+    "scaf_sft": ScafSft,
+    "scaf_shape": ScafShape,
+    "luffy": Luffy,
 }
