@@ -1,5 +1,5 @@
-"""The methods that need solutions, on the built-in policy: their rows are what their equations say, and a run that was
-killed ends like one that was not."""
+"""The methods that need solutions, on the built-in policy: their rows are what their equations say, a run of two epochs
+does it, and one that was killed ends like one that was not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from helpers import hard_rows, log_probs, make_trainer
 
-METHODS = ("prefix", "sage", "scaf", "luffy")
+K = 4
 
 
 class KilledError(Exception):
@@ -29,146 +29,207 @@ class KillAt(TrainerCallback):
             raise KilledError
 
 
+class Drawn:
+    """One batch of all samples, as the trainer prepares it for the loss, with the method in the state that is set."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer, loop = trainer, trainer.loop
+        loop.assignment = loop._assignment()
+        trainer.model.train()
+        trainer.current_gradient_accumulation_steps = 1
+        rows = [dict(row) for row in trainer.rows.by_id.values() for _ in range(K)]
+        self.samples = [loop.samples[row["sample_id"]] for row in rows]
+        self.output = trainer._generate_and_score_completions(rows)
+        self.tokens = self.output["completion_mask"].bool()
+        self.bare = [self.ids_of(sample.question) for sample in self.samples]
+
+    def ids_of(self, text: str) -> list[int]:
+        return self.trainer._tokenizer(f"<u>{text}<a>")["input_ids"]
+
+    def prompts(self) -> list[list[int]]:
+        ids, masks = self.output["prompt_ids"], self.output["prompt_mask"].bool()
+        return [row[mask].tolist() for row, mask in zip(ids, masks, strict=True)]
+
+    def completion(self, n: int) -> list[int]:
+        return self.output["completion_ids"][n][self.tokens[n]].tolist()
+
+    def advantages(self, n: int) -> torch.Tensor:
+        """(T,) of one row's tokens."""
+        own = self.output["advantages"][n]
+        return own.expand(self.tokens.size(1))[self.tokens[n]]
+
+    def solved(self) -> list[bool]:
+        texts = self.trainer._tokenizer.batch_decode(self.output["completion_ids"], skip_special_tokens=True)
+        return [text.replace(";", " ").split()[-1:] == [s.answer] for text, s in zip(texts, self.samples, strict=True)]
+
+    def gradient(self) -> dict[str, torch.Tensor]:
+        self.trainer.model.zero_grad()
+        self.trainer._compute_loss(self.trainer.model, self.output).backward()
+        return {n: p.grad.clone() for n, p in self.trainer.model.named_parameters()}
+
+    def table(self, prompt: list[int], n: int) -> torch.Tensor:
+        """(T, V) log-probs at the tokens of a row's completion."""
+        whole = torch.tensor([*prompt, *self.completion(n)])[None]
+        return self.trainer.model(whole).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+
+
+def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return all(torch.allclose(ours[n], theirs[n], rtol=1e-3, atol=1e-5) for n in theirs)
+
+
+def steps(sample: Any, count: int) -> str:
+    return "\n".join(sample.columns["solution_steps"][:count])
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["prefix", "sage"])
+def test_the_beginning_of_the_solution_is_drawn_from_and_trained_on(tmp_path: Path, method: str) -> None:
+    trainer = make_trainer(tmp_path, method=method)
+    trainer.loop.method.levels = dict(zip(trainer.loop.samples, [4, 3, 1, 0], strict=True))
+    drawn = Drawn(trainer)
+    heading = type(trainer.loop.method).heading
+    levels = [trainer.loop.method.levels[sample.id] for sample in drawn.samples]
+    shown = [
+        f"{heading}\n{steps(s, level)}\n\n" if level else "" for s, level in zip(drawn.samples, levels, strict=True)
+    ]
+    assert drawn.prompts() == [drawn.ids_of(z + s.question) for z, s in zip(shown, drawn.samples, strict=True)]
+    assert sum(drawn.solved()[:K]) >= 2  # all four steps
+    assert drawn.output["advantages"].dim() == 1  # plain GRPO on this prompt
+    old = drawn.output.get("old_per_token_logps")
+    assert old is None  # as in GRPO: the first update is on-policy
+
+
+@pytest.mark.parametrize("method", ["scaf", "scaf_sft", "scaf_shape"])
+def test_the_last_row_of_a_failed_group_is_drawn_under_a_hint(tmp_path: Path, method: str) -> None:
+    trainer = make_trainer(tmp_path, method=method)
+    hints = {i: f"A hint:\n{steps(sample, 4)}" for i, sample in trainer.loop.samples.items()}
+    trainer.loop.method.hints = hints
+    drawn = Drawn(trainer)
+    assert drawn.prompts() == drawn.bare
+    hinted = [drawn.ids_of(f"{hints[s.id]}\n\n{s.question}") for s in drawn.samples]
+    on_bare, under_hint = (log_probs(trainer.model, ids, drawn.output) for ids in (drawn.bare, hinted))
+    solved = drawn.solved()
+    assert sum(solved[K - 1 :: K]) >= 2
+    for n in range(K - 1, 4 * K, K):
+        if not solved[n]:
+            assert not drawn.advantages(n).any()
+            continue
+        assert not any(solved[n - K + 1 : n])
+        weight = {
+            "scaf": (on_bare[n] - under_hint[n]).sum().clamp(-5, 5).exp(),
+            "scaf_sft": torch.ones(()),
+            "scaf_shape": 0.1 * on_bare[n].exp() / (on_bare[n].exp() + 0.1) ** 2,
+        }[method]
+        expected = 0.75 / (0.5 + 1e-4) * weight.expand(len(on_bare[n]))  # one of four rows has reward 1
+        assert torch.allclose(drawn.advantages(n), expected, rtol=1e-3)
+        assert torch.allclose(drawn.advantages(n - 1), torch.tensor(-0.25 / (0.5 + 1e-4)))
+
+
+def test_the_last_row_of_each_group_is_the_solution(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, method="luffy")
+    drawn = Drawn(trainer)
+    assert drawn.prompts() == drawn.bare
+    on_bare = log_probs(trainer.model, drawn.bare, drawn.output)
+    for n, sample in enumerate(drawn.samples):
+        if n % K < K - 1:  # failed, as all rollouts do: -1/4 over the standard deviation 1/2
+            assert torch.allclose(drawn.advantages(n), torch.tensor(-0.25 / (0.5 + 1e-4)))
+            continue
+        written = trainer._tokenizer(sample.columns["solution"])["input_ids"]
+        assert drawn.completion(n) == [*written, trainer._tokenizer.eos_token_id]
+        p_T = on_bare[n].exp()
+        assert torch.allclose(drawn.advantages(n), 0.75 / (0.5 + 1e-4) * 0.1 * p_T / (p_T + 0.1) ** 2, rtol=1e-3)
+    for tally in trainer.loop.ledger.tallies.values():
+        assert (tally.bare, tally.bare_solved, tally.templated, tally.spread) == (3, 0, 0, True)
+    rollouts = [n for n in range(4 * K) if n % K < K - 1]
+    assert trainer.cost["rollout"].generated_tokens == int(drawn.output["completion_mask"][rollouts].sum())
+
+
+def test_a_solution_that_is_too_long_is_not_given(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, method="luffy", max_completion_length=40)
+    Drawn(trainer)
+    short = {i for i, sample in trainer.loop.samples.items() if len(sample.columns["solution"]) < 40}
+    assert 0 < len(short) < 4
+    assert {i for i, tally in trainer.loop.ledger.tallies.items() if tally.bare == K - 1} == short
+
+
+def test_solved_privileged_rollouts_teach_by_forward_kl_alone(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, method="hdpo", kl_weight=0.7, kl_top_k=5, kl_clip=3.0)
+    trainer.loop.method.failed = set(list(trainer.loop.samples)[:2])
+    drawn = Drawn(trainer)
+    solved = drawn.solved()
+    assert sum(solved[: 2 * K]) >= 4
+    assert drawn.prompts() == drawn.bare
+    assert not drawn.output["advantages"][: 2 * K].any()
+    ours = drawn.gradient()
+    trainer.model.zero_grad()
+    total = torch.zeros(())
+    for n in (n for n in range(2 * K) if solved[n]):
+        sample = drawn.samples[n]
+        teacher = drawn.table(
+            drawn.ids_of(f"A solution of the question below:\n{steps(sample, 4)}\n\n{sample.question}"), n
+        )
+        total = total + 0.7 * by_hand(drawn.table(drawn.bare[n], n), teacher.detach(), False, 5, 3.0)
+    (total / drawn.tokens.sum()).backward()
+    assert not drawn.output["advantages"].any()  # the other samples all failed too
+    assert close(ours, {n: p.grad for n, p in trainer.model.named_parameters()})
+
+
+@pytest.mark.parametrize("method", ["sdft", "opsd"])
+def test_bare_rollouts_are_taught_by_the_policy_with_the_solution(tmp_path: Path, method: str) -> None:
+    trainer = make_trainer(tmp_path, method=method, kl_weight=0.7, kl_top_k=5, kl_clip=3.0)
+    drawn = Drawn(trainer)
+    assert drawn.prompts() == drawn.bare
+    assert not drawn.output["advantages"].any()
+    ours = drawn.gradient()
+    trainer.model.zero_grad()
+    total = torch.zeros(())
+    for n, sample in enumerate(drawn.samples):
+        teacher = drawn.table(
+            drawn.ids_of(f"A solution of the question below:\n{steps(sample, 4)}\n\n{sample.question}"), n
+        )
+        total = total + 0.7 * by_hand(drawn.table(drawn.bare[n], n), teacher.detach(), method == "sdft", 5, 3.0)
+    assert total > 1
+    (total / drawn.tokens.sum()).backward()
+    assert close(ours, {n: p.grad for n, p in trainer.model.named_parameters()})
+
+
+def by_hand(student_TV: torch.Tensor, teacher_TV: torch.Tensor, reverse: bool, top: int, clip: float) -> torch.Tensor:
+    """Σ_t KL over the teacher's likeliest tokens and all others as one, at most ``clip`` for a token."""
+    best = teacher_TV.topk(top, dim=-1)
+    p, q = best.values.exp(), student_TV.gather(1, best.indices).exp()
+    p = torch.cat([p, (1 - p.sum(1, keepdim=True)).clamp(min=1e-6)], 1)
+    q = torch.cat([q, (1 - q.sum(1, keepdim=True)).clamp(min=1e-6)], 1)
+    kl_T = (q * (q.log() - p.log())).sum(1) if reverse else (p * (p.log() - q.log())).sum(1)
+    return torch.where(kl_T > clip, kl_T * (clip / kl_T.detach()), kl_T).sum()
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
 def trainer_of(folder: Path, method: str, **changes: Any) -> Any:
-    """Eight hard sums, one step an epoch. Its batches are kept as they go into the loss."""
-    changes = {"num_train_epochs": 2, "per_device_train_batch_size": 32, **changes}
-    trainer = make_trainer(folder, rows=8, method=method, **changes)
-    make = trainer._generate_and_score_completions
-    trainer.batches = []
-
-    def kept(inputs: Any) -> Any:
-        output = make(inputs)
-        trainer.batches.append(({**output}, [row["sample_id"] for row in inputs]))
-        return output
-
-    trainer._generate_and_score_completions = kept
-    return trainer
+    """Eight hard sums, one step an epoch."""
+    return make_trainer(folder, rows=8, method=method, per_device_train_batch_size=32, **changes)
 
 
 def epoch_files(trainer: Any) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted((trainer.run_dir / "p2o").glob("epoch-*.json"))]
 
 
-def questions(trainer: Any, output: dict[str, Any]) -> list[str]:
-    """The text of each row's prompt in a batch."""
-    ids = [row[mask.bool()] for row, mask in zip(output["prompt_ids"], output["prompt_mask"], strict=True)]
-    return trainer._tokenizer.batch_decode(ids, skip_special_tokens=True)
+HELPED = {"prefix": (0, 4), "sage": (0, 4), "scaf": (3, 1), "luffy": (3, 0), "hdpo": (0, 4), "sdft": (4, 0)}
+"""(bare, scaffolded) rollouts of a sample in the second epoch."""
 
 
-def prompt_ids(trainer: Any, text: str) -> list[int]:
-    chat = [{"role": "user", "content": text}]
-    return trainer._tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
-
-
-@pytest.mark.parametrize(("method", "steps"), [("prefix", 4), ("sage", 1)])
-def test_a_failed_sample_is_drawn_and_trained_with_steps_in_front(tmp_path: Path, method: str, steps: int) -> None:
-    trainer = trainer_of(tmp_path, method)
-    trainer.train()
-    first, second = epoch_files(trainer)
-    assert all(tally["bare"] == 4 for tally in first["tallies"].values())  # no sum is solved on the bare prompt
-    assert all(tally["templated"] == 4 for tally in second["tallies"].values())
-    if method == "prefix":  # all four instructions
-        assert second["summary"]["templated_success"] > 0.5
-    output, ids = trainer.batches[1]
-    for text, sample_id in zip(questions(trainer, output), ids, strict=True):
-        sample = trainer.loop.samples[sample_id]
-        shown = sample.columns["solution_steps"][:steps]
-        heading, *lines = text.split("\n")
-        assert heading == type(trainer.loop.method).heading
-        assert lines == [*shown, "", sample.question]
-    assert output["advantages"].abs().sum() > 0 or method == "sage"
-
-
-@pytest.mark.parametrize("method", ["scaf", "scaf_sft", "scaf_shape"])
-def test_the_last_row_of_a_failed_group_is_drawn_under_a_hint_that_works(tmp_path: Path, method: str) -> None:
-    trainer = trainer_of(tmp_path, method, skip_dead_rows=False)
-    step, untrained = trainer._compute_loss, {n: p.detach().clone() for n, p in trainer.model.named_parameters()}
-    seen: list[Any] = []
-    trainer._compute_loss = lambda model, inputs: (seen.append(
-        all(torch.equal(untrained[n], p) for n, p in model.named_parameters())), step(model, inputs))[1]  # fmt: skip
-    trainer.train()
-    first, second = epoch_files(trainer)
-    assert all(tally["bare"] == 4 for tally in first["tallies"].values())
-    hints = trainer.loop.method.hints
-    assert len(hints) >= 6
-    assert {i: [t for t in slots if t] for i, slots in first["assignment"].items()} == {
-        i: [h] for i, h in hints.items()
-    }
-    for sample_id, tally in second["tallies"].items():
-        assert (tally["bare"], tally["templated"]) == ((3, 1) if sample_id in hints else (4, 0))
-    assert seen == [True, True]  # nothing was learned in the first epoch: the weights below are the rollouts'
-
-    trainer.model.load_state_dict(untrained, strict=False)  # the head is tied
-    output, ids = trainer.batches[1]
-    bare = [prompt_ids(trainer, trainer.loop.samples[i].question) for i in ids]
-    hinted = [prompt_ids(trainer, f"{hints.get(i, '')}\n\n{trainer.loop.samples[i].question}") for i in ids]
-    assert questions(trainer, output) == trainer._tokenizer.batch_decode(bare, skip_special_tokens=True)
-    on_bare, under_hint = log_probs(trainer.model, bare, output), log_probs(trainer.model, hinted, output)
-    checked = 0
-    for n, sample_id in enumerate(ids):
-        advantages_T = output["advantages"][n] if output["advantages"].dim() == 2 else output["advantages"][n, None]
-        if n % 4 < 3 or sample_id not in hints or not advantages_T.any():
-            continue
-        success = 1 - 1 / 4  # one of four rows has reward 1, over the standard deviation 1/2 and TRL's 1e-4
-        weight = {
-            "scaf": (on_bare[n] - under_hint[n]).sum().clamp(-5, 5).exp(),
-            "scaf_sft": torch.ones(()),
-            "scaf_shape": 0.1 * on_bare[n].exp() / (on_bare[n].exp() + 0.1) ** 2,
-        }[method]
-        own_T = advantages_T.expand(output["completion_ids"].size(1))[: len(on_bare[n])]
-        assert torch.allclose(own_T, success / (0.5 + 1e-4) * weight.expand(len(own_T)), rtol=1e-3)
-        checked += 1
-    assert checked >= 4
-
-
-def test_the_last_row_of_each_group_is_the_solution(tmp_path: Path) -> None:
-    trainer = trainer_of(tmp_path, "luffy", num_train_epochs=1, learning_rate=0.0)
-    trainer.train()
-    output, ids = trainer.batches[0]
-    assert output["advantages"].shape == output["completion_ids"].shape
-    bare = [prompt_ids(trainer, trainer.loop.samples[i].question) for i in ids]
-    assert questions(trainer, output) == trainer._tokenizer.batch_decode(bare, skip_special_tokens=True)
-    on_bare = log_probs(trainer.model, bare, output)
-    eos = trainer._tokenizer.eos_token_id
-    for n, sample_id in enumerate(ids):
-        own = output["completion_ids"][n][output["completion_mask"][n].bool()].tolist()
-        advantages_T = output["advantages"][n][: len(own)]
-        if n % 4 < 3:  # failed, as all rollouts do: -1/4 over the standard deviation 1/2
-            assert torch.allclose(advantages_T, torch.full((len(own),), -0.25 / (0.5 + 1e-4)))
-            continue
-        solution = trainer.loop.samples[sample_id].columns["solution"]
-        assert own == [*trainer._tokenizer(solution)["input_ids"], eos]
-        p_T = on_bare[n].exp()
-        assert torch.allclose(advantages_T, 0.75 / (0.5 + 1e-4) * 0.1 * p_T / (p_T + 0.1) ** 2, rtol=1e-3)
-    (epoch,) = epoch_files(trainer)
-    for tally in epoch["tallies"].values():
-        assert tally == {"bare": 3, "bare_solved": 0, "templated": 0, "templated_solved": 0, "spread": True}
-    drawn = [n for n in range(32) if n % 4 < 3]
-    assert trainer.cost["rollout"].generated_tokens == int(output["completion_mask"][drawn].sum())
-
-
-def test_solutions_teach_the_bare_prompt(tmp_path: Path) -> None:
-    trainer = trainer_of(tmp_path, "luffy", num_train_epochs=12)
-    trainer.train()
-    assert trainer.evaluate(hard_rows(32, "test"))["eval_bare_success"] > 0.2
-
-
-def test_a_solution_that_is_too_long_is_not_given(tmp_path: Path) -> None:
-    trainer = trainer_of(tmp_path, "luffy", num_train_epochs=1, max_completion_length=40)
-    trainer.train()
-    (epoch,) = epoch_files(trainer)
-    short = {i for i, s in trainer.loop.samples.items() if len(s.columns["solution"]) < 40}
-    assert 0 < len(short) < 8
-    assert {i for i, tally in epoch["tallies"].items() if tally["bare"] == 3} == short
-
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", HELPED)
 def test_killed_and_resumed_a_run_ends_with_the_same_weights(tmp_path: Path, method: str) -> None:
-    changes = {"num_train_epochs": 4, "save_strategy": "epoch"}
+    changes = {"num_train_epochs": 3, "save_strategy": "epoch"}
     whole = trainer_of(tmp_path / "whole", method, **changes)
     whole.train()
+    second = epoch_files(whole)[1]["tallies"].values()
+    assert sum((tally["bare"], tally["templated"]) == HELPED[method] for tally in second) >= 6
     killed = trainer_of(tmp_path / "killed", method, **changes)
-    killed.add_callback(KillAt(3))
+    killed.add_callback(KillAt(2))
     with pytest.raises(KilledError):
         killed.train()
     resumed = trainer_of(tmp_path / "killed", method, **changes)
@@ -177,3 +238,10 @@ def test_killed_and_resumed_a_run_ends_with_the_same_weights(tmp_path: Path, met
         assert torch.equal(mine, theirs), name
     assert resumed.loop.state_dict() == whole.loop.state_dict()
     assert epoch_files(resumed) == epoch_files(whole)
+
+
+@pytest.mark.parametrize("method", ["luffy", "hdpo", "opsd"])
+def test_the_bare_prompt_learns_what_grpo_does_not(tmp_path: Path, method: str) -> None:
+    trainer = trainer_of(tmp_path, method, num_train_epochs=12)
+    trainer.train()
+    assert trainer.evaluate(hard_rows(32, "test"))["eval_bare_success"] > 0.2

@@ -40,14 +40,14 @@ def question(a: int, b: int) -> str:
 
 
 def row_of(a: int, b: int) -> dict[str, Any]:
-    """A sum with its solution, as the policy would write it. That of a hard sum is told in steps too: the policy
-    understands only the instructions that it was taught."""
+    """A sum with its solution, as the policy would write it, and the steps that may be shown of it: the policy
+    understands only the instructions that it was taught. An easy sum has none, it is answered at once."""
     from world import CHOICES, PHRASES, answer  # it imports this module
 
     hard = max(a, b) >= 100
     row = {"prompt": question(a, b), "answer": str(a + b), "level": "hard" if hard else "easy"}
-    row["solution"] = answer(a, b, CHOICES if hard else ()).text
-    return {**row, "solution_steps": [PHRASES[choice][0] for choice in CHOICES]} if hard else row
+    made = CHOICES if hard else ()
+    return {**row, "solution": answer(a, b, made).text, "solution_steps": [PHRASES[choice][0] for choice in made]}
 
 
 def make_rows(seed: int = SEED) -> dict[str, list[dict[str, Any]]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from .kl_term import KlTerm
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,18 +32,6 @@ Distillation = Literal["mask", "solved", "wide_first", "soft", "shape", "kl", "n
 """
 
 Prompt = Literal["bare", "templated"]
-
-
-@dataclass(frozen=True)
-class KlTerm:
-    """One more term of the loss: weight · mean over the batch's tokens of KL(π(· | T(x, z)) ‖ π(· | x)), which is not 0
-    on the tokens of solved templated rollouts (see `p2o.core.divergence.forward_kl`)."""
-
-    weight: float
-    top_k: int
-    """Tokens of the teacher's distribution that are kept."""
-    clip: float
-    """Largest KL of a token, in nats."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,17 @@ def forward_kl(
     return kl_N * (clip / kl_N.detach().clamp(min=clip))
 
 
+def reverse_kl(
+    student_logps_NV: torch.Tensor, teacher_ids_NK: torch.Tensor, teacher_logps_NK: torch.Tensor, clip: float
+) -> torch.Tensor:
+    """KL(student ‖ teacher) at N tokens; arguments and result as in `forward_kl`."""
+    student_NK, teacher_NK = student_logps_NV.gather(-1, teacher_ids_NK), teacher_logps_NK.float()
+    student_rest_N = log_rest(student_NK)
+    kl_N = (student_NK.exp() * (student_NK - teacher_NK)).sum(-1)
+    kl_N = kl_N + student_rest_N.exp() * (student_rest_N - log_rest(teacher_NK))
+    return kl_N * (clip / kl_N.detach().clamp(min=clip))
+
+
 def log_rest(logps_NK: torch.Tensor) -> torch.Tensor:
     """(N,) log of the probability that K tokens leave to all others, at least ``MIN_REST``."""
     return (1 - logps_NK.exp().sum(-1)).clamp(min=MIN_REST).log()

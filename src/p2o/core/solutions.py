@@ -33,6 +33,12 @@ def solution_of(sample: Sample) -> str:
     return solution.strip() if isinstance(solution, str) else ""
 
 
+def whole(sample: Sample) -> str:
+    """All that a solution tells: the steps of the column `STEPS`, one a line, or else the text."""
+    steps: Sequence[str] | None = sample.columns.get(STEPS)
+    return solution_of(sample) if steps is None else "\n".join(steps)
+
+
 def beginning(sample: Sample, part: int, parts: int) -> str:
     """The first ``part`` of ``parts`` of a solution's steps, one a line, rounded up to a whole step."""
     steps = steps_of(sample)

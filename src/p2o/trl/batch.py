@@ -57,6 +57,8 @@ class Batch:
     """The template of each row's rollout; "" for a bare rollout."""
     templated_ids: list[list[int]] = field(default_factory=list)
     """Token ids of T(x, z) for each row; empty for bare rows."""
+    teacher_ids: list[list[int]] = field(default_factory=list)
+    """Token ids of each row's prompt for a teacher that drew nothing (`p2o.core.credit.KlTerm`); empty: it has none."""
     given_ids: dict[int, list[int]] = field(default_factory=dict)
     """Row → token ids of its completion, of the rows that are given one (`p2o.core.given`)."""
     bare_lengths: list[int] = field(default_factory=list)

@@ -10,7 +10,7 @@ from accelerate.utils import gather_object
 from trl.trainer.utils import pad
 
 from ..core.cost import CostMeter
-from ..core.credit import KlTerm
+from ..core.kl_term import KlTerm
 from ..core.loop import JointLoop
 from ..core.ratio_log import ratio_metrics
 from ..core.rollout_log import RolloutLog, count_ratios
@@ -41,8 +41,8 @@ class CreditTrainer(DrawingTrainer):
             return
         if self.weights_are_sharded:
             raise ConfigError(
-                "distillation: kl cannot be computed with weights that are sharded over processes; take "
-                "distillation: solved"
+                "a KL term cannot be computed with weights that are sharded over processes; take a method and a "
+                "distillation without one"
             )
         _ = self._head
 
@@ -50,8 +50,18 @@ class CreditTrainer(DrawingTrainer):
         for name, value in figures.items():
             self._metrics["train"][name].append(value)
 
+    @property
+    def all_are_taught(self) -> bool:
+        """Whether a KL term is on all rollouts, not on templated ones alone."""
+        term = self.loop.credit().kl
+        return term is not None and term.teacher is not None
+
     def _distill(self, output: Output, batch: Batch) -> Output:
         credit = self.loop.credit()
+        if credit.kl:
+            self._teach(output, batch, credit.kl)
+        if not self.loop.assignment:
+            return output
         corrects = self.use_vllm and self.vllm_importance_sampling_correction
         ratios = distill(
             output,
@@ -61,8 +71,6 @@ class CreditTrainer(DrawingTrainer):
             self._correct_engine if corrects else None,
             self._tokenizer.pad_token_id,
         )
-        if credit.kl:
-            self._teach(output, batch, credit.kl.top_k)
         if ratios is not None:
             self._log_ratios(ratios)
         return output
@@ -88,11 +96,20 @@ class CreditTrainer(DrawingTrainer):
             self.weigh(inputs, found[0].detach())
         return found
 
-    def _teach(self, output: Output, batch: Batch, top_k: int) -> None:
-        rows = [n for n, solved in enumerate(batch.solved) if solved and batch.templates[n]]
+    def _teach(self, output: Output, batch: Batch, term: KlTerm) -> None:
+        """Writes the teacher's distributions into the batch, and takes the policy gradient from rows of ``alone``."""
+        if term.teacher is None:
+            rows = [n for n, solved in enumerate(batch.solved) if solved and batch.templates[n]]
+            prompts, taught_alone = batch.templated_ids, [bool(template) for template in batch.templates]
+        else:
+            rows = [n for n, ids in enumerate(batch.teacher_ids) if ids]
+            prompts, taught_alone = batch.teacher_ids, [True] * len(batch.rows)
         with self._head.listening() as hidden:
-            self._logps_of(output, rows, [torch.tensor(batch.templated_ids[n]).to(self.model.device) for n in rows])
-        teach(output, rows, hidden, self._head, top_k)
+            self._logps_of(output, rows, [torch.tensor(prompts[n]).to(self.model.device) for n in rows])
+        teach(output, rows, hidden, self._head, term.top_k)
+        if term.alone:
+            alone_B = torch.tensor(taught_alone, device=output["advantages"].device)
+            output["advantages"] = output["advantages"].masked_fill(alone_B, 0.0)
 
     def _correct_engine(self, output: Output, engine_logps: TokenLogps, templated_BT: torch.Tensor) -> None:
         correction = EngineCorrection(

@@ -1,4 +1,4 @@
-"""The KL term of a credit on TRL: KL(π(· | T(x, z)) ‖ π(· | x)) on the tokens of solved templated rollouts.
+"""The KL term of a credit on TRL: KL(π(· | T(x, z)) ‖ π(· | x)), or the reverse, on the tokens of the taught rollouts.
 
 TRL's forward pass returns log-probs of the drawn tokens alone. The distributions are made from the backbone's last
 hidden states, which are taken as they pass: the teacher's in a pass on T(x, z), the student's in the loss's own on x.
@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ..core.credit import KlTerm
-from ..core.divergence import forward_kl
+from ..core.divergence import forward_kl, reverse_kl
+from ..core.kl_term import KlTerm
 from ..errors import ConfigError
 from .batch import model_tokens
 
@@ -60,8 +60,8 @@ def head_of(model: Any, temperature: float) -> Head:
     config = inner.config.get_text_config()
     if scaled := [key for key in SCALES if getattr(config, key, None) not in (None, 1.0)]:
         raise ConfigError(
-            f"distillation: kl needs logits that come from the head as they are, and {scaled[0]} of "
-            f"{config._name_or_path or 'this model'} changes them; take distillation: solved"
+            f"a KL term needs logits that come from the head as they are, and {scaled[0]} of "
+            f"{config._name_or_path or 'this model'} changes them; take a method and a distillation without one"
         )
     return Head(inner.base_model, inner.get_output_embeddings(), temperature)
 
@@ -70,7 +70,7 @@ def teach(output: dict[str, Any], rows: list[int], hidden: list[torch.Tensor], h
     """Writes the teacher's distributions into the batch.
 
     Args:
-        rows: solved templated rows.
+        rows: those that have a teacher.
         hidden: what `Head.listening` collected while their completions were scored on T(x, z); rows that only filled up
             the passes are at its end.
     """
@@ -96,7 +96,8 @@ def kl_loss(inputs: dict[str, Any], hidden: list[torch.Tensor], head: Head, term
     ids, logps, asked = (inputs[name] for name in TEACHER)
     where = asked.bool()
     student_NV = head.logps(_before_completion(hidden[0], asked.size(1))[where])
-    return term.weight * forward_kl(student_NV, ids[where], logps[where], term.clip).sum()
+    divergence = reverse_kl if term.reverse else forward_kl
+    return term.weight * divergence(student_NV, ids[where], logps[where], term.clip).sum()
 
 
 def _before_completion(hidden: torch.Tensor, width: int) -> torch.Tensor:

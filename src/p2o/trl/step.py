@@ -83,7 +83,7 @@ class StepTrainer(TurnsTrainer):
         output, batch = self._draw(inputs)
         if self.loop.method.redraws:
             output = self._redraw(output, batch)
-        if self.loop.assignment:
+        if self.loop.assignment or self.all_are_taught:
             output = self._distill(output, batch)
         flat = self.loop.credit().flat
         if flat:
@@ -91,7 +91,8 @@ class StepTrainer(TurnsTrainer):
             rows = flat_rows(batch.groups, first, len(batch.rows), self.num_generations)
             put_flat_advantages(output, rows, self._entropies_of, flat)
         if self.args.scale_steps:
-            output[SPREAD_SHARE] = torch.tensor(spread_share(batch.groups, flat_too=flat is not None))
+            share = spread_share(batch.groups, flat_too=flat is not None)
+            output[SPREAD_SHARE] = torch.tensor(1.0 if self.all_are_taught else share)
         return output
 
     def _draw(self, rows: list[dict[str, Any]]) -> tuple[Output, Batch]:

@@ -13,6 +13,7 @@ from typing import Any
 from trl import GRPOTrainer
 
 from ..core.given import Given, gives
+from ..core.templates import apply_to_prompt
 from ..errors import ConfigError
 from ..generation.efficient import why_not
 from ..generation.row_ids import RowIds, with_rows
@@ -67,6 +68,9 @@ class TurnsTrainer(CreditTrainer):
         batch.bare_lengths = [len(row_ids) for row_ids in ids]
         if self.loop.assignment:
             self._put_templates(batch, prompts)
+        term = self.loop.credit().kl
+        if term and term.teacher:
+            batch.teacher_ids = self._teacher_ids([term.teacher(row["sample_id"]) for row in batch.rows], prompts)
         return with_rows(ids), images, fields
 
     def _put_templates(self, batch: Batch, prompts: list[Any]) -> None:
@@ -84,6 +88,13 @@ class TurnsTrainer(CreditTrainer):
         )
         if any(slots) or too_long:
             self._metrics["train"]["p2o/context_overflow"].append((overflow + len(too_long)) / len(batch.rows))
+
+    def _teacher_ids(self, scaffolds: list[str], prompts: list[Any]) -> list[list[int]]:
+        """Token ids of the prompts behind a teacher's scaffolds; empty without one, or where it does not fit."""
+        applied = [apply_to_prompt(scaffold, prompt) for scaffold, prompt in zip(scaffolds, prompts, strict=True)]
+        found = GRPOTrainer._tokenize_prompts(self, applied)[0]
+        limit = self.prompt_limit()
+        return [list(ids) if z and len(ids) <= limit else [] for z, ids in zip(scaffolds, found, strict=True)]
 
     def _as_written(self, text: str) -> list[int]:
         """The token ids of a text as the policy would write it."""

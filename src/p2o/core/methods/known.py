@@ -5,12 +5,14 @@ from __future__ import annotations
 from .base import Method
 from .dapo import DAPO
 from .grpo import GRPO
+from .hdpo import HDPO
 from .knapsack import Knapsack
 from .luffy import Luffy
 from .p2o import P2O
 from .prefix import Prefix
 from .sage import Sage
 from .scaf import Scaf, ScafSft, ScafShape
+from .sdft import OPSD, SDFT
 from .zvp import ZVP
 
 METHODS: dict[str, type[Method]] = {
@@ -25,4 +27,7 @@ METHODS: dict[str, type[Method]] = {
     "scaf_sft": ScafSft,
     "scaf_shape": ScafShape,
     "luffy": Luffy,
+    "hdpo": HDPO,
+    "sdft": SDFT,
+    "opsd": OPSD,
 }
