@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from p2o.core.divergence import reverse_kl
 from p2o.core.given import Given
 from p2o.core.hard import Tally
 from p2o.core.methods import load_method
@@ -23,7 +25,7 @@ from p2o.generation.row_ids import with_rows
 from p2o.trl.batch import RolloutFacts, groups_of
 from p2o.trl.turns import with_given
 
-NEED_SOLUTIONS = ("prefix", "sage", "scaf", "scaf_sft", "scaf_shape", "luffy")
+NEED_SOLUTIONS = ("prefix", "sage", "scaf", "scaf_sft", "scaf_shape", "luffy", "hdpo", "sdft", "opsd")
 
 
 def sample(solution: str | None, steps: Sequence[str] | None = None, sample_id: str = "a") -> Sample:
@@ -192,3 +194,47 @@ def test_a_given_row_is_part_of_the_spread_and_of_no_figure_of_success() -> None
     assert (group.templated, group.solved, group.rewards) == ([False, False], [False, False], [0.0, 0.0])
     assert group.spread
     assert len(rows) == 3
+
+
+# --- hdpo, sdft, opsd ------------------------------------------------------------------------------------------------
+
+
+def test_hdpo_shows_the_solution_once_after_all_bare_rollouts_failed() -> None:
+    samples = {"a": sample("It is 7.", ["A.", "B."]), "b": sample("So 7.", None, "b"), "c": sample("7", [], "c")}
+    method, again = (load_method("hdpo")(LoopSettings(method="hdpo"), samples, 3, 0) for _ in range(2))
+    tallies = {"a": Tally(bare=3), "b": Tally(bare=3), "c": Tally(bare=3)}
+    method.between_epochs(SimpleNamespace(tallies=tallies))
+    assert method.prompts("a") == ["A solution of the question below:\nA.\nB."] * 3
+    assert method.prompts("b") == ["A solution of the question below:\nSo 7."] * 3
+    assert method.prompts("c") == ()  # nothing of it may be shown
+    again.load_state_dict(method.state_dict())
+    assert again.prompts("a") == method.prompts("a")
+    method.between_epochs(SimpleNamespace(tallies={"a": Tally(templated=3), "b": Tally(bare=3, bare_solved=1)}))
+    assert method.prompts("a") == method.prompts("b") == ()
+
+
+@pytest.mark.parametrize(("name", "reverse"), [("sdft", True), ("opsd", False)])
+def test_self_distillation_is_a_kl_term_alone_on_bare_rollouts(name: str, reverse: bool) -> None:
+    settings = LoopSettings(method=name, kl_weight=0.5, kl_top_k=7, kl_clip=2.0)
+    method = load_method(name)(settings, {"a": sample("7", ["A."]), "b": sample("7", [], "b")}, 3, 0)
+    assert method.prompts("a") == ()
+    term = method.credit(0).kl
+    assert term is not None
+    assert (term.weight, term.top_k, term.clip, term.reverse, term.alone) == (0.5, 7, 2.0, reverse, True)
+    assert term.teacher is not None
+    assert term.teacher("a") == "A solution of the question below:\nA."
+    assert term.teacher("b") == ""
+
+
+def test_reverse_kl_over_the_whole_vocabulary_is_kl_of_student_and_teacher() -> None:
+    torch.manual_seed(0)
+    student, teacher = (torch.randn(6, 9).mul(2).log_softmax(-1) for _ in range(2))
+    best = teacher.topk(9, dim=-1)
+    exact = (student.exp() * (student - teacher)).sum(-1)
+    assert torch.allclose(reverse_kl(student, best.indices, best.values, 99.0), exact, atol=1e-4)
+    clipped = reverse_kl(student, best.indices, best.values, 0.5)
+    assert torch.allclose(clipped, exact.clamp(max=0.5), atol=1e-4)
+    few = teacher.topk(3, dim=-1)  # all others are one token
+    p, q = few.values.exp(), student.gather(1, few.indices).exp()
+    p, q = (torch.cat([x, 1 - x.sum(1, keepdim=True)], 1) for x in (p, q))
+    assert torch.allclose(reverse_kl(student, few.indices, few.values, 99.0), (q * (q / p).log()).sum(1), atol=1e-5)
