@@ -11,8 +11,10 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+import launch
 from helpers import hard_rows, log_probs, make_trainer
 
+SCRIPT = Path(__file__).parents[1] / "support" / "rival_ranks.py"
 K = 4
 
 
@@ -238,6 +240,23 @@ def test_killed_and_resumed_a_run_ends_with_the_same_weights(tmp_path: Path, met
         assert torch.equal(mine, theirs), name
     assert resumed.loop.state_dict() == whole.loop.state_dict()
     assert epoch_files(resumed) == epoch_files(whole)
+
+
+@pytest.mark.parametrize("method", ["prefix", "scaf", "luffy", "opsd"])
+def test_two_ranks_agree_and_go_on_after_a_kill(tmp_path: Path, method: str) -> None:
+    def ranks(*more: str) -> list[dict[str, Any]]:
+        launch.run("ddp", SCRIPT, tmp_path, method, *more)
+        return [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+
+    first, second = ranks()
+    assert first["world"] == 2
+    assert first["loop"] == second["loop"]
+    assert first["weights"] == second["weights"]
+    newest = max((tmp_path / "run").glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
+    (newest / "trainer_state.json").unlink()
+    for rank in ranks("resume"):
+        assert rank["loop"] == first["loop"]
+        assert rank["weights"] == first["weights"]
 
 
 @pytest.mark.parametrize("method", ["luffy", "hdpo", "opsd"])

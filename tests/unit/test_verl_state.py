@@ -22,6 +22,13 @@ def data(*questions: str, answer: str = "5") -> dict[str, Any]:
     return fingerprint([sample_of(row) for row in rows])
 
 
+def test_a_row_brings_its_solution() -> None:
+    row = {"raw_prompt": [{"role": "user", "content": "2+3?"}], "reward_model": {"ground_truth": "5"}}
+    told = {**row, "solution": "It is 5.", "solution_steps": ("Add.",), "other": 1}
+    assert sample_of(told).columns == {"solution": "It is 5.", "solution_steps": ["Add."]}
+    assert sample_of(told).id == sample_of(row).id
+
+
 def test_a_state_is_read_as_it_was_saved(tmp_path: Path) -> None:
     state = RunState({"next_epoch": 2}, {"evolve": {"rollouts": 7}}, data("2+3?", "1+4?"))
     state.save(tmp_path)

@@ -89,7 +89,7 @@ class Method:
         return ids
 
     def prompts(self, sample_id: str) -> Sequence[str]:
-        """Hook 2: the scaffolds of a sample's K rollout slots in the running epoch; empty is all bare."""
+        """Hook 2: the scaffolds of a sample's K slots in the running epoch (or `..given.Given`); empty is all bare."""
         return ()
 
     def credit(self, epoch: int) -> Credit:
