@@ -1,4 +1,4 @@
-"""Run by torchrun in test_rivals.py and test_solution_methods.py: two epochs of a method, groups straddling the ranks."""
+"""Run by torchrun in test_rivals.py and test_solution_methods.py: two epochs of a method, groups across the ranks."""
 
 import json
 import sys
