@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from p2o.core.divergence import reverse_kl
-from p2o.core.given import Given
+from p2o.core.given import Given, prompted
 from p2o.core.hard import Tally
+from p2o.core.loop import JointLoop
 from p2o.core.methods import load_method
 from p2o.core.methods.prefix import next_length
 from p2o.core.methods.sage import next_level
@@ -173,6 +176,18 @@ def test_luffy_gives_one_row_and_weighs_it_by_the_gradient_of_f() -> None:
     assert logps.grad is not None
     assert torch.allclose(weights[0], logps.grad[0])
     assert torch.equal(weights[1], torch.ones(3))
+
+
+def test_samples_with_a_given_row_alone_need_no_help(tmp_path: Path) -> None:
+    loop = JointLoop(LoopSettings(method="luffy"), {"a": sample("It is 7.")}, tmp_path, 3, 0)
+    assert isinstance(loop.template("a", 2), Given)
+    assert loop.needed == set()
+    loop.record("a", [0.0, 0.0], [False, False], [0.0, 0.0, 1.0])
+    loop.close()
+    (epoch,) = (json.loads(path.read_text()) for path in tmp_path.glob("epoch-*.json"))
+    assert epoch["assignment"] == {}
+    assert epoch["summary"]["no_spread"] == 0
+    assert prompted({"a": [Given("7"), "Think."], "b": [Given("7"), ""]}) == {"a": ["", "Think."]}
 
 
 def test_given_completions_take_their_places_among_drawn_ones() -> None:

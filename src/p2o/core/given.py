@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class Given(str):
@@ -16,3 +16,10 @@ class Given(str):
 def gives(assignment: Iterable[Iterable[str]]) -> bool:
     """Whether some slot is given."""
     return any(isinstance(scaffold, Given) for slots in assignment for scaffold in slots)
+
+
+def prompted(assignment: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The part of an assignment that stands in front of prompts: given slots are bare in it, and samples without any
+    other scaffold are left out."""
+    bare = {i: ["" if isinstance(text, Given) else text for text in slots] for i, slots in assignment.items()}
+    return {i: slots for i, slots in bare.items() if any(slots)}

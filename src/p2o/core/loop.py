@@ -18,6 +18,7 @@ from ..base.text import shorten
 from ..errors import ConfigError
 from .credit import Credit
 from .epoch_files import forget_epochs_from, write_epoch
+from .given import prompted
 from .hard import HardLedger, Tally
 from .methods import EpochEnd, Method, PromptTools, load_method
 from .samples import Sample
@@ -54,7 +55,7 @@ class JointLoop:
         """Samples of which all bare rollouts were solved in an earlier epoch."""
         self.assignment = self._assignment()
         """Sample id → its K templates in the running epoch. Samples without a template are not in it."""
-        self.needed: set[str] = set(self.assignment)
+        self.needed = set(prompted(self.assignment))
         """Samples that have, or had, a template."""
         self.adaptive = settings.sampling == "adaptive"
         self.has_own_order = self.adaptive or type(self.method).order is not Method.order
@@ -129,8 +130,8 @@ class JointLoop:
         summary.returned = len((self.assignment.keys() - helped) & self.needed)
         if self.adaptive:
             self.schedule.add_epoch(self.ledger.tallies, self.assignment, summary.epoch)
-        self.needed |= set(self.assignment)
-        summary.templated_next = len(self.assignment)
+        self.needed |= set(prompted(self.assignment))
+        summary.templated_next = len(prompted(self.assignment))
         self._write(summary)
         self.ledger.clear()
         self.next_epoch += 1
@@ -160,7 +161,7 @@ class JointLoop:
         return summary
 
     def _write(self, summary: EpochSummary) -> None:
-        write_epoch(self.run_dir, summary, self.ledger.tallies, self.method.pool(), self.assignment)
+        write_epoch(self.run_dir, summary, self.ledger.tallies, self.method.pool(), prompted(self.assignment))
 
     def forget_later_epochs(self) -> None:
         """Removes the epoch files that an earlier run wrote after the point from which this one continues."""
