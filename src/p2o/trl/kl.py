@@ -81,9 +81,12 @@ def teach(output: dict[str, Any], rows: list[int], hidden: list[torch.Tensor], h
     asked = torch.zeros_like(mask_BT)
     if rows:
         found = torch.cat([_before_completion(h, mask_BT.size(1)) for h in hidden])[: len(rows)]
-        with torch.no_grad():
-            best = head.logps(found).topk(top_k, dim=-1)
-        ids[rows], logps[rows], asked[rows] = best.indices, best.values, mask_BT[rows]
+        for n, states in zip(
+            rows, found, strict=True
+        ):  # one row at a time: distributions over the vocabulary are large
+            with torch.no_grad():
+                best = head.logps(states).topk(top_k, dim=-1)
+            ids[n], logps[n], asked[n] = best.indices, best.values, mask_BT[n]
     output |= dict(zip(TEACHER, (ids, logps, asked), strict=True))
 
 
