@@ -59,6 +59,9 @@ def test_reads_overrides() -> None:
         ({"num_generations": 4}, "num_generations"),
         ({"method": "dapo"}, "acts within a training step"),
         ({"method": "zvp"}, "acts within a training step"),
+        ({"method": "luffy"}, "acts within a training step"),
+        ({"method": "hdpo"}, "acts within a training step"),
+        ({"method": "opsd"}, "acts within a training step"),
     ],
 )
 def test_wrong_settings_are_said(p2o: dict[str, Any], says: str) -> None:

@@ -33,6 +33,7 @@ class Luffy(Method):
     """
 
     given = "solutions"
+    needs_trl = True
 
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         super().__init__(settings, samples, group_size, seed)

@@ -34,6 +34,7 @@ class SDFT(Method):
     """
 
     given = "solutions"
+    needs_trl = True
     reverse = True
 
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
