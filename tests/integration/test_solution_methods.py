@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 import launch
 from helpers import hard_rows, log_probs, make_trainer
+from p2o.core.epoch_files import read_epoch
 
 SCRIPT = Path(__file__).parents[1] / "support" / "rival_ranks.py"
 K = 4
@@ -216,7 +217,7 @@ def trainer_of(folder: Path, method: str, **changes: Any) -> Any:
 
 
 def epoch_files(trainer: Any) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted((trainer.run_dir / "p2o").glob("epoch-*.json"))]
+    return [read_epoch(path) for path in sorted((trainer.run_dir / "p2o").glob("epoch-*.json"))]
 
 
 HELPED = {"prefix": (0, 4), "sage": (0, 4), "scaf": (3, 1), "luffy": (3, 0), "hdpo": (0, 4), "sdft": (4, 0)}
@@ -229,7 +230,7 @@ def test_killed_and_resumed_a_run_ends_with_the_same_weights(tmp_path: Path, met
     whole = trainer_of(tmp_path / "whole", method, **changes)
     whole.train()
     second = epoch_files(whole)[1]["tallies"].values()
-    assert sum((tally["bare"], tally["templated"]) == HELPED[method] for tally in second) >= 6
+    assert sum((tally.bare, tally.templated) == HELPED[method] for tally in second) >= 6
     killed = trainer_of(tmp_path / "killed", method, **changes)
     killed.add_callback(KillAt(2))
     with pytest.raises(KilledError):

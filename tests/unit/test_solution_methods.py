@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from p2o.core.divergence import reverse_kl
+from p2o.core.epoch_files import read_epoch
 from p2o.core.given import Given, prompted
 from p2o.core.hard import Tally
 from p2o.core.loop import JointLoop
@@ -184,7 +184,7 @@ def test_samples_with_a_given_row_alone_need_no_help(tmp_path: Path) -> None:
     assert loop.needed == set()
     loop.record("a", [0.0, 0.0], [False, False], [0.0, 0.0, 1.0])
     loop.close()
-    (epoch,) = (json.loads(path.read_text()) for path in tmp_path.glob("epoch-*.json"))
+    (epoch,) = map(read_epoch, tmp_path.glob("epoch-*.json"))
     assert epoch["assignment"] == {}
     assert epoch["summary"]["no_spread"] == 0
     assert prompted({"a": [Given("7"), "Think."], "b": [Given("7"), ""]}) == {"a": ["", "Think."]}
