@@ -117,7 +117,9 @@ def test_the_reward_of_a_command_without_one_is_verls_own() -> None:
         resolve_reward({"name": "last_number", "signature": "verl"})
 
 
-NOT_ON_VERL = ("grpo_steady", "p2o_steady", "p2o_kl", "dapo", "zvp", "prompt_only")
+NOT_ON_VERL = (
+    "grpo_steady", "p2o_steady", "p2o_kl", "dapo", "zvp", "luffy", "hdpo", "sdft", "opsd", "prompt_only",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n in ARMS if n not in NOT_ON_VERL])
