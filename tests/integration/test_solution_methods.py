@@ -1,5 +1,4 @@
-"""Runs of the methods that need solutions, on the built-in policy: two epochs, killed and resumed, on two ranks; and what
-they teach the bare prompt."""
+"""Runs of the methods that need solutions on the built-in policy: killed and resumed, on two ranks, what they teach."""
 
 from __future__ import annotations
 
