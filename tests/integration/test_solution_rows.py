@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers import log_probs, make_trainer
+from helpers import log_probs, make_trainer, with_weights
 
 K = 4
 
@@ -23,7 +23,7 @@ class Drawn:
         trainer.current_gradient_accumulation_steps = 1
         rows = [dict(row) for row in trainer.rows.by_id.values() for _ in range(K)]
         self.samples = [loop.samples[row["sample_id"]] for row in rows]
-        self.output = trainer._generate_and_score_completions(rows)
+        self.output = with_weights(trainer, trainer._generate_and_score_completions(rows))
         self.tokens = self.output["completion_mask"].bool()
         self.bare = [self.ids_of(sample.question) for sample in self.samples]
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from p2o.core.credit import Credit, KlTerm
+from p2o.core.given import Given
 from p2o.core.methods import Method, load_method
 from p2o.core.methods.known import METHODS
 from p2o.errors import ConfigError
-from p2o.verl.method_check import CREDIT, HOOKS, check_credits, check_hooks
+from p2o.verl.method_check import CREDIT, HOOKS, check_credits, check_given, check_hooks
 
 MINE = """
+from p2o.core.given import Given
 from p2o.core.methods import Method
 
 class Mine(Method):
@@ -48,6 +50,12 @@ def test_a_credit_with_a_term_that_verl_has_no_figures_for_is_refused() -> None:
     check_credits([Credit(), Credit(old_logps="templated", drop_failed=True)], "mine")
     with pytest.raises(ConfigError, match="method mine gives a Credit with 'kl'"):
         check_credits([Credit(), Credit(kl=KlTerm(1.0, 20, 10.0))], "mine")
+
+
+def test_a_method_that_gives_whole_completions_is_refused() -> None:
+    with pytest.raises(ConfigError, match="method mine gives completions in place of rollouts"):
+        check_given({"a": ["", ""], "b": ["", Given("7")]}, "mine")
+    check_given({"a": ["", "Think."]}, "mine")
 
 
 def test_what_runs_on_verl_are_names_of_hooks_and_credits() -> None:
