@@ -53,18 +53,19 @@ PATTERNS = {
 }
 """Where GRPO has no success with ``any``, it has none with boxed, final and tags: nothing is trained, so all of their
 rollouts are the same."""
-GRPO = {"method": "grpo", "num_train_epochs": 12}
+GRPO = {"method": "grpo", "num_train_epochs": 30}
 _LEGS = "reasoning_gym:leg_counting?min_animals=1&max_animals=2&max_instances=3"
 TASKS: dict[str, dict[str, Any]] = {
     "legs": {
-        "train": f"{_LEGS}&size=144&seed=1",
-        "test": f"{_LEGS}&size=300&seed=2",
+        "train": f"{_LEGS}&size=72&seed=1",
+        "test": f"{_LEGS}&size=120&seed=2",
         "max_completion_length": 48,
-        "num_generations": 8,
-        "dev_size": 48,
-        "evolve_budget": "400",
+        "num_train_epochs": 6,
+        "dev_size": 24,
+        "evolve_budget": "150",
         "evolve_temperature": 0.7,
-        "max_cost": 1_000_000,
+        "share_prompts": True,
+        "max_cost": 300_000,
     }
 }
 """A second task, on which a prompt helps for another reason than the format: a worked procedure."""
