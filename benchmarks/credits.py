@@ -53,7 +53,7 @@ PATTERNS = {
 }
 """Where GRPO has no success with ``any``, it has none with boxed, final and tags: nothing is trained, so all of their
 rollouts are the same."""
-GRPO = {"method": "grpo", "num_train_epochs": 30}
+GRPO = {"method": "grpo", "num_train_epochs": 12}
 _LEGS = "reasoning_gym:leg_counting?min_animals=1&max_animals=2&max_instances=3"
 TASKS: dict[str, dict[str, Any]] = {
     "legs": {
