@@ -22,6 +22,7 @@ from p2o.core.methods.scaf import sequence_weight, weakest_hints
 from p2o.core.samples import Rollout, Sample
 from p2o.core.settings import LoopSettings
 from p2o.core.solutions import SOLUTION, STEPS, beginning, steps_of
+from p2o.core.summary import EpochSummary
 from p2o.core.turns import Calls
 from p2o.errors import ConfigError
 from p2o.generation.row_ids import with_rows
@@ -114,6 +115,22 @@ def test_the_steps_stand_in_front_of_all_rollouts_and_the_state_comes_back(metho
     assert again.prompts("a") == made.prompts("a")
     credit = made.credit(1)
     assert (credit.trained_on, credit.old_logps, credit.weights) == ("templated", "templated", None)
+
+
+@pytest.mark.parametrize("method", ["prefix", "sage"])
+def test_levels_follow_the_epochs_successes(method: str) -> None:
+    samples = {"a": sample("7", ["A.", "B.", "C.", "D."]), "b": sample("7", [], "b")}
+    made = load_method(method)(LoopSettings(method=method), samples, 4, 0)
+    seen = []
+    for tally in (Tally(bare=4), Tally(templated=4, templated_solved=1), Tally(templated=4, templated_solved=4)):
+        end = SimpleNamespace(tallies={"a": tally, "b": Tally(bare=4)}, summary=EpochSummary(0))
+        made.between_epochs(end)
+        seen.append(dict(made.levels))
+    first = {"prefix": 4, "sage": 1}[method]
+    assert seen == [{"a": first}, {"a": first}, {"a": first - 1}]
+    assert end.summary.notes == [
+        f"samples shown 1/4, 2/4, 3/4, 4/4 of their steps: {'0, 0, 1, 0' if method == 'prefix' else '0, 0, 0, 0'}"
+    ]
 
 
 # --- scaf ------------------------------------------------------------------------------------------------------------

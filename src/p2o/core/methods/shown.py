@@ -9,7 +9,7 @@ from ..credit import Credit
 from ..hard import Tally
 from ..samples import Sample
 from ..settings import LoopSettings
-from ..solutions import beginning, check_solutions
+from ..solutions import beginning, check_solutions, steps_of
 from .base import EpochEnd, Method
 
 LEVELS = 4
@@ -49,7 +49,8 @@ class ShownInPart(Method):
         return Credit(trained_on="templated", old_logps="templated")
 
     def between_epochs(self, end: EpochEnd) -> None:
-        levels = {i: self.next_level(self.levels.get(i), tally) for i, tally in end.tallies.items()}
+        told = {i: tally for i, tally in end.tallies.items() if steps_of(self.samples[i])}
+        levels = {i: self.next_level(self.levels.get(i), tally) for i, tally in told.items()}
         self.levels |= {i: level for i, level in levels.items() if level is not None}
         counts = [sum(level == at for level in self.levels.values()) for at in range(1, LEVELS + 1)]
         end.summary.notes.append(f"samples shown 1/4, 2/4, 3/4, 4/4 of their steps: {', '.join(map(str, counts))}")
