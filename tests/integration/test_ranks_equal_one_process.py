@@ -81,7 +81,7 @@ def test_other_ways_of_distillation_on_two_ranks(given, distillation):
 
 
 def test_kl_is_refused_with_sharded_weights(given):
-    with pytest.raises(AssertionError, match="sharded over processes; take distillation: solved"):
+    with pytest.raises(AssertionError, match="sharded over processes; take a method and a distillation without one"):
         step(given, "fsdp2", "drawn", "kl")
 
 

@@ -137,6 +137,16 @@ def test_limit_takes_a_reproducible_subset_in_order(tmp_path: Path) -> None:
     assert levels == sorted(levels)
 
 
+def test_a_named_column_is_kept_as_the_solution(tmp_path: Path) -> None:
+    rows = [{"prompt": "1?", "answer": "1", "proof": "It is 1."}, {"prompt": "2?", "answer": "2", "proof": None}]
+    source = write(tmp_path / "rows.jsonl", rows)
+    samples = load_samples(source, columns=DataColumns(solution_column="proof"))
+    assert [sample.columns["solution"] for sample in samples] == ["It is 1.", None]
+    assert all("solution" not in sample.columns for sample in load_samples(source))
+    with pytest.raises(DataError, match="no column 'proofs'; name the right one in solution_column"):
+        load_samples(source, columns=DataColumns(solution_column="proofs"))
+
+
 def test_given_ids_are_text_and_must_be_unique(tmp_path: Path) -> None:
     rows = [{**row, "id": n} for n, row in enumerate(ROWS)]
     assert [s.id for s in load_samples(write(tmp_path / "rows.jsonl", rows))] == list("01234")

@@ -83,19 +83,19 @@ class LoopSettings:
     """Largest weight of a token with ``distillation: soft``."""
 
     shape_gamma: float = 0.1
-    """γ of ``distillation: shape``."""
+    """γ of ``distillation: shape``, and of the methods ``luffy`` and ``scaf_shape``."""
 
     wide_epochs: int = 2
     """Epochs with templates in which ``distillation: wide_first`` has no lower bound."""
 
     kl_weight: float = 1.0
-    """Weight of the KL term of ``distillation: kl``."""
+    """Weight of the KL term of ``distillation: kl``, and of the methods ``hdpo``, ``sdft`` and ``opsd``."""
 
     kl_top_k: int = 20
-    """Tokens of the templated distribution that ``distillation: kl`` keeps at each position."""
+    """Tokens of the teacher's distribution that a KL term keeps at each position."""
 
     kl_clip: float = 10.0
-    """Largest KL of a token with ``distillation: kl``, in nats."""
+    """Largest KL of a token in a KL term, in nats."""
 
     evolve_budget: str = "heavy_4"
     """Rollouts of one evolution: light, medium, heavy, heavy_2, heavy_3, heavy_4, heavy_16, or a number."""
