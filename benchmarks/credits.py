@@ -5,7 +5,6 @@
     python benchmarks/credits.py --formats any --credits grpo --seeds 3
     python benchmarks/credits.py --table
 
-    python benchmarks/credits.py --formats legs --credits solved,grpo --seeds 3       # a second task
     python benchmarks/credits.py --formats lines --seeds 3 --by-epoch --out runs/by-epoch.json
     python benchmarks/credits.py --jobs 8 --use_cpu false                             # on a GPU
 
@@ -41,34 +40,16 @@ _SUMS = (
 )
 PLUS = _SUMS + "&operators=('%2B',)"
 EQUATION = r"\A\d+ \+ \d+ = \d+\n"
-LAST_NUMBER = r"\A(?:(?!\n\n)[\s\S])*?(-?\d+)(?=(?:(?!\n\n)\D)*(?:\n\n|\Z))"
-"""Of the first paragraph."""
 PATTERNS = {
     "lines": EQUATION + r"The result is (\d+)",
     "final": r"\A.*?[Tt]he final answer is:? (\d+)",
     "boxed": r"\A.*?\\boxed\{(\d+)\}",
     "tags": r"\A.*?<answer>\s*(\d+)\s*</answer>",
-    "legs": LAST_NUMBER,
     "any": r"\A.*?(?:\\boxed\{|[Tt]he final answer is:? |<answer>\s*)(\d+)",
 }
 """Where GRPO has no success with ``any``, it has none with boxed, final and tags: nothing is trained, so all of their
 rollouts are the same."""
 GRPO = {"method": "grpo", "num_train_epochs": 12}
-_LEGS = "reasoning_gym:leg_counting?min_animals=1&max_animals=2&max_instances=3"
-TASKS: dict[str, dict[str, Any]] = {
-    "legs": {
-        "train": f"{_LEGS}&size=72&seed=1",
-        "test": f"{_LEGS}&size=120&seed=2",
-        "max_completion_length": 48,
-        "num_train_epochs": 6,
-        "dev_size": 24,
-        "evolve_budget": "150",
-        "evolve_temperature": 0.7,
-        "share_prompts": True,
-        "max_cost": 300_000,
-    }
-}
-"""A second task, on which a prompt helps for another reason than the format: a worked procedure."""
 CREDITS: dict[str, dict[str, Any]] = {
     "grpo": GRPO,
     "mask": {"distillation": "mask"},
@@ -109,7 +90,6 @@ def recipe(form: str, credit: str, seed: int) -> dict[str, Any]:
         "evolve_budget": "80",
         "hard_min_count": 6,
         "dev_size": 12,
-        **TASKS.get(form, {}),
         **CREDITS[credit],
     }
 

@@ -2,7 +2,7 @@
 
     python benchmarks/smollm2_second_task.py        # about 8 minutes on one core; prints a table
 
-Small tasks of reasoning-gym, asked bare and under three worked examples, ``DRAWS`` rollouts each at temperature 0.7. An
+Small tasks of reasoning-gym, asked bare and under three examples, ``DRAWS`` rollouts each at temperature 0.7. An
 answer counts as right when it holds the gold answer as a word of its own, whatever its format: so what the examples add
 here is no format. P²O can be ahead of GRPO where bare groups of four all fail, and some succeed under the prompt.
 Writes ``benchmarks/results/smollm2-second-task.json``.
@@ -32,9 +32,22 @@ TASKS = {
     "spell_backward": "min_word_len=3&max_word_len=4",
     "gcd": "min_numbers=2&max_numbers=2&min_value=1&max_value=20",
     "chain_sum": "min_terms=3&max_terms=3&min_digits=1&max_digits=1",
+    "simple_equations": "min_terms=2&max_terms=2&min_value=1&max_value=9",
     "products": "min_terms=2&max_terms=2&min_digits=1&max_digits=1",
 }
 """Generator of reasoning-gym → its options."""
+STEPS = (
+    ("2 dogs", "2 dogs: 2 x 4 = 8 legs. Total: 8"),
+    ("1 ant", "1 ant: 1 x 6 = 6 legs. Total: 6"),
+    ("3 chickens", "3 chickens: 3 x 2 = 6 legs. Total: 6"),
+    ("2 spiders, 1 cow", "2 spiders: 2 x 8 = 16 legs. 1 cow: 1 x 4 = 4 legs. Total: 16 + 4 = 20"),
+    ("1 crab, 3 cats", "1 crab: 1 x 10 = 10 legs. 3 cats: 3 x 4 = 12 legs. Total: 10 + 12 = 22"),
+)
+WORKED = {
+    "leg_counting": [f"Now, how many legs are there in total if you have {asked}?\n{steps}" for asked, steps in STEPS],
+    "chain_sum": ["4 + 3 + 9 =\n4 + 3 = 7, 7 + 9 = 16", "8 - 2 + 5 =\n8 - 2 = 6, 6 + 5 = 11"],
+}
+"""Examples that show a procedure, step by step."""
 QUESTIONS, DRAWS, SHOTS, TOKENS = 16, 4, 3, 48
 
 
@@ -58,14 +71,21 @@ def measure(policy: Policy, task: str) -> dict[str, Any]:
     examples = "\n\n".join(f"{sample.question}\n{sample.answer}" for sample in shown)
     bare = solved(policy, "", asked)
     templated = solved(policy, f"Answer as in these examples:\n{examples}", asked)
+    worked = WORKED.get(task)
+    steps = worked and solved(policy, "\n\n".join(["Answer as in these examples.", *worked]), asked)
     rollouts = len(asked) * DRAWS
     return {
         "task": task,
         "bare": sum(bare) / rollouts,
         "templated": sum(templated) / rollouts,
+        "worked": sum(steps) / rollouts if steps else None,
         "all_failed": sum(n == 0 for n in bare) / len(asked),
         "rescued": sum(b == 0 < t for b, t in zip(bare, templated, strict=True)) / len(asked),
     }
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
 
 
 def main() -> None:
@@ -73,13 +93,23 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS))
     args = parser.parse_args()
     policy = load_policy(ModelSource("builtin:smollm2"), GenerationSettings(TOKENS, batch_size=32))
-    rows = []
+    found = {row["task"]: row for row in json.loads(RESULT.read_text())} if RESULT.exists() else {}
     for task in args.tasks.split(","):
-        rows.append(measure(policy, task))
-        print(rows[-1], flush=True)
+        found[task] = measure(policy, task)
+        print(found[task], flush=True)
+    rows = list(found.values())
     RESULT.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    names = ["task", "bare", "under three examples", "groups that all failed bare", "rescued, of all groups"]
-    cells = [[r["task"], *(f"{r[k]:.0%}" for k in ("bare", "templated", "all_failed", "rescued"))] for r in rows]
+    names = [
+        "task",
+        "bare",
+        "under three examples",
+        "under worked steps",
+        "groups that all failed bare",
+        "rescued, of all groups",
+    ]
+    cells = [
+        [r["task"], *(_share(r.get(k)) for k in ("bare", "templated", "worked", "all_failed", "rescued"))] for r in rows
+    ]
     print(table(names, cells))
 
 
