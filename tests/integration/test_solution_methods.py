@@ -62,7 +62,7 @@ def test_killed_and_resumed_a_run_ends_with_the_same_weights(tmp_path: Path, met
     assert epoch_files(resumed) == epoch_files(whole)
 
 
-@pytest.mark.parametrize("method", ["luffy", "hdpo", "opsd"])
+@pytest.mark.parametrize("method", ["luffy", "hdpo"])
 def test_the_bare_prompt_learns_what_grpo_does_not(tmp_path: Path, method: str) -> None:
     trainer = trainer_of(tmp_path, method, num_train_epochs=12)
     trainer.train()
