@@ -12,7 +12,7 @@ from ..core.given import Given
 from ..core.metrics import Group
 from ..core.states import has_spread
 from ..core.templates import apply_to_prompt
-from ..core.turns import Calls, Part
+from ..core.turns import Calls
 from ..generation.row_ids import RowIds
 
 EngineLogps = Sequence[float | None]
@@ -127,7 +127,6 @@ class RolloutFacts:
 
     sample_id: str
     template: str
-    completion: str
     reward: float
     """The reward that says what *solved* means; NaN is not scorable."""
     total: float
@@ -135,8 +134,6 @@ class RolloutFacts:
     solved: bool
     calls: Calls
     """Of tools."""
-    turns: Sequence[Part] = ()
-    """What was called, answered and said; empty without a tool call."""
 
 
 def groups_of(rows: Sequence[RolloutFacts], group_size: int) -> list[tuple[Group, Sequence[RolloutFacts]]]:

@@ -79,7 +79,7 @@ def distill(
     old_BT = output.get("old_per_token_logps")
     if credit.weights is not None:
         output |= dict(zip(UNWEIGHED, (templated_BT, templated_B, solved_B), strict=True))
-        if credit.old_logps == "bare" and old_BT is None and not correct_engine:
+        if credit.old_logps == "bare" and old_BT is None and not (correct_engine or credit.flat):
             return None
     bare_BT = old_BT
     if bare_BT is None:

@@ -92,6 +92,15 @@ def gather_shared(mine: Sequence[int], results: Sequence[T], total: int) -> list
     return [found[i] for i in range(total)]
 
 
+def on_main(objects: list[T], accelerator: Any) -> list[T]:
+    """The objects of all ranks in their order, on rank 0; nothing on the others (collective)."""
+    if accelerator.num_processes == 1:
+        return objects
+    received: Any = [None] * accelerator.num_processes if accelerator.is_main_process else None
+    torch.distributed.gather_object(objects, received)
+    return [item for part in received or [] for item in part]
+
+
 def gather_values(local: torch.Tensor, accelerator: Any) -> torch.Tensor:
     """(N,) the values of all ranks, without NaN (collective). Each rank may have a different number of values."""
     padded: torch.Tensor = accelerator.gather(accelerator.pad_across_processes(local, pad_index=math.nan))

@@ -10,7 +10,7 @@ steps that are not finite skipped             _get_grad_norm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -32,6 +32,7 @@ from .finite import FiniteGuard
 from .flat import flat_rows, put_flat_advantages
 from .inputs import check_inputs
 from .pull import Pull, check_pull
+from .ranks import on_main
 from .redraw import Redraw
 from .reward_reading import RewardReading, success_indices
 from .step_scale import StepScale
@@ -136,32 +137,57 @@ class StepTrainer(TurnsTrainer):
 
     def _record(self, batch: Batch, completions: Any, rewards_NF: list[list[float]]) -> None:
         """Writes the groups of all ranks into the ledger: N = ranks × rows, in TRL's rank-major order."""
-        templates = batch.templates or [""] * len(batch.rows)
         messages = [[{"content": c}] if isinstance(c, str) else c for c in completions]
-        facts = zip(batch.rows, templates, messages, strict=True)
         known = gather_object(
-            [(r["sample_id"], t, transcript(m, MAX_CHARS), calls_in(m), turns(m, MAX_CHARS)) for r, t, m in facts]
+            [(row["sample_id"], batch.template(n), calls_in(messages[n])) for n, row in enumerate(batch.rows)]
         )
         read = self.reading
         rollouts = [
-            RolloutFacts(i, t, text, read.success(r), read.total(r), read.is_solved(r), calls, parts)
-            for (i, t, text, calls, parts), r in zip(known, rewards_NF, strict=True)
+            RolloutFacts(i, t, read.success(r), read.total(r), read.is_solved(r), calls)
+            for (i, t, calls), r in zip(known, rewards_NF, strict=True)
         ]
         start = self.accelerator.process_index * len(batch.rows)
         batch.solved = [rollout.solved for rollout in rollouts[start : start + len(batch.rows)]]
         groups = groups_of(rollouts, self.num_generations)
         batch.groups = [group for group, _ in groups]
-        for group, own in groups:
+        kept = []
+        for n, (group, own) in enumerate(groups):
             drawn = [r.reward for r in own if not isinstance(r.template, Given)]
             self.loop.record(group.sample_id, drawn, group.templated, [r.total for r in own])
-            if self.accelerator.is_main_process and (group.sample_id in self.loop.needed or not any(group.solved)):
-                sample = self.loop.samples[group.sample_id]
-                recorded = [LoggedRollout(r.template, r.completion, r.total, r.solved, r.turns) for r in own]
-                self.rollout_log.add_group(sample.id, sample.question, sample.answer, recorded)
+            if group.sample_id in self.loop.needed or not any(group.solved):
+                kept.append(n)
+        self._keep_rollouts({n: groups[n][1] for n in kept}, messages, start)
         figures = group_metrics(batch.groups, self.loop.needed, self.args.tau)
         self._append_metrics(figures)
         if self.tools:
             self._append_metrics(call_metrics([(bool(r.template), r.calls) for r in rollouts]))
+
+    def _keep_rollouts(self, groups: Mapping[int, Sequence[RolloutFacts]], messages: list[Any], start: int) -> None:
+        """Writes groups into the log of rollouts, which rank 0 keeps (collective).
+
+        Args:
+            groups: by their number in the batch of all ranks.
+            messages: of this rank's rollouts, whose first is the rollout ``start`` of all ranks.
+        """
+        K = self.num_generations
+        own = [n - start for group in groups for n in range(group * K, group * K + K)]
+        texts = on_main(
+            [
+                (transcript(messages[n], MAX_CHARS), turns(messages[n], MAX_CHARS))
+                for n in own
+                if 0 <= n < len(messages)
+            ],
+            self.accelerator,
+        )
+        if not self.accelerator.is_main_process:
+            return
+        for place, rollouts in enumerate(groups.values()):
+            sample = self.loop.samples[rollouts[0].sample_id]
+            recorded = [
+                LoggedRollout(r.template, text, r.total, r.solved, parts)
+                for r, (text, parts) in zip(rollouts, texts[place * K : place * K + K], strict=True)
+            ]
+            self.rollout_log.add_group(sample.id, sample.question, sample.answer, recorded)
 
     # --- loss ----------------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class TurnsTrainer(CreditTrainer):
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
         """TRL calls it once for each batch of rollouts, before the first turn."""
-        ids, images, fields = super()._tokenize_prompts(prompts)
+        ids, images, fields = self._tokenize_once(prompts)
         batch = self._batch
         self.cost["evaluate" if batch is None else "rollout"].add(rollouts=len(ids))  # outside a batch TRL evaluates
         if batch is None:
@@ -73,6 +73,19 @@ class TurnsTrainer(CreditTrainer):
             batch.teacher_ids = self._teacher_ids([term.teacher(row["sample_id"]) for row in batch.rows], prompts)
         return with_rows(ids), images, fields
 
+    def _tokenize_once(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
+        """TRL's token ids; prompts that follow an equal one (those of a group) are not tokenized again."""
+        if self._is_vlm or self.environment_factories is not None:
+            return super()._tokenize_prompts(prompts)
+        first = [n for n in range(len(prompts)) if not n or prompts[n] != prompts[n - 1]]
+        ids, images, fields = super()._tokenize_prompts([prompts[n] for n in first])
+        counts = [after - n for n, after in zip(first, [*first[1:], len(prompts)], strict=True)]
+
+        def for_all(rows: Any) -> list[Any]:
+            return [list(row) for row, count in zip(rows, counts, strict=True) for _ in range(count)]
+
+        return for_all(ids), images, {name: for_all(rows) for name, rows in fields.items()}
+
     def _put_templates(self, batch: Batch, prompts: list[Any]) -> None:
         """Chooses the batch's templates. A prompt holds what its environment said, so T(x, z) holds it too."""
         first = self.accelerator.process_index * len(batch.rows)
@@ -84,7 +97,7 @@ class TurnsTrainer(CreditTrainer):
         too_long = given.keys() - batch.given_ids.keys()  # these are drawn
         slots = ["" if n in too_long else slot for n, slot in enumerate(slots)]
         overflow = batch.put_templates(
-            slots, prompts, lambda applied: GRPOTrainer._tokenize_prompts(self, applied)[0], self.prompt_limit()
+            slots, prompts, lambda applied: self._tokenize_once(applied)[0], self.prompt_limit()
         )
         if any(slots) or too_long:
             self._metrics["train"]["p2o/context_overflow"].append((overflow + len(too_long)) / len(batch.rows))
