@@ -7,6 +7,7 @@ it becomes does not depend on the other rows of its batch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -209,24 +210,42 @@ def at_chance(probabilities: torch.Tensor, chance: torch.Tensor) -> torch.Tensor
 
 
 def recorded(step: Callable[[Any], None], model: Any) -> Callable[[], None]:
-    """``step`` as a CUDA graph: the CPU starts one graph instead of some thousand kernels."""
+    """``step`` as a CUDA graph: the CPU starts one graph instead of some thousand kernels. The first call runs the step
+    as it is, the second records it."""
     graph: Any = None
-    warm = False
+    calls = 0
 
-    def first_then_replay() -> None:
-        nonlocal graph, warm
-        if not warm:  # a step that counts, beside the current stream: libraries make their workspaces in it
+    def call() -> None:
+        nonlocal graph, calls
+        calls += 1
+        if calls == 1:  # beside the current stream, where libraries make their workspaces
             side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 step(model)
             torch.cuda.current_stream().wait_stream(side)
-            warm = True
             return
-        if graph is None:  # recording runs nothing
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                step(model)
-        graph.replay()
+        if calls == 2:
+            graph = record(step, model)
+        if graph is None:
+            step(model)
+        else:
+            graph.replay()
 
-    return first_then_replay
+    return call
+
+
+def record(step: Callable[[Any], None], model: Any) -> Any:
+    """The CUDA graph of a step, which is not run; None, with a warning, if the model's layers wait for the GPU."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # NCCL's own thread may ask the GPU meanwhile
+            step(model)
+    except RuntimeError as error:
+        warnings.warn(
+            "drawing is slow, because a step of this model cannot be recorded as a CUDA graph "
+            f"({str(error).splitlines()[0]}); share_prompts: false may be faster",
+            stacklevel=2,
+        )
+        return None
+    return graph

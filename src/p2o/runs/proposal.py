@@ -110,6 +110,7 @@ def propose_training(samples: int, group: int = GROUP, small: bool = False) -> l
 def propose_machine(model: str) -> list[Proposed]:
     """Settings for a built-in model on a CPU, or for any other one on a GPU."""
     length = Proposed("max_completion_length", 64 if is_small(model) else 2048, "tokens; what is cut there fails")
+    shared = Proposed("share_prompts", True, "without vLLM: the prompt of a group is computed once")
     if is_small(model):
         return [
             length,
@@ -117,6 +118,7 @@ def propose_machine(model: str) -> list[Proposed]:
             Proposed("lr_scheduler_type", "constant", "the last epochs matter most: templates come late"),
             Proposed("logging_steps", 1, "an update takes a second"),
             Proposed("evolve_batch_size", 256, "completions that are drawn at a time"),
+            shared,
             Proposed("use_cpu", True, "for a GPU remove this line and the next two"),
             Proposed("bf16", False, ""),
             Proposed("gradient_checkpointing", False, ""),
@@ -131,6 +133,7 @@ def propose_machine(model: str) -> list[Proposed]:
         Proposed("lora_target_modules", "all-linear", ""),
         Proposed("dtype", "bfloat16", "of the frozen weights"),
         Proposed("use_vllm", is_installed("vllm"), "true: much faster rollouts; pip install 'p2o-rl[vllm]'"),
+        shared,
         Proposed("processes", 1, "GPUs; for N of them, divide gradient_accumulation_steps by N"),
         Proposed("save_strategy", "epoch", "a checkpoint after each epoch"),
     ]
