@@ -16,6 +16,6 @@ def test_arms_are_trained_by_verl_and_paired_at_equal_cost(tmp_path: Path) -> No
     assert set(arms["p2o_solved"]["groups"]) == {"easy"}
     for arm in arms.values():
         (run,) = arm["runs"]
-        assert len(run["outcomes"]["test"]) == len(run["outcomes_before"]["test"]) == 72
+        assert len(run["outcomes"]["test"]) == len(run["outcomes_before"]["test"]) == 48
         assert arm["difference"] is None or len(arm["difference"]["interval"]) == 2
     assert (tmp_path / "compare" / "p2o_solved" / "seed-0" / "report.html").exists()

@@ -17,17 +17,18 @@ from tiny_run import OWN_RAY, P2O, environment, overrides, write_sums
 CHANGES = [
     "data.train_batch_size=16",
     "actor_rollout_ref.actor.ppo_mini_batch_size=16",
-    "trainer.total_epochs=5",
+    "actor_rollout_ref.actor.optim.lr=5e-4",
+    "++p2o.evolve_budget=80",
     "trainer.save_freq=-1",
     "trainer.logger=[console]",
 ]
-"""48 samples: three updates an epoch."""
+"""32 samples: two updates an epoch."""
 
 
 def write(out: Path, epochs: int) -> Path:
     """The data, and the overrides of the verl command."""
-    write_sums(out / "train.parquet", "train", 36, 12)
-    write_sums(out / "val.parquet", "test", 60, 12)
+    write_sums(out / "train.parquet", "train", 24, 8)
+    write_sums(out / "val.parquet", "test", 40, 8)
     words = [word for word in overrides(out) if not word.startswith(("trainer.rollout_data_dir", "trainer.default_l"))]
     words += [*OWN_RAY, *P2O, *CHANGES, f"data.val_files={out}/val.parquet", f"trainer.total_epochs={epochs}"]
     file = out / "tiny.yaml"
@@ -35,7 +36,7 @@ def write(out: Path, epochs: int) -> Path:
     return file
 
 
-def compare(out: Path, words: list[str], epochs: int = 5) -> int:
+def compare(out: Path, words: list[str], epochs: int = 4) -> int:
     """Runs the comparison into ``OUT/compare``; its exit code."""
     command = ["-m", "p2o", "compare", str(write(out, epochs)), "--engine", "verl", "--out", str(out / "compare")]
     env = environment(out)
