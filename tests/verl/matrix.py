@@ -34,7 +34,8 @@ ROWS: Mapping[str, Sequence[str]] = {
     "entropy": [f"{ACTOR}.entropy_coeff=0.01"],
     "seq-mean-token-sum": [f"{ACTOR}.loss_agg_mode=seq-mean-token-sum"],
     "seq-mean-token-mean": [f"{ACTOR}.loss_agg_mode=seq-mean-token-mean"],
-    "seq-mean-token-sum-norm": [f"{ACTOR}.loss_agg_mode=seq-mean-token-sum-norm"],
+    # Without a factor verl divides by the longest response of a micro-batch, and draws anew which rows are in one.
+    "seq-mean-token-sum-norm": [f"{ACTOR}.loss_agg_mode=seq-mean-token-sum-norm", f"{ACTOR}.loss_scale_factor=56"],
     "gspo": [f"{LOSS}.loss_mode=gspo"],
     "cispo": [f"{LOSS}.loss_mode=cispo"],
     "TIS": ["algorithm.rollout_correction.rollout_is=token"],
