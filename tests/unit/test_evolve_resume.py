@@ -15,13 +15,14 @@ import pytest
 
 from p2o.base.journal import Journal
 from p2o.core.evolve import Evolution, EvolveConfig, ReflectionJob, Reply, evolve
+from p2o.core.evolve.config import Search
 from p2o.core.samples import Rollout, Sample
 from p2o.errors import StateError
 
 SAMPLES = [Sample(f"s{i}", [{"role": "user", "content": f"Riddle number {i}"}]) for i in range(30)]
 
 
-def work(run_dir: Path, kill_at: str = "", log: list[str] | None = None) -> Evolution:
+def work(run_dir: Path, kill_at: str = "", log: list[str] | None = None, search: Search = "minibatch") -> Evolution:
     """The same small evolution; ``kill_at`` is "rollout:N" or "reflect:N", 0 being the first call."""
     counts = {"rollout": 0, "reflect": 0}
 
@@ -35,8 +36,10 @@ def work(run_dir: Path, kill_at: str = "", log: list[str] | None = None) -> Evol
     def rollout(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
         step("rollout")
         out = []
-        for template, sample in pairs:
-            draw = hashlib.sha256(f"{template}/{sample.id}".encode()).digest()[0] / 256
+        call = repr([(t, s.id) for t, s in pairs]) if search == "race" else ""  # a race may draw a pair twice
+        for place, (template, sample) in enumerate(pairs):
+            key = f"{call}/{place}" if call else f"{template}/{sample.id}"
+            draw = hashlib.sha256(key.encode()).digest()[0] / 256
             solved = draw < 0.15 * template.count("!")
             out.append(Rollout(f"out {draw}", float(solved), solved, "no", 3, 1))
         return out
@@ -45,12 +48,12 @@ def work(run_dir: Path, kill_at: str = "", log: list[str] | None = None) -> Evol
         step("reflect")
         return [Reply(f"```\n{j.template}! {j.seed % 97}\n```", None, 9, 2) for j in jobs]
 
-    config = EvolveConfig(budget=260, parents=4, fill_proposals=True, seed=5)
+    config = EvolveConfig(budget=260, parents=4, fill_proposals=True, seed=5, search=search, draws=3, patience=4)
     return evolve(SAMPLES[10:], SAMPLES[:10], rollout, reflect, config, run_dir)
 
 
-def killed(run_dir: Path, kill_at: str) -> None:
-    done = subprocess.run([sys.executable, __file__, str(run_dir), kill_at], capture_output=True)
+def killed(run_dir: Path, kill_at: str, search: Search = "minibatch") -> None:
+    done = subprocess.run([sys.executable, __file__, str(run_dir), kill_at, search], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
@@ -69,6 +72,14 @@ def test_killed_and_resumed(tmp_path: Path, undisturbed: Evolution, kill_at: str
     assert log.count("rollout") == undisturbed.cost.generation_calls - stored
     if kill_at.startswith("rollout"):
         assert stored == int(kill_at.split(":")[1])
+
+
+@pytest.mark.parametrize("kill_at", ["rollout:2", "rollout:6", "reflect:2"])
+def test_a_race_killed_and_resumed(tmp_path: Path, kill_at: str) -> None:
+    killed(tmp_path / "killed", kill_at, "race")
+    undisturbed = work(tmp_path / "undisturbed", search="race")
+    assert undisturbed.cost.generation_calls > 8
+    assert work(tmp_path / "killed", search="race") == undisturbed
 
 
 def test_killed_twice(tmp_path: Path, undisturbed: Evolution) -> None:
@@ -119,4 +130,4 @@ def test_journal_takes_any_text(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), sys.argv[2])
+    work(Path(sys.argv[1]), sys.argv[2], search="race" if sys.argv[3] == "race" else "minibatch")

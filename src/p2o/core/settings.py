@@ -12,6 +12,7 @@ from typing import Literal
 from ..errors import ConfigError
 from .credit import Distillation
 from .evolve.budget import budget
+from .evolve.config import Search
 from .schedule import Sampling
 from .transfer import TemplateWorth
 from .withdrawal import Withdrawal
@@ -104,7 +105,19 @@ class LoopSettings:
     """W, the distinct parents of one iteration."""
 
     evolve_minibatch: int = 3
-    """Samples of the train part on which a parent and its child are compared."""
+    """Samples of the train part on which a parent and its child are compared; with ``evolve_search: race`` also the
+    number of a template's next rollouts."""
+
+    evolve_search: Search = "minibatch"
+    """How new templates are compared. ``minibatch`` (paper, GEPA): with their parent on a few samples, one rollout
+    each, strictly better. ``race``: rollouts go where the comparison is undecided, see docs/evolution.md."""
+
+    evolve_patience: int | None = None
+    """Stop an evolution when in this many iterations in a row neither the best dev score has grown nor the number of
+    dev samples that are solved; they are counted from the first success. Default: never, as in the paper."""
+
+    evolve_temperature: float = 0.0
+    """Sampling temperature of an evolution's rollouts (0: greedy, as in the paper)."""
 
     evolve_max_iterations: int | None = None
     """Stop an evolution after this many iterations, even if its budget is not spent."""
@@ -178,6 +191,7 @@ class LoopSettings:
 
 LEAST: Sequence[tuple[str, float]] = (
     ("tau", 1), ("hard_min_count", 2), ("dev_size", 1), ("evolve_parents", 1), ("evolve_minibatch", 1),
+    ("evolve_temperature", 0),
     ("max_template_chars", 1), ("soft_max", 1), ("wide_epochs", 0), ("kl_top_k", 1), ("kl_weight", 0),
     ("reflect_temperature", 0), ("reflect_max_tokens", 1), ("pull", 0),
 )  # fmt: skip

@@ -84,7 +84,8 @@ class PhrasesReflector:
 
     A proposal takes each format reminder in the feedback with probability 0.5, keeps each of its parent's phrases with
     probability 0.75, is filled up from the bank to a size drawn uniformly from 1 to ``max_phrases``, and is shuffled.
-    The size may be large, because some instructions help only together.
+    The size may be large, because some instructions help only together. With a partner it is a crossover: the phrases
+    of both parents are kept with that probability, and the size has room for all of them, up to ``max_phrases``.
     """
 
     def __init__(self, bank: Sequence[str] = GENERAL_BANK, max_phrases: int = 8) -> None:
@@ -102,7 +103,9 @@ class PhrasesReflector:
         reminded = [r for r in reminders if rng.random() < _REMIND]
         choices = [*self.bank, *reminders]
         size = rng.randint(1, self.max_phrases)
-        kept = [p for p in split_phrases(job.template, choices) if rng.random() < _KEEP]
+        both = dict.fromkeys(p for text in (job.template, job.partner) for p in split_phrases(text, choices))
+        kept = [p for p in both if rng.random() < _KEEP]
+        size = min(max(size, len(kept)), self.max_phrases) if job.partner else size
         # First the format reminders of the feedback, then the kept phrases of the parent, then the bank.
         wanted = list(dict.fromkeys([*reminded, *rng.sample(kept, len(kept))]))[:size]
         fresh = [p for p in self.bank if p not in wanted]

@@ -74,8 +74,8 @@ def evolution_count(epochs: float) -> int:
 def evolution_rollouts(training: P2OConfig, dev_size: int) -> int:
     """Most rollouts of one evolution with ``dev_size`` samples in the dev part."""
     most = budget(training.evolve_budget, dev_size)
-    if training.evolve_max_iterations is None:
-        return most
+    if training.evolve_max_iterations is None or training.evolve_search == "race":
+        return most  # a race that found nothing spends the rest of its budget after the last iteration
     proposal = 2 * training.evolve_minibatch + dev_size  # parent and child on the minibatch, the child on the dev part
     return min(most, dev_size + training.evolve_max_iterations * training.evolve_parents * proposal)
 

@@ -104,6 +104,8 @@ def propose_training(samples: int, group: int = GROUP, small: bool = False) -> l
         Proposed("scale_steps", True, "a batch of little signal moves the weights little: less is forgotten"),
         Proposed("warm_start", True, "the next evolution begins with the templates of the last"),
         Proposed("fill_proposals", True, "many templates at a time from the first iteration"),
+        Proposed("evolve_search", "race", "rollouts go where the comparison of templates is undecided"),
+        Proposed("evolve_patience", 2, "an evolution ends when its pool gets no better in two iterations"),
     ]
 
 

@@ -48,9 +48,6 @@ class P2OConfig(LoopSettings, GRPOConfig):
     """Seconds for one call of a tool or of an environment's ``reset`` (0: no limit). A tool that takes longer has
     failed, and the policy reads so."""
 
-    evolve_temperature: float = 0.0
-    """Sampling temperature of an evolution's rollouts (0: greedy, as in the paper)."""
-
     evolve_batch_size: int = 64
     """Sequences in one `generate` call of evolution and evaluation (transformers generation only)."""
 
@@ -120,7 +117,7 @@ class P2OConfig(LoopSettings, GRPOConfig):
 
 
 LEAST = (
-    ("evolve_batch_size", 1), ("evolve_temperature", 0), ("eval_temperature", 0), ("learning_rate", 0),
+    ("evolve_batch_size", 1), ("eval_temperature", 0), ("learning_rate", 0),
     ("reward_timeout", 0), ("tool_timeout", 0),
 )  # fmt: skip
 """Keys of `P2OConfig` and their least values."""

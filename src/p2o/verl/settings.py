@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 from ..base.coerce import coerce
 from ..base.spelling import nearest
 from ..core.methods import load_method
-from ..core.settings import LoopSettings, check_at_least
+from ..core.settings import LoopSettings
 from ..errors import ConfigError
 from ..reflectors.building import build_reflector
 from ..reflectors.settings import ReflectorSettings
@@ -34,9 +34,6 @@ class VerlSettings(ReflectorSettings, LoopSettings):
     """Key of the dictionary that the reward function returns ("acc", for instance) that says what *solved* means;
     the score itself by default."""
 
-    evolve_temperature: float = 0.0
-    """Sampling temperature of an evolution's rollouts (0: greedy, as in the paper)."""
-
     max_cost: float | None = None
     """Stop when training has cost this many forward-equivalent tokens (see `p2o.core.cost`)."""
 
@@ -50,7 +47,6 @@ class VerlSettings(ReflectorSettings, LoopSettings):
 
     def __post_init__(self) -> None:
         self.check_loop(self.num_generations, place="p2o.", group_key="actor_rollout_ref.rollout.n")
-        check_at_least(self, [("evolve_temperature", 0)], place="p2o.")
         if self.distillation == "kl":
             raise ConfigError(
                 "p2o.distillation=kl: verl gives log-probs of the drawn tokens alone; take p2o.distillation=solved"

@@ -43,6 +43,8 @@ _PAPER = {
     "warm_start": False,
     "distillation": "mask",
     "template_worth": "success",
+    "evolve_search": "minibatch",
+    "evolve_patience": None,
     **_PLAIN,
 }
 _GRADUATED = {"method": "p2o", "withdrawal": "graduated", "bare_slots": 1, "warm_start": True, **_PLAIN}

@@ -5,30 +5,32 @@ and in each iteration:
 _plan                up to W parents from the Pareto front, each with a minibatch
 _roll_out_parents    all parents on their minibatches                       one rollout call
 _reflect             all proposals in one reflector call; bad ones are refused
-_compare             the children that are left, on the minibatches         one rollout call
-_score_accepted      those with a strictly larger reward sum, on the dev part  one rollout call
+gate.judge           the children that are left against their parents; the accepted ones on the dev part  two
+                     rollout calls (`p2o.core.evolve.gates`, `p2o.core.evolve.race`)
 _close               progress, and the counts that decide when to stop
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..samples import Rollout, Sample
 from .asking import Asker
+from .breeding import draw_failures, draw_partner
 from .config import EvolveConfig
 from .front import Front
+from .gates import Gate, MinibatchGate
 from .leak import LeakGuard
 from .prompt import reflection_prompt
+from .race import RaceGate
 from .reading import read_reply
 from .reflector import ReflectionJob, Reply
 from .result import Candidate, EvolveProgress, Fate
 from .scorer import LEAKED, Scorer
-from .selection import draw_minibatch, draw_parents, front_weights, rng_for, strictly_better
-
-IDLE_ITERATIONS = 5
-"""The evolution ends after this many iterations in a row without a new rollout."""
+from .selection import draw_minibatch, draw_parents, front_weights, rng_for
+from .stopping import Stopping
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Task:
 
     parent: Candidate
     minibatch: Sequence[Sample]
+    partner: str = ""
+    """A second parent's template, which solves other samples."""
 
 
 @dataclass
@@ -82,22 +86,27 @@ class Pipeline:
         self.best_scores: list[float] = []
         self.warnings: list[str] = []
         self._unused = list(range(len(train)))  # train samples that no minibatch of this round has had
-        self._failed_in_a_row = self._idle_in_a_row = 0
+        self._stopping = Stopping(config)
+        self._races = config.search == "race"
+        gate = RaceGate if self._races else MinibatchGate
+        self.gate: Gate = gate(dev, scorer, self.front, config)
 
     def run(self, seeds: Sequence[str]) -> str:
-        """Evolves until there is a reason to stop, and returns it: "budget", "iterations", "reflector" or "idle"."""
+        """Evolves until there is a reason to stop, and returns it (`Evolution.stopped`)."""
         iteration = self._score_seeds(seeds)
         while True:
             self._close(iteration)
-            if reason := self._reason_to_stop(iteration):
+            reason = self._reason_to_stop(iteration)
+            if not reason:
+                iteration = self._plan(iteration.number + 1)
+                reason = "" if iteration.tasks else "budget"
+            if reason:
+                self.gate.last_draws()
+                self.best_scores[-1] = self.front.best_mean()
                 return reason
-            iteration = self._plan(iteration.number + 1)
-            if not iteration.tasks:
-                return "budget"
             self._roll_out_parents(iteration)
             self._reflect(iteration)
-            self._compare(iteration)
-            self._score_accepted(iteration)
+            self.gate.judge([(c, iteration.tasks[place].minibatch) for place, c in iteration.children.items()])
 
     def _score_seeds(self, seeds: Sequence[str]) -> Iteration:
         iteration = Iteration(0, self.scorer.cost.metric_calls)
@@ -107,7 +116,7 @@ class Pipeline:
         return iteration
 
     def _plan(self, number: int) -> Iteration:
-        """The tasks of an iteration: as many as the budget pays for, even if all children are new and accepted."""
+        """The tasks of an iteration: as many as the budget pays for, if each brings a new template."""
         iteration = Iteration(number, self.scorer.cost.metric_calls)
         rng = rng_for(self.config.seed, "iteration", number)
         weights = front_weights(self.front.best_by_sample())
@@ -115,15 +124,39 @@ class Pipeline:
         parent_pairs: list[tuple[str, Sample]] = []
         for place in draw_parents(weights, self.config.parents, rng, self.config.fill_proposals):
             parent = self.front.pool[place]
-            picked, unused = draw_minibatch(self._unused, len(self.train), self.config.minibatch, rng)
+            picked, unused = self._draw_minibatch(parent.template, rng)
             minibatch = [self.train[i] for i in picked]
             parent_pairs += [(parent.template, s) for s in minibatch]
-            children_cost = (len(iteration.tasks) + 1) * (len(minibatch) + len(self.dev))
+            children_cost = self.gate.reserve(len(iteration.tasks) + 1)
             if len(self.scorer.missing(parent_pairs)) + children_cost > room:
                 break
             self._unused = unused
-            iteration.tasks.append(Task(parent, minibatch))
+            iteration.tasks.append(Task(parent, minibatch, self._draw_partner(place, rng)))
         return iteration
+
+    def _draw_minibatch(self, template: str, rng: random.Random) -> tuple[list[int], list[int]]:
+        """Places of train samples, and what is unused after them."""
+        if not self._races:
+            return draw_minibatch(self._unused, len(self.train), self.config.minibatch, rng)
+        seen = {
+            n: self.config.is_success(drawn[0])
+            for n, s in enumerate(self.train)
+            if (drawn := self.scorer.drawn(template, s))
+        }
+        solved, failed = ({n for n, one in seen.items() if one is solved} for solved in (True, False))
+        return draw_failures(self._unused, solved, failed, len(self.train), self.config.minibatch, rng)
+
+    def _draw_partner(self, place: int, rng: random.Random) -> str:
+        """The template of a second parent, or ""."""
+        if not self._races:
+            return ""
+        partner = draw_partner(self._solved_dev(), place, rng)
+        return "" if partner is None else self.front.pool[partner].template
+
+    def _solved_dev(self) -> list[set[int]]:
+        """The dev samples that each template of the pool solves, by their places."""
+        rows = [self.scorer.known_rollouts(c.template, self.dev) for c in self.front.pool]
+        return [{n for n, r in enumerate(row) if self.config.is_success(r)} for row in rows]
 
     def _roll_out_parents(self, iteration: Iteration) -> None:
         groups = [(task.parent.template, task.minibatch) for task in iteration.tasks]
@@ -135,29 +168,13 @@ class Pipeline:
             self._propose(iteration, place, reply) for place, reply in self.asker.ask(iteration.number, jobs).items()
         ]
         if proposals:
-            silent = all(c.fate in ("no_reply", "empty") for c in proposals)
-            self._failed_in_a_row = self._failed_in_a_row + 1 if silent else 0
-
-    def _compare(self, iteration: Iteration) -> None:
-        """The children on their parents' minibatches."""
-        groups = [(child.template, iteration.tasks[place].minibatch) for place, child in iteration.children.items()]
-        for child, rollouts in zip(iteration.children.values(), self._score(groups, "children"), strict=True):
-            child.scores = [r.reward for r in rollouts]
-            better = strictly_better(child.scores, child.parent_scores)
-            child.fate = "accepted" if better else "rejected"
-            change = f"minibatch reward {sum(child.parent_scores):g} → {sum(child.scores):g}"
-            child.reason = change if better else f"{change}: not strictly better"
-
-    def _score_accepted(self, iteration: Iteration) -> None:
-        accepted = [child for child in iteration.children.values() if child.fate == "accepted"]
-        self._score([(child.template, self.dev) for child in accepted], "dev")
-        for child in accepted:
-            self._add_to_pool(child)
+            self._stopping.hear(all(c.fate in ("no_reply", "empty") for c in proposals))
 
     def _close(self, iteration: Iteration) -> None:
         spent = self.scorer.cost.metric_calls
-        self._idle_in_a_row = self._idle_in_a_row + 1 if spent == iteration.spent_before else 0
         self.best_scores.append(self.front.best_mean())
+        solved = set[int]().union(*self._solved_dev())
+        self._stopping.see(spent > iteration.spent_before, (self.best_scores[-1], len(solved)))
         proposed = [c for c in self.candidates if c.iteration == iteration.number]
         self.progress(
             EvolveProgress(
@@ -173,35 +190,25 @@ class Pipeline:
         )
 
     def _reason_to_stop(self, iteration: Iteration) -> str:
-        if self._failed_in_a_row >= self.config.reflector_patience:
-            self.warnings.append(
-                f"The reflector failed on every job of {self._failed_in_a_row} iterations in a row "
-                f"({self.scorer.cost.failures() or 'empty replies'}): "
-                f"the evolution ended early, after iteration {iteration.number}."
-            )
-            return "reflector"
-        if self._idle_in_a_row >= IDLE_ITERATIONS:
-            self.warnings.append(
-                f"Nothing new to score in {self._idle_in_a_row} iterations in a row (proposals repeated or "
-                "refused, or minibatches already solved): the evolution ended before its budget."
-            )
-            return "idle"
-        limit = self.config.max_iterations
-        return "iterations" if limit is not None and iteration.number >= limit else ""
+        if self.gate.nothing_to_gain():
+            return "solved"
+        reason, warning = self._stopping.reason(iteration.number, self.scorer.cost.failures())
+        self.warnings += [warning] if warning else []
+        return reason
 
     def _job(self, iteration: Iteration, place: int) -> ReflectionJob | None:
         """The reflector's job for one task; None when the parent solved the whole minibatch."""
         task = iteration.tasks[place]
         rollouts = zip(task.minibatch, iteration.parent_rollouts[place], strict=True)
         scored = [(s, r) for s, r in rollouts if r is not LEAKED]
-        if all(r.solved for _, r in scored):
+        if all(self.config.is_success(r) for _, r in scored):
             self.scorer.cost.perfect_minibatches += bool(scored)
             return None
         records = [(s.question, r.completion, r.feedback, r.reward) for s, r in scored]
-        prompt, shortened = reflection_prompt(task.parent.template, records, self.config.max_prompt_chars)
+        prompt, shortened = reflection_prompt(task.parent.template, records, self.config.max_prompt_chars, task.partner)
         self.scorer.cost.shortened_prompts += shortened
         seed = rng_for(self.config.seed, "job", iteration.number, place).getrandbits(32)
-        return ReflectionJob(task.parent.template, records, seed, prompt)
+        return ReflectionJob(task.parent.template, records, seed, prompt, task.partner)
 
     def _propose(self, iteration: Iteration, place: int, reply: Reply) -> Candidate:
         """The candidate in a reply. One that is worth a rollout becomes a child of the iteration."""
@@ -221,7 +228,8 @@ class Pipeline:
         template, fate, reason = read_reply(reply.text, self.config.max_template_chars)
         if fate:
             return template, fate, f"{reason} ({reply.reason})" if reply.reason else reason
-        if any(template == c.template for c in (*self.front.pool, *iteration.children.values())):
+        known = {c.template for c in (*self.front.pool, *iteration.children.values())}
+        if template in known or template in self.gate.seen:
             return template, "duplicate", "the same text is in the pool or among this iteration's proposals"
         leak = self.guard.refuse(template)
         return (template, "leak", leak) if leak else (template, "", "")

@@ -29,6 +29,8 @@ class ReflectionJob:
     """For a reflector that makes random choices."""
     prompt: str
     """The whole reflection prompt, for a reflector that is a language model."""
+    partner: str = ""
+    """A second parent's text, which solves other samples; "" if there is none. The prompt shows it too."""
 
 
 @dataclass(frozen=True)

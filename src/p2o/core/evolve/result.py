@@ -120,7 +120,7 @@ class Evolution:
     best_scores: list[float]
     """Best mean dev reward after the seeds, then after each iteration."""
     stopped: str
-    """Why it ended: "budget", "iterations", "reflector" or "idle"."""
+    """Why it ended: "budget", "iterations", "reflector", "idle", "patience" or "solved" (no template can be better)."""
     warnings: list[str] = field(default_factory=list)
     """What went wrong, for the user to read."""
 

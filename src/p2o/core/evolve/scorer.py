@@ -46,7 +46,7 @@ class Scorer:
         self.budget = budget
         self.train_ids = frozenset(train_ids)
         self.keep_chars = keep_chars
-        self.known: dict[tuple[str, str], Rollout] = {}
+        self.known: dict[tuple[str, str], list[Rollout]] = {}
         self.not_finite = 0
 
     def missing(self, pairs: Iterable[Pair]) -> list[Pair]:
@@ -54,30 +54,48 @@ class Scorer:
         new = {(t, s.id): (t, s) for t, s in pairs if (t, s.id) not in self.known}
         return [(t, s) for t, s in new.values() if not leaks_answer(t, s)]
 
+    def may_draw(self, template: str, sample: Sample) -> bool:
+        """Whether a pair can be rolled out: the template does not hold the sample's answer."""
+        return not leaks_answer(template, sample)
+
+    def drawn(self, template: str, sample: Sample) -> Sequence[Rollout]:
+        """All rollouts that were made of a pair."""
+        return self.known.get((template, sample.id), ())
+
     def known_rollouts(self, template: str, samples: Sequence[Sample]) -> list[Rollout]:
-        """The known rollouts of a template on samples (`LEAKED` where it holds the sample's answer)."""
-        return [self.known.get((template, s.id), LEAKED) for s in samples]
+        """The known rollout of a template on each sample (`LEAKED` where there is none, because the template holds the
+        sample's answer). Of several, the first with their mean reward; it is solved if one of them is."""
+        return [_together(self.drawn(template, s)) for s in samples]
 
     def score(self, pairs: Sequence[Pair], phase: str) -> list[Rollout]:
         """One rollout per pair, in order; at most one generation call."""
         missing = self.missing(pairs)
-        if missing:
-            assert self.cost.metric_calls + len(missing) <= self.budget, "the plan did not keep the budget"
-            for (template, sample), result in zip(missing, self._roll(missing, phase), strict=True):
-                self.known[template, sample.id] = result
-                self.cost.prompt_tokens += result.prompt_tokens or 0
-                self.cost.completion_tokens += result.completion_tokens or 0
-                self.cost.scored_tokens += result.scored_tokens
-                self.cost.unmeasured_rollouts += None in (result.prompt_tokens, result.completion_tokens)
-                self.cost.no_room += not result.fits
-            self.cost.generation_calls += 1
-            self.cost.metric_calls += len(missing)
-            self.cost.rollouts[phase] += len(missing)
-        out = [self.known.get((t, s.id), LEAKED) for t, s in pairs]
+        self._roll_out(missing, phase)
+        out = [_together(self.drawn(*pair)) for pair in pairs]
         leaked = sum(r is LEAKED for r in out)
         self.cost.leaked_scores += leaked
         self.cost.reused_scores += len(out) - leaked - len(missing)
         return out
+
+    def draw(self, pairs: Sequence[Pair], phase: str) -> int:
+        """One more rollout of each pair, in one generation call. Returns their number."""
+        self._roll_out(list(pairs), phase)
+        return len(pairs)
+
+    def _roll_out(self, pairs: list[Pair], phase: str) -> None:
+        if not pairs:
+            return
+        assert self.cost.metric_calls + len(pairs) <= self.budget, "the plan did not keep the budget"
+        for (template, sample), result in zip(pairs, self._roll(pairs, phase), strict=True):
+            self.known.setdefault((template, sample.id), []).append(result)
+            self.cost.prompt_tokens += result.prompt_tokens or 0
+            self.cost.completion_tokens += result.completion_tokens or 0
+            self.cost.scored_tokens += result.scored_tokens
+            self.cost.unmeasured_rollouts += None in (result.prompt_tokens, result.completion_tokens)
+            self.cost.no_room += not result.fits
+        self.cost.generation_calls += 1
+        self.cost.metric_calls += len(pairs)
+        self.cost.rollouts[phase] += len(pairs)
 
     def _roll(self, pairs: list[Pair], phase: str) -> list[Rollout]:
         key = digest(phase, [(t, s.id) for t, s in pairs])
@@ -109,3 +127,10 @@ class Scorer:
             prompt_tokens=token_count(r.prompt_tokens),
             completion_tokens=token_count(r.completion_tokens),
         )
+
+
+def _together(rollouts: Sequence[Rollout]) -> Rollout:
+    if len(rollouts) < 2:
+        return rollouts[0] if rollouts else LEAKED
+    mean = sum(r.reward for r in rollouts) / len(rollouts)
+    return replace(rollouts[0], reward=mean, solved=any(r.solved for r in rollouts))

@@ -12,7 +12,7 @@ from ..hard import split_hard
 from ..samples import Sample
 from ..settings import LoopSettings
 from ..templates import PoolTemplate, make_pool
-from ..transfer import solved_near_best
+from ..transfer import NEAR, solved_near_best
 from .base import EpochEnd
 
 
@@ -22,6 +22,7 @@ def evolve_on(
     samples: Mapping[str, Sample],
     pool: Sequence[str],
     seed: int,
+    group_size: int,
     end: EpochEnd,
 ) -> Evolution:
     """Evolves templates on the hard samples.
@@ -30,6 +31,7 @@ def evolve_on(
         hard: their ids, shuffled.
         pool: the templates in use; with ``warm_start`` the evolution begins with them too.
         seed: of the run.
+        group_size: K, rollouts of a sample in training.
     """
     train_ids, dev_ids = split_hard(hard, settings.dev_size)
     folder = end.folder / f"evolution-{end.next_epoch:03d}"
@@ -40,7 +42,7 @@ def evolve_on(
             dev=[samples[i] for i in dev_ids],
             rollout=end.tools.roll_out,
             reflector=end.tools.reflector,
-            config=evolve_config(settings, seed=seed * 100_003 + end.next_epoch),
+            config=evolve_config(settings, group_size, seed * 100_003 + end.next_epoch),
             run_dir=folder,
             progress=end.tools.progress,
             seeds=["", *(text for text in pool if text and settings.warm_start)],
@@ -66,12 +68,21 @@ def pool_of(evolution: Evolution, settings: LoopSettings) -> list[PoolTemplate]:
     return make_pool(evolution.templates, evolution.scores_CV, solved_CV, evolution.dev_ids)
 
 
-def evolve_config(settings: LoopSettings, seed: int) -> EvolveConfig:
-    """The settings of an evolution, taken from the loop's settings."""
+def evolve_config(settings: LoopSettings, group_size: int, seed: int) -> EvolveConfig:
+    """The settings of an evolution, taken from the loop's settings. Greedy rollouts are not drawn twice.
+
+    Args:
+        group_size: K, rollouts of a sample in training.
+    """
     return EvolveConfig(
         budget=int(settings.evolve_budget) if settings.evolve_budget.isdigit() else settings.evolve_budget,
         parents=settings.evolve_parents,
         minibatch=settings.evolve_minibatch,
+        search=settings.evolve_search,
+        group=group_size,
+        least_success=NEAR * settings.success_threshold if settings.template_worth == "transfer" else None,
+        draws=group_size if settings.evolve_temperature else 1,
+        patience=settings.evolve_patience,
         fill_proposals=settings.fill_proposals,
         max_iterations=settings.evolve_max_iterations,
         seed=seed,

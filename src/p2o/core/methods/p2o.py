@@ -82,7 +82,7 @@ class P2O(Method):
         elif len(hard) >= self.settings.hard_min_count:
             rng.shuffle(hard)
             texts = [t.text for t in self.templates]
-            self.evolution = evolve_on(hard, self.settings, self.samples, texts, self.seed, end)
+            self.evolution = evolve_on(hard, self.settings, self.samples, texts, self.seed, self.group_size, end)
             self.templates = pool_of(self.evolution, self.settings)
             note_evolution(end.summary, self.evolution, self.templates)
         else:
