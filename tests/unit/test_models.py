@@ -23,7 +23,10 @@ def test_plain_names_pass_through(name: str) -> None:
 
 
 def test_an_unknown_builtin_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"sandbox, builtin:sandbox-switch, builtin:sandbox-tools, builtin:smollm2"):
+    with pytest.raises(
+        ConfigError,
+        match=r"sandbox, builtin:sandbox-switch, builtin:sandbox-tools, builtin:sandbox-rare, builtin:smollm2",
+    ):
         resolve_model("builtin:smolm2")
 
 

@@ -151,7 +151,16 @@ def train(
     lr: float,
     name: str,
     log_every: int = 50,
-) -> None:
+    kept: Path | None = None,
+    until: float = math.inf,
+) -> bool:
+    """Trains a stage; returns whether it is done.
+
+    Args:
+        kept: a file for the weights and the optimizers at each line of the log. A stage that was stopped continues
+            from it, on lessons of its own.
+        until: the time (`time.time`) after which it stops at a line of the log.
+    """
     # Muon for the matrices learns this task in fewer steps than AdamW; the rest is not its kind.
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
@@ -159,9 +168,16 @@ def train(
         torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
+    first = 0
+    if kept is not None and kept.exists():
+        state = torch.load(kept)
+        first = state["step"]
+        model.load_state_dict(state["model"])
+        for optimizer, own in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(own)
     model.train()
     started, cpu, seen, running = time.time(), time.process_time(), 0, 0.0
-    for step in range(steps):
+    for step in range(first, steps):
         now = lr * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / steps)) + lr * 0.01
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -193,6 +209,13 @@ def train(
                 flush=True,
             )
             running = 0.0
+            if kept is not None:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                own = [optimizer.state_dict() for optimizer in optimizers]
+                torch.save({"step": step + 1, "model": model.state_dict(), "optimizers": own}, kept)
+            if time.time() > until:
+                return step + 1 == steps
+    return True
 
 
 def save(model: LlamaForCausalLM, folder: Path, tools: bool = False) -> None:

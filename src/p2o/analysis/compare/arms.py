@@ -47,7 +47,14 @@ _PAPER = {
     "evolve_patience": None,
     **_PLAIN,
 }
-_GRADUATED = {"method": "p2o", "withdrawal": "graduated", "bare_slots": 1, "warm_start": True, **_PLAIN}
+_GRADUATED = {
+    "method": "p2o",
+    "withdrawal": "graduated",
+    "bare_slots": 1,
+    "warm_start": True,
+    "template_worth": "success",
+    **_PLAIN,
+}
 # The front of the first round holds the bare prompt alone: without fill_proposals that is one proposal.
 _ONE_ROUND = {**_PAPER, "evolve_max_iterations": 1, "fill_proposals": True}
 _ARMS = (
@@ -65,6 +72,16 @@ _ARMS = (
         "p2o_graduated",
         "P²O, templates withdrawn on bare success, pool carried over",
         {**_GRADUATED, "distillation": "mask"},
+    ),
+    Arm(
+        "p2o_smoothed",
+        "p2o_graduated, templates withdrawn on smoothed bare success, which also makes more slots bare",
+        {**_GRADUATED, "distillation": "mask", "withdrawal": "smoothed"},
+    ),
+    Arm(
+        "p2o_transfer",
+        "p2o_graduated, templates chosen by what carries over to the bare prompt",
+        {**_GRADUATED, "distillation": "mask", "template_worth": "transfer"},
     ),
     Arm(
         "p2o_solved",
