@@ -139,6 +139,16 @@ def test_no_token_of_probability_0_is_drawn() -> None:
     assert at_chance(probabilities, torch.tensor([[0.0], [0.29], [0.31], [largest]])).tolist() == [1, 1, 3, 3]
 
 
+def test_without_an_end_token_and_with_broken_weights_all_tokens_are_drawn() -> None:
+    """A policy of NaN draws something: the step that trains on it is skipped (`p2o.trl.finite`)."""
+    policy = tiny()
+    endless = Sampling.of(settings(max_new_tokens=5, eos_token_id=None))
+    assert draw(policy, [[5, 6]] * 2, endless, 0, "cpu").ids.shape == (2, 5)
+    with torch.no_grad():
+        policy.lm_head.weight.fill_(float("nan"))
+    assert draw(policy, [[5, 6]] * 2, endless, 0, "cpu").ids.shape == (2, 5)
+
+
 def test_prompts_of_unlike_lengths_are_computed_apart() -> None:
     assert stretches([100, 100, 105, 110]) == [(0, 4)]
     assert stretches([10, 11, 200, 210]) == [(0, 2), (2, 4)]

@@ -206,7 +206,8 @@ def at_chance(probabilities: torch.Tensor, chance: torch.Tensor) -> torch.Tensor
     sums = probabilities.cumsum(-1)
     all_of_it = sums[:, -1:]
     below = torch.nextafter(all_of_it, torch.zeros_like(all_of_it))  # the product may be rounded up to the whole sum
-    return torch.searchsorted(sums, torch.minimum(chance * all_of_it, below), right=True)[:, 0]
+    found = torch.searchsorted(sums, torch.minimum(chance * all_of_it, below), right=True)[:, 0]
+    return found.clamp(max=probabilities.size(-1) - 1)  # past the end only where the probabilities are NaN
 
 
 def recorded(step: Callable[[Any], None], model: Any) -> Callable[[], None]:
