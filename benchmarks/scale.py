@@ -167,6 +167,7 @@ class Invented:
 
 def epochs(size: int, folder: Path) -> dict[str, Any]:
     """Epochs: recording, prompt steps, checkpoints, what rank 0 sends."""
+    import p2o.core.evolve.pipeline  # noqa: F401 (it loads gepa, once in a run)
     from p2o.base.rows import METRICS_FILE, write_rows
     from p2o.core.methods import PromptTools
     from p2o.data.fingerprint import fingerprint

@@ -15,7 +15,7 @@ LINE = 120
 """In characters."""
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
-_CONTAINERS = (dict, list, tuple)
+_CONTAINERS = {dict, list, tuple}
 
 
 def write_json(path: Path, content: dict[str, Any], schema: int = SCHEMA) -> None:
@@ -30,10 +30,10 @@ def write_json(path: Path, content: dict[str, Any], schema: int = SCHEMA) -> Non
 def as_lines(value: Any, margin: str = "\n ") -> str:
     """JSON that a person can read and that is written fast: what holds no other list or object, and fits, stands on
     one line; else each entry begins a line."""
-    if not value or not isinstance(value, _CONTAINERS):
+    if not value or type(value) not in _CONTAINERS:
         return _encode(value)
     entries = value.values() if isinstance(value, dict) else value
-    if not any(isinstance(entry, _CONTAINERS) for entry in entries) and len(line := _encode(value)) <= LINE:
+    if _CONTAINERS.isdisjoint(map(type, entries)) and len(line := _encode(value)) <= LINE:
         return line
     lines = [as_lines(entry, margin + " ") for entry in entries]
     if not isinstance(value, dict):

@@ -13,6 +13,7 @@ from .numbers import LITERAL
 Form = tuple[str, ...]
 """Tokens in a row."""
 
+_DIGITS = frozenset("0123456789.")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")  # step-by-step is three words
 _TOKEN = re.compile(rf"[^\W\d_]+|(?<![/\d])(?<!/ ){LITERAL}\s*/\s*{LITERAL}(?!\d|\s*/\s*\d)|{LITERAL}|[-+*/·=^<>%]")
 _NO_BLANKS_BETWEEN = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\u2e80-\u9fff\uf900-\ufaff]+")  # Chinese, Japanese
@@ -36,14 +37,16 @@ def split(text: str) -> Form:
     Decimals and fractions are three tokens, the reduced fraction: "0.50", "1/2" and "2/4" are ("1", "/", "2").
     """
     out: list[str] = []
-    for token in _TOKEN.findall(_HYPHEN.sub(" ", text) if "-" in text else text):
-        if token[0] in "0123456789.":
+    if "-" in text:
+        text = _HYPHEN.sub(" ", text)
+    for token in _TOKEN.findall(text.lower() if text.isascii() else text):
+        if token[0] in _DIGITS:
             out.extend(_number(token))
         elif token.isascii():
-            out.append(intern(token.lower()))
+            out.append(token.lower())
         else:
             out.extend(_NO_BLANKS_BETWEEN.findall("*" if token == "·" else token.casefold()))
-    return tuple(out)
+    return tuple(map(intern, out))
 
 
 def tokens(text: str) -> Form:
