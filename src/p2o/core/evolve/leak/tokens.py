@@ -15,7 +15,9 @@ Form = tuple[str, ...]
 
 _DIGITS = frozenset("0123456789.")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")  # step-by-step is three words
-_TOKEN = re.compile(rf"[^\W\d_]+|(?<![/\d])(?<!/ ){LITERAL}\s*/\s*{LITERAL}(?!\d|\s*/\s*\d)|{LITERAL}|[-+*/·=^<>%]")
+_TOKEN = re.compile(
+    rf"[^\W\d_]+|(?=[\d.])(?:(?<![/\d])(?<!/ ){LITERAL}\s*/\s*{LITERAL}(?!\d|\s*/\s*\d)|{LITERAL})|[-+*/·=^<>%]"
+)
 _NO_BLANKS_BETWEEN = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\u2e80-\u9fff\uf900-\ufaff]+")  # Chinese, Japanese
 
 
@@ -39,9 +41,13 @@ def split(text: str) -> Form:
     out: list[str] = []
     if "-" in text:
         text = _HYPHEN.sub(" ", text)
-    for token in _TOKEN.findall(text.lower() if text.isascii() else text):
+    if ascii := text.isascii():
+        text = text.lower()
+    for token in _TOKEN.findall(text):
         if token[0] in _DIGITS:
             out.extend(_number(token))
+        elif ascii:
+            out.append(token)
         elif token.isascii():
             out.append(token.lower())
         else:
