@@ -221,7 +221,7 @@ def test_given_completions_take_their_places_among_drawn_ones() -> None:
 
 
 def test_a_given_row_is_part_of_the_spread_and_of_no_figure_of_success() -> None:
-    facts = [RolloutFacts("a", t, "", r, r, r == 1.0, Calls()) for t, r in [("", 0.0), ("", 0.0), (Given("7"), 1.0)]]
+    facts = [RolloutFacts("a", t, r, r, r == 1.0, Calls()) for t, r in [("", 0.0), ("", 0.0), (Given("7"), 1.0)]]
     ((group, rows),) = groups_of(facts, 3)
     assert (group.templated, group.solved, group.rewards) == ([False, False], [False, False], [0.0, 0.0])
     assert group.spread

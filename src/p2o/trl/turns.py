@@ -105,7 +105,7 @@ class TurnsTrainer(CreditTrainer):
     def _teacher_ids(self, scaffolds: list[str], prompts: list[Any]) -> list[list[int]]:
         """Token ids of the prompts behind a teacher's scaffolds; empty without one, or where it does not fit."""
         applied = [apply_to_prompt(scaffold, prompt) for scaffold, prompt in zip(scaffolds, prompts, strict=True)]
-        found = GRPOTrainer._tokenize_prompts(self, applied)[0]
+        found = self._tokenize_once(applied)[0]
         limit = self.prompt_limit()
         return [list(ids) if z and len(ids) <= limit else [] for z, ids in zip(scaffolds, found, strict=True)]
 
