@@ -80,7 +80,7 @@ def main() -> None:
     for name, default in (("samples", 10_000), ("candidates", 300), ("dev", 300), ("workers", 8)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
-    ray.init(num_cpus=16, include_dashboard=False)
+    ray.init(address="local", num_cpus=16, include_dashboard=False)
     tq.init()
     workers = [Worker.remote() for _ in range(args.workers)]
     shared = SharedTexts(workers)
