@@ -167,7 +167,7 @@ def recipe_text(source: str, rows: Sequence[DataRow], given: Mapping[str, Any], 
         "The task": [
             Proposed("model_name_or_path", model, "a name of the hub, a folder, or builtin:sandbox"),
             Proposed("train", source, counted(len(rows), "row")),
-            Proposed("test", None, "a file with held-out rows: measured before and after training"),
+            Proposed("test", None, "a file with held-out rows: p2o eval and compare need one"),
             *_task(source, rows, given),
         ],
         "GRPO": [*training[:4], *propose_machine(model)],
