@@ -82,12 +82,12 @@ def finding_of(case: str) -> list[str]:
 
 
 def with_block(page: str, case: str, lines: list[str]) -> str:
-    """The page with other lines in the first block of a case's section."""
-    block = "\n".join(f"    {line}" for line in lines) + "\n"
-    section = rf'(<a id="{case}"></a>\n## [^\n]+\n\n)(?:    [^\n]*\n)*'
+    """The page with these lines as the first block of a case's section, in place of one that is there."""
+    block = "\n".join(f"    {line}" for line in lines) + "\n\n"
+    section = rf'(<a id="{case}"></a>\n## [^\n]+\n\n)(?:(?:    [^\n]*\n)+\n)?'
     new, count = re.subn(section, lambda match: match[1] + block, page)
     if count != 1:
-        raise SystemExit(f"{case}: no section with a block in {PAGE}")
+        raise SystemExit(f"{case}: no section in {PAGE}")
     return new
 
 
