@@ -24,9 +24,6 @@ RUNS = {
     " --evolve_budget 60 --evolve_max_iterations 1 --test_draws 2 --max_completion_length 24",
     "few_hard": f"quickstart {SMALL} --hard_min_count 100",
     "flat": f"quickstart {SMALL} --method grpo",
-    "solved": "quickstart --train builtin:sandbox/easy --eval_strategy no",
-    "partial": f"quickstart {SMALL} --rewards own_reward.py:digits",
-    "slow": f"quickstart {SMALL} --dev_size 24 --evolve_budget 300 --evolve_max_iterations 2 --learning_rate 1e-6",
     "cut": f"quickstart {SMALL} --max_completion_length 3",
     "forgotten": f"quickstart {SMALL} --scale_steps false --pull 0 --learning_rate 1e-3",
 }
@@ -36,22 +33,10 @@ SAID = {
     "empty_pool": "candidates solved a hard sample",
     "few_hard": "templates are evolved for",
     "flat": "no template helps yet",
-    "solved": "there is little left to learn",
-    "partial": "the rewards are partial",
-    "slow": "have graduated so far",
     "cut": "are cut at",
     "forgotten": "are forgotten",
 }
 """Case → a part of what is said."""
-FILES = {
-    "partial": (
-        "own_reward.py",
-        "def digits(completions, answer, **columns):  # half a point at most\n"
-        '    texts = [completion[0]["content"] for completion in completions]\n'
-        "    return [0.5 * sum(map(str.__eq__, reversed(t), reversed(a))) / len(a) for t, a in zip(texts, answer)]\n",
-    ),
-}
-"""Case → (name, content) of a file of the user's own."""
 
 
 def finding_of(case: str) -> list[str]:
@@ -61,8 +46,6 @@ def finding_of(case: str) -> list[str]:
         SystemExit: the run ends without them.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in [FILES[case]] if case in FILES else []:
-            Path(folder, name).write_text(content, encoding="utf-8")
         command = [sys.executable, "-m", "p2o", "train", *shlex.split(RUNS[case])]
         run = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert run.stdout is not None
@@ -93,7 +76,6 @@ def with_block(page: str, case: str, lines: list[str]) -> str:
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or RUNS:
-        shown = [f"$ cat {FILES[wanted][0]}", *FILES[wanted][1].splitlines()] if wanted in FILES else []
-        said = [*shown, f"$ p2o train {RUNS[wanted]}", *finding_of(wanted)]
+        said = [f"$ p2o train {RUNS[wanted]}", *finding_of(wanted)]
         print("\n".join(said), flush=True)
         PAGE.write_text(with_block(PAGE.read_text(encoding="utf-8"), wanted, said), encoding="utf-8")
