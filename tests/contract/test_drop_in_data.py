@@ -146,8 +146,8 @@ def test_iterable_data_is_refused(tmp_path):
         ours(tmp_path, dataset=stream)
 
 
-def test_training_without_data_is_refused(tmp_path):
-    with pytest.raises(P2OError, match="train_dataset"):
+def test_training_without_data_is_refused_by_trl(tmp_path):
+    with pytest.raises(ValueError, match="`train_dataset` is required"):
         P2OTrainer(resolve_model("builtin:sandbox"), letters, P2OConfig(**settings(tmp_path)))
 
 

@@ -5,10 +5,11 @@ import gc
 import pytest
 import torch
 from peft import LoraConfig, PeftModel
-from transformers import AutoModelForCausalLM, GenerationMixin
+from transformers import AutoModelForCausalLM
 
 from helpers import hard_rows, settings
 from p2o import P2OConfig, P2OTrainer
+from p2o.generation import efficient
 from p2o.generation.models import resolve_model
 from p2o.trl.rollouts import Reflect
 
@@ -41,13 +42,13 @@ def test_self_reflection_with_lora_loads_no_second_copy(tmp_path, monkeypatch, l
     base = sum(p.nbytes for n, p in trainer.model.named_parameters() if "lora_" not in n)
     gc.collect()
     before, during = parameter_bytes(), []
-    generate = GenerationMixin.generate
+    draw = efficient.draw
 
-    def watched(self, *args, **kwargs):
+    def watched(*args, **kwargs):
         during.append(parameter_bytes() - before)
-        return generate(self, *args, **kwargs)
+        return draw(*args, **kwargs)
 
-    monkeypatch.setattr(GenerationMixin, "generate", watched)
+    monkeypatch.setattr(efficient, "draw", watched)
     trainer.args.reflect_max_tokens = 8
     replies = trainer.carry_out(
         Reflect([[{"role": "user", "content": "Say 12."}], [{"role": "user", "content": "34"}]])

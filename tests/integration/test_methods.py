@@ -112,7 +112,7 @@ def test_the_last_slot_stays_bare_and_the_hint_is_withdrawn(hinted: Any) -> None
         for sample_id, tally in after["tallies"].items():
             under_hint = sample_id in before["assignment"]
             assert (tally.templated, tally.bare) == ((3, 1) if under_hint else (0, 4))
-            if tally.bare_solved:
+            if tally.bare_solved and after is not files[-1]:  # nothing is decided after the last epoch
                 assert sample_id not in after["assignment"]
 
 

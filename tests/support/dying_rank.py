@@ -44,9 +44,9 @@ def main(out: Path, place: str, victim: int) -> None:
     elif place == "rollouts":  # of an evolution
         roll_out = trainer.roll_out
 
-        def rolling(*args):
+        def rolling(*args, **kwargs):
             die()
-            return roll_out(*args)
+            return roll_out(*args, **kwargs)
 
         trainer.roll_out = rolling
     else:  # while the reflector writes, on rank 0

@@ -42,7 +42,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("p2o screen mi", ["mine.yaml"]),
         ("p2o train quickstart --dry", ["--dry-run"]),
         ("p2o train quickstart --hard", ["--hard_min_count"]),
-        ("p2o evolve quickstart --withdrawal ", ["solved", "graduated"]),
+        ("p2o evolve quickstart --withdrawal ", ["solved", "graduated", "smoothed"]),
         ("p2o train quickstart --skip_dead_rows t", ["true"]),
         ("p2o compare quickstart --arm", ["--arms"]),
         ("p2o report --tau", []),
