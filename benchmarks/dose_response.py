@@ -80,7 +80,7 @@ def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> d
     trainer.add_callback(UntilTarget())
     trainer.train()
     reached = next((point for point in curve if point[2] >= TARGET), None)
-    live = 1 - next(row["p2o/dead_groups"] for row in trainer.state.log_history if "p2o/dead_groups" in row)
+    live = 1 - next(row["p2o/no_spread"] for row in trainer.state.log_history if "p2o/no_spread" in row)
     return {
         "arm": arm,
         "seed": seed,

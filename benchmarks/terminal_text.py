@@ -32,7 +32,7 @@ REDRAWN = b"\r\x1b[2K"
 """With this rich begins to redraw its live lines: just before it the screen is whole."""
 MOMENTS = {
     "the last screen seen during the evolution after epoch 1": "evolution before epoch",
-    "the last screen seen of step 26": "26/50",
+    "the last screen seen of step 60": " 60/160",
 }
 """What is shown of the run while it lasts → the text by which it is recognised."""
 LIMIT = 10_000
