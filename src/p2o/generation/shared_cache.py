@@ -50,8 +50,8 @@ class SharedLayer(DynamicLayer):
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """Puts one token of each completion at ``place``; returns the completions' keys and values."""
-        self.keys.index_copy_(2, self.place, key_states)
-        self.values.index_copy_(2, self.place, value_states)
+        self.keys.index_copy_(2, self.place, key_states.to(self.keys.dtype))  # autocast computes some in another dtype
+        self.values.index_copy_(2, self.place, value_states.to(self.values.dtype))
         return self.keys, self.values
 
 
