@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from helpers import hard_rows, letters, make_trainer, settings
+from helpers import KillAt, KilledError, hard_rows, letters, make_trainer, settings
 from p2o.cli.main import main
 from p2o.core.epoch_files import read_epoch
 from p2o.core.methods import Method
@@ -114,19 +113,6 @@ def test_the_last_slot_stays_bare_and_the_hint_is_withdrawn(hinted: Any) -> None
             assert (tally.templated, tally.bare) == ((3, 1) if under_hint else (0, 4))
             if tally.bare_solved and after is not files[-1]:  # nothing is decided after the last epoch
                 assert sample_id not in after["assignment"]
-
-
-class KilledError(Exception):
-    """Stands for a kill: nothing of the trainer's own runs after it."""
-
-
-class KillAt(TrainerCallback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.step:
-            raise KilledError
 
 
 def test_killed_and_resumed_the_example_ends_with_the_same_weights(hinted: Any, tmp_path: Path) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 import launch
-from helpers import by_thirds, hard_rows, make_trainer, settings
+from helpers import KillAt, KilledError, by_thirds, hard_rows, make_trainer, settings
 from p2o.core.methods.dapo import DAPO
 from p2o.core.methods.zvp import flat_advantages
 from p2o.errors import ConfigError
@@ -169,19 +168,6 @@ def test_knapsack_draws_mastered_samples_less_often(tmp_path: Path) -> None:
 
 
 # --- resume, two ranks -----------------------------------------------------------------------------------------------
-
-
-class KilledError(Exception):
-    """Stands for a kill: nothing of the trainer's own runs after it."""
-
-
-class KillAt(TrainerCallback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.step:
-            raise KilledError
 
 
 @pytest.mark.parametrize("method", RIVALS)

@@ -8,26 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainerCallback
 
 import launch
-from helpers import hard_rows, make_trainer
+from helpers import KillAt, KilledError, hard_rows, make_trainer
 from p2o.core.epoch_files import read_epoch
 
 SCRIPT = Path(__file__).parents[1] / "support" / "rival_ranks.py"
-
-
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
-class KillAt(TrainerCallback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.step:
-            raise KilledError
 
 
 def trainer_of(folder: Path, method: str, **changes: Any) -> Any:

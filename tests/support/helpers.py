@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from p2o.data import load_samples, to_dataset
 from p2o.generation.models import resolve_model
@@ -103,3 +104,18 @@ def log_probs(model: Any, prompts: Any, batch: dict[str, Any]) -> list[Any]:
             table = model(whole).logits[0, :-1].log_softmax(-1)
         rows.append(table.gather(1, whole[0, 1:, None])[-len(completion) :, 0])
     return rows
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing of the trainer's own runs after it."""
+
+
+class KillAt(TrainerCallback):
+    """Raises `KilledError` at the end of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.step:
+            raise KilledError

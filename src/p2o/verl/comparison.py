@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis.compare.arms import COMMON, DEFAULT, Arm, arms_of, given_to, method_sources
-from ..analysis.compare.command import Comparison, budget_settings, claim, launcher_words
+from ..analysis.compare.command import Comparison, budget_settings, check_counts, claim, launcher_words
 from ..analysis.compare.runs import Command, ComparisonRun, Launcher
 from ..data.sources import read
 from ..errors import ConfigError
@@ -66,8 +66,7 @@ def compare_on_verl(
     Raises:
         ConfigError: the file, an arm, the budget or the validation data cannot be used; or a run failed.
     """
-    if seeds < 1 or jobs < 1:
-        raise ConfigError(f"--seeds is {seeds} and --jobs {jobs}; both must be at least 1")
+    check_counts(seeds, jobs)
     given = [*read_overrides(file), *(f"++{key}={one.text}" for key, one in parse_words(words).items())]
     config = nested(given)
     sources = check_validation(config)

@@ -33,6 +33,12 @@ UNTIL_SPENT = 100_000
 """Epochs of a run that another budget ends."""
 
 
+def check_counts(seeds: int, jobs: int) -> None:
+    """Raises ConfigError if a comparison cannot have so many seeds or jobs."""
+    if seeds < 1 or jobs < 1:
+        raise ConfigError(f"--seeds is {seeds} and --jobs {jobs}; both must be at least 1")
+
+
 def compare(
     name: str,
     overrides: Sequence[str],
@@ -45,8 +51,7 @@ def compare(
     out: str | None,
 ) -> int:
     """Trains every arm with every seed, and writes ``compare.json``, a table and a figure of all runs in the folder."""
-    if seeds < 1 or jobs < 1:
-        raise ConfigError(f"--seeds is {seeds} and --jobs {jobs}; both must be at least 1")
+    check_counts(seeds, jobs)
     recipe = load_recipe(name, overrides)
     if not recipe.task.test:
         raise ConfigError(f"the recipe {recipe.name} names no test data to compare on; set 'test' to a data source")
