@@ -33,4 +33,17 @@ def _given(form: str) -> Callable[[str], str]:
     return reflector
 
 
+def _once(form: str) -> Callable[[str], str]:
+    numbers = count()
+
+    def reflector(prompt: str) -> str:
+        """The examples on the third of 32 calls, which is as many as an evolution makes; else useless phrases."""
+        number = next(numbers)
+        text = examples(form) if number % 32 == 2 else f"Think of the number {number}."
+        return f"```\n{text}\n```"
+
+    return reflector
+
+
 lines, final, boxed, tags = (_given(form) for form in FORMS)
+lines_once, final_once, boxed_once, tags_once = (_once(form) for form in FORMS)
