@@ -36,7 +36,7 @@ SHIPPED = "0.03"
 WORLDS = (SHIPPED, "0.084", "0.155", "0.275", "0.54")
 """Probability of each of the four choices on the bare prompt."""
 ARMS = ("grpo", "p2o", "p2o_graduated", "quickstart")
-"""The last one is the recipe as it ships, with ``evolve_when: stuck``; the others train in batches of 16 groups."""
+"""The last one is the recipe as it ships; the others train in batches of 16 groups."""
 LABELS = dict(zip(ARMS, ("GRPO", "P²O", "P²O, graduated", "P²O as the quickstart runs it"), strict=True))
 HALF_EPOCH = 5
 """Steps of 16 groups."""
@@ -55,7 +55,7 @@ def one_run(world: str, arm: str, seed: int, max_cost: float, folder: Path) -> d
     from p2o.runs.recipe import load_recipe
 
     large = {"per_device_train_batch_size": 96, "eval_steps": HALF_EPOCH}
-    own = {"evolve_when": "stuck", "eval_steps": 4 * HALF_EPOCH}
+    own = {"eval_steps": 4 * HALF_EPOCH}
     settings = {
         **(own if arm == "quickstart" else {**settings_of(KNOWN[arm], load_recipe("quickstart")), **large}),
         "model_name_or_path": world,
