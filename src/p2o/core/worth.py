@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from .hard import Tally
 
 LEAST_LIVE = 0.15
-"""Below this share GRPO learns from luck alone. In the sandbox's worlds it is 0.05 to 0.15 where at most one bare rollout in
-two thousand is right, and 0.17 or more where one in two hundred is (docs/results.md)."""
+"""Below this share GRPO learns from luck alone. In the sandbox's worlds it is 0.05 to 0.15 where at most one bare
+rollout in two thousand is right, and 0.17 or more where one in two hundred is (docs/results.md)."""
 LEAST_GROWTH = 1.25
 """From one epoch to the next, unless the share is large."""
 LARGE = 1 / 4

@@ -128,7 +128,7 @@ def propose_machine(model: str) -> list[Proposed]:
         ]
     return [
         length,
-        Proposed("learning_rate", 2.0e-5, "for LoRA, twice the usual: scale_steps shortens most steps; without LoRA 2.0e-6"),
+        Proposed("learning_rate", 2.0e-5, "LoRA: twice the usual, scale_steps shortens steps; without LoRA 2.0e-6"),
         Proposed("use_peft", True, "LoRA: an adapter is trained, which fits one GPU"),
         Proposed("lora_r", 32, ""),
         Proposed("lora_alpha", 64, ""),
