@@ -53,10 +53,12 @@ verl=(
 )
 p2o=(
     trainer.v1.trainer_mode=p2o
+    +p2o.distillation=mask
     +p2o.reflector=openai
     +p2o.reflector_model="$model"
     +p2o.reflector_base_url="$reflector"
     +p2o.reflector_temperature=0.6
     +p2o.reflector_max_tokens=2048
+    +p2o.reflect_max_prompt_chars=90000
 )
 exec python -m verl.trainer.main_ppo "${verl[@]}" "${p2o[@]}" "$@"

@@ -134,8 +134,8 @@ def test_an_arm_is_a_verl_command(folder: Path, name: str) -> None:
         ("grpo_steady", "p2o.scale_steps is True"),
         ("p2o_steady", "p2o.scale_steps is True"),
         ("p2o_kl", "p2o.distillation=kl"),
-        ("dapo", "acts within a training step"),
-        ("zvp", "acts within a training step"),
+        ("p2o_transfer", "p2o.template_worth=transfer"),
+        *((name, "acts within a training step") for name in ("dapo", "zvp", "luffy", "hdpo", "sdft", "opsd")),
         ("prompt_only", "trains nothing"),
     ],
 )
@@ -143,6 +143,8 @@ def test_an_arm_that_verl_cannot_train_is_told_before_anything_runs(folder: Path
     with pytest.raises(ConfigError, match=said):
         compare_on_verl("overrides.yaml", (), f"grpo,{name}", 1, None, None, 1, None, "out")
     assert not (folder / "out").exists()
+    compare = (Path(__file__).parents[2] / "docs" / "verl.md").read_text().split("## Compare, screen")[1]
+    assert f"`{name}`" in compare.split("\n\n`p2o screen`")[0]
 
 
 def test_keys_of_an_arm_become_overrides() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
+from trl import GRPOConfig
 
 from p2o import P2OConfig
+from p2o.core.methods import load_method
+from p2o.core.methods.known import METHODS
 from p2o.errors import ConfigError, P2OError
-from p2o.verl.settings import VerlSettings, check_command, settings_of
+from p2o.runs.recipe import RecipeConfig
+from p2o.verl.settings import OWN, VerlSettings, check_command, settings_of
 from p2o.verl.training_data import agent_of, read_samples, sample_of
 
 
@@ -37,6 +43,18 @@ def test_defaults_are_the_trl_trainers() -> None:
     shared = (ours.keys() & theirs.keys()) - {"num_generations"}
     assert len(shared) > 20
     assert {n: ours[n] for n in shared if ours[n] is not MISSING} == {n: theirs[n] for n in shared}
+
+
+def test_the_table_of_features_has_every_key_of_ours() -> None:
+    """A key of P²O is a setting on verl, or docs/verl.md says what there is in its place."""
+    own = {f.name for f in fields(RecipeConfig)} | {f.name for f in fields(P2OConfig)} - {
+        f.name for f in fields(GRPOConfig)
+    }
+    table = (Path(__file__).parents[2] / "docs" / "verl.md").read_text().split("## What of P²O runs on verl")[1]
+    named = set(re.findall(r"[a-z][a-z0-9_]+", " ".join(re.findall(r"`([^`]+)`", table))))
+    assert own - OWN - named == {"train", "tools", "environment", "rewards"}, "said in other words there"
+    refused = {name for name in METHODS if load_method(name).needs_trl}
+    assert refused | {"kl", "self", "transfer"} <= named
 
 
 def test_reads_overrides() -> None:

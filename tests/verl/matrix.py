@@ -3,7 +3,7 @@
     python tests/verl/matrix.py OUT [ROW …]        # all rows, or some; rows that OUT/matrix.json has are not run again
 
 The first step has no templates: its gradient is compared with stock verl's under the same settings. The second one is
-drawn under templates, with the gradient on the bare prompt.
+drawn under templates, with the gradient on the bare prompt. With ``RAY_ADDRESS`` the runs share that cluster.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ ONE_EPOCH_A_STEP = [
     "trainer.save_freq=-1",
     "++p2o.evolve_budget=60",
 ]
+TWO_STEPS = "trainer.total_training_steps=2"
 ACTOR, ROLLOUT, LOSS = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.actor.policy_loss"
 REWARD_MANAGER = "reward.reward_manager"
 REFERENCE = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16"
 
 ROWS: Mapping[str, Sequence[str]] = {
     "nothing": [],
-    "KL loss": [f"{ACTOR}.use_kl_loss=True", f"{ACTOR}.kl_loss_coef=0.1", REFERENCE],
+    # Against the starting policy KL is 0 until an update: the second PPO epoch of the first step has some.
+    "KL loss, two PPO epochs": [
+        f"{ACTOR}.use_kl_loss=True", f"{ACTOR}.kl_loss_coef=0.1", f"{ACTOR}.ppo_epochs=2", REFERENCE,
+    ],
     "KL in reward": ["algorithm.use_kl_in_reward=True", "algorithm.kl_ctrl.kl_coef=0.1", REFERENCE],
     "entropy": [f"{ACTOR}.entropy_coeff=0.01"],
     "seq-mean-token-sum": [f"{ACTOR}.loss_agg_mode=seq-mean-token-sum"],
@@ -44,27 +48,34 @@ ROWS: Mapping[str, Sequence[str]] = {
         "actor_rollout_ref.model.lora_alpha=16",
         "actor_rollout_ref.model.lora.merge=True",
     ],
-    "validation before training": ["trainer.val_before_train=True", "trainer.test_freq=1"],
-    "two data files": ["data.train_files=[OUT/first.parquet,OUT/second.parquet]"],
-    "reward manager": [f"{REWARD_MANAGER}.name=dapo"],
+    "two data files, a reward manager, validation before training": [
+        "data.train_files=[OUT/first.parquet,OUT/second.parquet]", f"{REWARD_MANAGER}.name=dapo",
+        "trainer.val_before_train=True", "trainer.test_freq=1",
+    ],
     "tools": [*MULTI_TURN, f"{ROLLOUT}.agent.default_agent_loop=tool_agent"],
-    "several PPO epochs": [f"{ACTOR}.ppo_epochs=2"],
-    "filter_groups": ["algorithm.filter_groups.enable=True"],
     "max_cost": ["+p2o.max_cost=1"],
-}
+    "filter_groups": ["algorithm.filter_groups.enable=True"],
+}  # fmt: skip
+SECOND_STEP = ("KL in reward",)
+"""Rows that make no difference before an update: second steps without templates are compared."""
 
 
-def run_row(out: Path, changes: Sequence[str]) -> dict[str, Any]:
+def run_row(out: Path, name: str) -> dict[str, Any]:
     """The outcome of a row: figures of P²O's two steps and of stock verl's first one, or what was said."""
     out.mkdir(parents=True, exist_ok=True)
     split_data(out)
-    changes = [change.replace("OUT", str(out)) for change in changes]
-    own = attempt(out / "p2o", [*ONE_EPOCH_A_STEP, "trainer.total_training_steps=2", *changes], P2O)
+    changes = [*ONE_EPOCH_A_STEP, *(change.replace("OUT", str(out)) for change in ROWS[name])]
+    own = attempt(out / "p2o", [*changes, TWO_STEPS], P2O)
     if "says" in own:
         return own
-    theirs = [c for c in [*ONE_EPOCH_A_STEP, "trainer.total_training_steps=1", *changes] if "p2o." not in c]
+    steps = 1 + (name in SECOND_STEP)
+    theirs = [c for c in [*changes, f"trainer.total_training_steps={steps}"] if "p2o." not in c]
     stock = attempt(out / "stock", theirs, [])
-    return own | {"stock": stock["steps"][0]} if "steps" in stock else own | {"says": f"stock verl: {stock['says']}"}
+    without = attempt(out / "without", [*changes, TWO_STEPS, "++p2o.method=grpo"], P2O) if steps == 2 else own
+    for what, found in (("stock verl", stock), ("without templates", without)):
+        if "says" in found:
+            return own | {"says": f"{what}: {found['says']}"}
+    return own | {"without": without["steps"][steps - 1], "stock": stock["steps"][steps - 1]}
 
 
 def split_data(out: Path) -> None:
@@ -100,7 +111,7 @@ def figures(step: Mapping[str, float]) -> dict[str, float]:
 def show(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The outcomes as a Markdown table."""
     lines = [
-        "| setting | first gradient, P²O and stock verl | templated in step 2 | solved under them | gradient |",
+        "| setting | gradient bare: P²O, stock verl | templated in step 2 | solved under them | gradient |",
         "|---|---|---|---|---|",
     ]
     for name, row in rows.items():
@@ -108,7 +119,7 @@ def show(rows: Mapping[str, Mapping[str, Any]]) -> str:
         if "says" in row or not steps:
             lines.append(f"| {name} | {row.get('says', 'no step')} | | | |")
             continue
-        first = f"{steps[0]['actor/grad_norm']:.5g}, {row['stock']['actor/grad_norm']:.5g}"
+        first = f"{row['without']['actor/grad_norm']:.5g}, {row['stock']['actor/grad_norm']:.5g}"
         if len(steps) == 1:
             lines.append(f"| {name} | {first} | ended after one step | | |")
             continue
@@ -123,7 +134,7 @@ def main(out: Path, names: Sequence[str]) -> None:
     rows: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for name in names or ROWS:
         if name not in rows:
-            rows[name] = run_row(out / name.replace(" ", "-"), ROWS[name])
+            rows[name] = run_row(out / name.replace(" ", "-").replace(",", ""), name)
             file.write_text(json.dumps(rows, indent=1))
             print(f"{name}: {json.dumps(rows[name])}", flush=True)
     print(show({name: rows[name] for name in ROWS if name in rows}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tiny_run import OWN_RAY, P2O, overrides
 
+from p2o.runs.recipe import load_recipe
+from p2o.verl.conversion import recipe_settings
 from p2o.verl.settings import settings_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "verl" / "deepmath_qwen3_4b.sh"
@@ -29,12 +32,17 @@ def test_no_setting_of_verl_is_taken_for_one_of_ours(name: str) -> None:
     assert settings_of(configuration(name, GENERIC)).num_generations == 8
 
 
-def test_the_example_is_a_configuration_of_verl() -> None:
+def test_the_example_is_the_papers_recipe() -> None:
     # The script's arrays hold the overrides; "exec python -m MODULE" is not run.
     script = EXAMPLE.read_text().replace("exec python -m verl.trainer.main_ppo", "printf '%s\\n'")
     given = subprocess.run(["bash", "-s"], input=script, capture_output=True, text=True, check=True).stdout.split("\n")
     config = configuration("ppo_trainer", [line for line in given if line])
-    assert settings_of(config).reflector == "openai"
+    recipe = load_recipe("paper/deepmath_5k_self")
+    wanted = {**asdict(recipe.model), **asdict(recipe.task), **vars(recipe.training)}
+    found = {**recipe_settings(config, str(EXAMPLE)), **vars(settings_of(config))}
+    differing = {name for name, value in found.items() if name in wanted and wanted[name] != value}
+    unused = {"reflect_temperature", "reflect_max_tokens"}  # of reflectors that are not asked
+    assert differing == {"rewards", "reflector_model", "reflector_base_url", *unused}
     assert config["data"]["apply_chat_template_kwargs"] == {"enable_thinking": False}
 
 

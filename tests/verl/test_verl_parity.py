@@ -1,7 +1,7 @@
 """One batch through both engines: same tokens, advantages, old log-probs and credit, same gradient.
 
-For every way in which P²O trains templated rollouts that both engines take, and for plain GRPO: from the credit to the
-gradient, by each engine's own code.
+For every way in which P²O trains templated rollouts that both engines take, and for every other method that both take
+(`test_verl_methods` compares their order and prompts): from the credit to the gradient, by each engine's own code.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from tiny_run import HERE, environment
 
 from helpers import ALL_FOUR, make_trainer
 from p2o.core.credit import Credit, Distillation, credit_of
+from p2o.core.methods import load_method
+from p2o.core.samples import Sample
+from p2o.core.settings import LoopSettings
 from p2o.core.templates import apply_to_prompt
 from p2o.generation.models import resolve_model
 from p2o.trl import distillation as on_trl
@@ -32,14 +35,19 @@ COMPLETIONS = ["w:r 7+5+0=12 4+8+1=13; 132", "299", "w:l 2+3=5; 5", "623"]
 TEMPLATED, SOLVED = [True, True, True, False], [True, False, True, False]
 ADVANTAGES = [1.3, -0.8, 0.4, -0.9]
 WAYS = [way for way in get_args(Distillation) if way != "kl"]
-CASES = [*WAYS, "grpo", "drop failed", "no tools", "no mask on verl"]
+METHODS = ["grpo", "knapsack", "prefix", "sage", "scaf", "scaf_sft", "scaf_shape"]
+"""The others of the package; those that verl refuses are left out."""
+SAME = {"grpo": "no_mask", "knapsack": "no_mask", "prefix": "none", "sage": "none", "scaf_sft": "drop failed"}
+"""Methods whose credit is also a way of P²O's: weight 1, and trained on the prompt that was seen."""
+CASES = [*WAYS, *METHODS, "drop failed", "no tools", "no mask on verl"]
 """The last three are no parity: the drop, the tools' mask and the weights matter for this batch."""
 
 
 def credit_for(case: str) -> Credit:
     """The credit of a case, with bounds that some tokens of the batch are outside of."""
-    if case == "grpo":
-        return Credit()
+    if case in METHODS:
+        sample = Sample("a", [], "7", {"solution": "First. Then. 7"})
+        return load_method(case)(LoopSettings(method=case), {"a": sample}, 4, 0).credit(1)
     way = case if case in WAYS else {"drop failed": "no_mask"}.get(case, "mask")
     settings = SimpleNamespace(
         distillation=way, ratio_low=0.5, ratio_high=1.5, soft_max=1.2, shape_gamma=0.1,
@@ -131,7 +139,7 @@ def gradient_on_trl(given: Given, case: str) -> dict[str, torch.Tensor]:
         templated_ids=[ids if t else [] for ids, t in zip(given.templated, TEMPLATED, strict=True)],
         solved=SOLVED,
     )
-    output, _ = on_trl.distill(output, batch, credit, logps_of, None, pad_id)
+    on_trl.distill(output, batch, credit, logps_of, None, pad_id)
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.zero_grad()
@@ -191,7 +199,7 @@ def on_both(
     return {case: (gradient_on_trl(given, case), theirs[case]) for case in CASES}
 
 
-@pytest.mark.parametrize("case", [*WAYS, "grpo", "drop failed"])
+@pytest.mark.parametrize("case", [*WAYS, *METHODS, "drop failed"])
 def test_trl_and_verl_give_the_same_gradient(on_both: Any, case: str) -> None:
     ours, theirs = on_both[case]
     assert theirs.keys() == ours.keys()
@@ -199,12 +207,13 @@ def test_trl_and_verl_give_the_same_gradient(on_both: Any, case: str) -> None:
 
 
 def test_the_ways_differ_on_this_batch(on_both: Any) -> None:
-    gradients = {case: on_both[case][0] for case in [*WAYS, "drop failed", "no tools"]}
+    gradients = {case: on_both[case][0] for case in [*WAYS, "scaf", "drop failed", "no tools"]}
     for first, one in gradients.items():
         for second, other in gradients.items():
             assert first == second or distance(one, other) > 0.01, (first, second)
     assert distance(on_both["no mask on verl"][1], on_both["mask"][0]) > 0.01
-    assert distance(on_both["grpo"][0], on_both["no_mask"][0]) == 0, "GRPO's credit is weight 1"
+    for same, as_this in SAME.items():
+        assert distance(on_both[same][0], on_both[as_this][0]) == 0, (same, as_this)
 
 
 def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

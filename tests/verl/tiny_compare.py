@@ -7,6 +7,7 @@ The same command continues a comparison that was killed.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,8 @@ def write(out: Path, epochs: int) -> Path:
     write_sums(out / "train.parquet", "train", 24, 8)
     write_sums(out / "val.parquet", "test", 40, 8)
     words = [word for word in overrides(out) if not word.startswith(("trainer.rollout_data_dir", "trainer.default_l"))]
-    words += [*OWN_RAY, *P2O, *CHANGES, f"data.val_files={out}/val.parquet", f"trainer.total_epochs={epochs}"]
+    words += [] if "RAY_ADDRESS" in os.environ else OWN_RAY
+    words += [*P2O, *CHANGES, f"data.val_files={out}/val.parquet", f"trainer.total_epochs={epochs}"]
     file = out / "tiny.yaml"
     file.write_text(yaml.safe_dump(words))
     return file

@@ -35,10 +35,12 @@ def write_data(out: Path, agents: Sequence[str] = ()) -> None:
 
 
 def write_sums(file: Path, part: str, hard: int, easy: int, agents: Sequence[str] = ()) -> None:
-    """Sums of a part of the sandbox's data, in verl's own format; their ``data_source`` is their level."""
+    """Sums of a part of the sandbox's data with their solutions, in verl's own format; their ``data_source`` is their
+    level."""
     import pyarrow
     from pyarrow import parquet
 
+    from p2o.core.solutions import SOLUTION, STEPS
     from p2o.data import load_samples
 
     samples = load_samples(f"builtin:sandbox/{part}")
@@ -51,6 +53,7 @@ def write_sums(file: Path, part: str, hard: int, easy: int, agents: Sequence[str
             "ability": "math",
             "reward_model": {"style": "rule", "ground_truth": s.answer},
             "extra_info": {"index": n, "split": part},
+            **{name: s.columns[name] for name in (SOLUTION, STEPS)},
         }
         | ({"agent_name": agents[n % len(agents)]} if agents else {})
         for n, s in enumerate(chosen)
@@ -112,6 +115,15 @@ OWN_RAY = [
 """A Ray of the run's own, of one node."""
 
 
+def its_ray(out: Path) -> list[str]:
+    """A Ray of the run's own; or that of ``RAY_ADDRESS``, whose processes are told where this run writes. (A cluster
+    that stays saves each run a quarter of its seconds: ``ray start --head --num-cpus 64 --num-gpus 2``.)"""
+    if "RAY_ADDRESS" not in os.environ:
+        return OWN_RAY
+    told, variables = environment(out), "+ray_kwargs.ray_init.runtime_env.env_vars"
+    return [f"{variables}.{name}={told[name]}" for name in ("VERL_FILE_LOGGER_PATH", "CPU_SHIM_LOG")]
+
+
 P2O = [
     "trainer.v1.trainer_mode=p2o",
     "+p2o.hard_min_count=4",
@@ -160,10 +172,12 @@ def start(
     out: Path,
     more: list[str] | None = None,
     added: list[str] = P2O,
-    program: Sequence[str] = ("-m", "verl.trainer.main_ppo", *OWN_RAY),
+    program: Sequence[str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts a run in a process group of its own; its output goes to ``OUT/log.txt``. Without what is ``added`` it is
-    stock verl's."""
+    stock verl's. The program is verl's own by default."""
+    if program is None:
+        program = ("-m", "verl.trainer.main_ppo", *its_ray(out))
     if not (out / "train.parquet").exists():
         write_data(out)
     with (out / "log.txt").open("ab") as log:
