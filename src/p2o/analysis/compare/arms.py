@@ -90,8 +90,8 @@ _ARMS = (
     ),
     Arm(
         "p2o_steady",
-        "p2o_solved that forgets less (scale_steps, pull)",
-        {**_GRADUATED, "distillation": "solved", **_STEADY},
+        "p2o_solved that forgets less (scale_steps, pull), and evolves only where GRPO does not get on (evolve_when)",
+        {**_GRADUATED, "distillation": "solved", **_STEADY, "evolve_when": "stuck"},
     ),
     Arm(
         "random_pool",
