@@ -5,7 +5,7 @@
     python benchmarks/credits.py --formats boxed,lines --ways grpo,dapo,scaf,luffy --seeds 3
     python benchmarks/credits.py --ways solved,mask --templates evolved --seeds 3
     python benchmarks/credits.py --formats boxed --ways solved --templates offered --seeds 5
-    python benchmarks/credits.py --formats lines --ways solved,constant,cosine --seeds 3 --by-epoch
+    python benchmarks/credits.py --formats lines --ways solved,half_rate,constant,cosine --seeds 3 --by-epoch
     python benchmarks/credits.py --table
 
     python benchmarks/credits.py --jobs 16 --use_cpu false --save_strategy no            # on a GPU
@@ -86,7 +86,8 @@ WAYS: dict[str, dict[str, Any]] = {
     **{name: {"distillation": name} for name in _DISTILLATIONS},
     "positive": {"distillation": "no_mask", "drop_failed_template_rollout": True},
     "solved_positive": {"distillation": "solved", "drop_failed_template_rollout": True},
-    "constant": {"learning_rate": 5e-4, "scale_steps": False},
+    "half_rate": {"learning_rate": 5e-4, "num_train_epochs": 4},
+    "constant": {"learning_rate": 5e-4, "scale_steps": False, "num_train_epochs": 4},
     "cosine": {"lr_scheduler_type": "cosine", "learning_rate": 7e-4, "scale_steps": False, "num_train_epochs": 4},
 }
 # All that the reflector returns is used, so that no draw of luck decides whether the template is kept.

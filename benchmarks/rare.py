@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only print what is in the file")
     args, words = parser.parse_known_args()
     found: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
-    recipe = load_recipe(str(LABORATORY / "rare.yaml"), words)
+    recipe = load_recipe("rare", words)
     for seed in range(0 if args.report else args.seeds):
         policy: Policy | None = None
         for way in args.ways.split(","):

@@ -16,7 +16,7 @@ from p2o.rewards.rules import last_number
 
 WORLD = Path(p2o.__file__).parent / "data" / "sandbox-rare"
 LABORATORY = Path(__file__).resolve().parents[2] / "tools" / "sandbox"
-RECIPE = LABORATORY / "rare.yaml"
+RECIPE = WORLD.parents[1] / "runs" / "recipes" / "rare.yaml"
 SIZES = {"train": 144, "dev": 48, "test": 144}
 SOMETIMES = ("right", "left", "running", "again")
 

@@ -20,11 +20,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from make_data import PACKAGE_DATA
 from pretrain import batches, row_of, save, train
-from rare_world import KINDS, Course, Question, draw_lesson, draw_question, needs
+from rare_phrases import PHRASES
+from rare_world import CHOICES, KINDS, Course, Question, answer, draw_lesson, draw_question, needs
 from transformers import LlamaForCausalLM
 
 FOLDER = PACKAGE_DATA.with_name("sandbox-rare")
@@ -44,7 +46,8 @@ class Stage:
 STAGES = (
     Stage(Course(bare=0.3, most_phrases=2, decided=False), 200, 4e-3),
     Stage(Course(bare=BARE, most_phrases=8), 500, 3e-3),
-    Stage(Course(bare=BARE, most_phrases=8), 400, 2e-3),
+    Stage(Course(bare=BARE, most_phrases=8), 1600, 3e-3),
+    Stage(Course(bare=BARE, most_phrases=8), 1200, 3e-3),
 )
 
 
@@ -79,13 +82,23 @@ def make_questions(seed: int = SEED) -> dict[str, list[Question]]:
     return files
 
 
+def row_of_file(question: Question) -> dict[str, Any]:
+    """A question with its solution, as the policy would write it, and the instructions that it needs."""
+    needed = [choice for choice in CHOICES if choice in needs(question)]
+    return {
+        "prompt": question.text,
+        "answer": question.right,
+        "kind": question.kind,
+        "needs": len(needed),
+        "solution": answer(question, needed).text,
+        "solution_steps": [PHRASES[choice][0] for choice in needed],
+    }
+
+
 def write_data(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for split, questions in make_questions().items():
-        rows = [
-            {"id": f"{split}-{n:03d}", "prompt": q.text, "answer": q.right, "kind": q.kind, "needs": len(needs(q))}
-            for n, q in enumerate(questions)
-        ]
+        rows = [{"id": f"{split}-{n:03d}", **row_of_file(question)} for n, question in enumerate(questions)]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
 

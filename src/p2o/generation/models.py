@@ -50,18 +50,10 @@ def cache_dir() -> Path:
     return Path(os.environ.get("P2O_CACHE") or Path.home() / ".cache" / "p2o")
 
 
-RARE_MISSING = (
-    "the policy of builtin:sandbox-rare is built, not shipped: run python tools/sandbox/pretrain_rare.py --stage-dir "
-    "runs/rare-stages in a checkout (minutes on one core)"
-)
-
-
-def _sandbox(policy: str, missing: str = "") -> str:
+def _sandbox(policy: str) -> str:
     folder = Path(str(importlib.resources.files("p2o.data"))) / policy
     if not (folder / "config.json").is_file():
-        raise ConfigError(
-            missing or f"the built-in sandbox is not in this installation ({folder}); install p2o-rl again"
-        )
+        raise ConfigError(f"the built-in sandbox is not in this installation ({folder}); install p2o-rl again")
     return str(folder)
 
 
@@ -131,6 +123,6 @@ BUILTIN: dict[str, Callable[[], str]] = {
     "sandbox": partial(_sandbox, "sandbox/policy"),
     "sandbox-switch": partial(_sandbox, "sandbox/policy-switch"),
     "sandbox-tools": partial(_sandbox, "sandbox-tools/policy"),
-    "sandbox-rare": partial(_sandbox, "sandbox-rare/policy", RARE_MISSING),
+    "sandbox-rare": partial(_sandbox, "sandbox-rare/policy"),
     "smollm2": _smollm2,
 }
