@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..base.files import write_json, write_text
+from ..base.files import read_json, write_json, write_text
 from ..base.terminal import console, percent
 from ..core.templates import PoolTemplate, pool_from_json, pool_to_json
 from ..errors import ConfigError
@@ -26,6 +26,9 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("recipe", help=RECIPE)
+    parser.add_argument(
+        "--explain", action="store_true", help="of each accepted template: what it changed, and on which samples"
+    )
     parser.set_defaults(run=run, takes_settings=True)
 
 
@@ -34,12 +37,14 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     recipe = load_recipe(args.recipe, settings, args.options)
     run_dir = Path(recipe.training.output_dir)
     with claimed_for_evolution(run_dir):
-        _evolve(recipe, run_dir)
+        _evolve(recipe, run_dir, args.explain)
     return 0
 
 
-def _evolve(recipe: Recipe, run_dir: Path) -> None:
+def _evolve(recipe: Recipe, run_dir: Path, explain: bool) -> None:
+    from ..analysis.explain import explained
     from ..core.cost import CostMeter, without_false_zeros
+    from ..core.evolve import Evolution
     from ..core.loop import JointLoop
     from ..runs.building import rewards_of, samples_of
     from ..runs.fixed_policy import fixed_policy
@@ -71,6 +76,10 @@ def _evolve(recipe: Recipe, run_dir: Path) -> None:
     write_json(run_dir / "p2o" / "pool.json", {"pool": pool_to_json(pool), "cost": spent})
     write_text(run_dir / "p2o" / "pool.md", pool_page(pool, summary.dev_size, recipe.name, "on a fixed policy"))
     _print_pool(pool, summary.dev_size, run_dir / "p2o" / "pool.json")
+    if explain:
+        evolution = read_json(run_dir / "p2o" / f"evolution-{loop.next_epoch - 1:03d}" / "evolution.json")
+        for line in explained(Evolution.from_dict(evolution), {s.id: s.question for s in samples}):
+            console.print(line)
 
 
 def _print_pool(pool: Sequence[PoolTemplate], dev_size: int, path: Path) -> None:

@@ -140,11 +140,16 @@ class LoopSettings:
     max_template_chars: int = 4000
     """Longer templates are refused."""
 
-    reflect_temperature: float = 1.0
-    """Sampling temperature of the *self* and *policy* reflectors."""
+    reflect_temperature: float | None = None
+    """Sampling temperature of the *self* and *policy* reflectors; null is 1.0, and 0.3 for the short prompt."""
 
     reflect_max_tokens: int = 512
     """Longest reply of the *self* and *policy* reflectors, in tokens."""
+
+    reflect_prompt: Literal["auto", "full", "short"] = "auto"
+    """What *self* and *policy* are asked. ``full``: GEPA's question, with all of a minibatch. ``short``: one failed
+    rollout after two worked examples, and a second time for less where the reply cannot be used. ``auto``: ``short``
+    for a chat model on this machine of less than a billion parameters (on verl always ``full``)."""
 
     reflect_max_prompt_chars: int = 12000
     """The reflection prompt is shortened to this; the middle of long completions is cut out."""
@@ -201,5 +206,5 @@ LEAST: Sequence[tuple[str, float]] = (
 def check_at_least(settings: object, least: Sequence[tuple[str, float]], place: str = "") -> None:
     """Raises ConfigError for the first key that is below its least value."""
     for name, low in least:
-        if getattr(settings, name) < low:
-            raise ConfigError(f"{place}{name} is {getattr(settings, name)}; it must be at least {low}")
+        if (value := getattr(settings, name)) is not None and value < low:
+            raise ConfigError(f"{place}{name} is {value}; it must be at least {low}")

@@ -22,6 +22,7 @@ from ..core.summary import EpochSummary
 from ..core.turns import PlayedRollout
 from ..reflectors.control_tokens import ControlGuard
 from ..reflectors.guard import guard_control_tokens
+from ..reflectors.short import short_reflector
 from .policies import Completion
 from .settings import Prompt
 
@@ -76,16 +77,18 @@ def record_groups(loop: JointLoop, groups: Mapping[str, Sequence[Rollout]]) -> N
         loop.record(sample_id, rewards, [False] * len(rollouts), [r.reward for r in rollouts])
 
 
-def policy_reflector(complete: Callable[[Sequence[Prompt]], Sequence[Completion]], chat: bool = True) -> Reflector:
+def policy_reflector(
+    complete: Callable[[Sequence[Prompt]], Sequence[Completion]], chat: bool = True, short: bool = False
+) -> Reflector:
     """A reflector that asks a policy.
 
     Args:
         complete: draws one reply to each prompt.
         chat: whether the policy takes chat messages; a base model without a chat template takes plain text.
+        short: whether it is asked in few words, as a small model must be (`p2o.reflectors.short`); a chat model alone.
     """
 
-    def reflect(jobs: Sequence[ReflectionJob]) -> list[Reply]:
-        prompts: list[Prompt] = [[{"role": "user", "content": job.prompt}] if chat else job.prompt for job in jobs]
+    def ask(prompts: Sequence[Prompt]) -> list[Reply]:
         return [
             Reply(c.text, None, c.prompt_tokens, c.completion_tokens)
             if c.fits
@@ -93,7 +96,9 @@ def policy_reflector(complete: Callable[[Sequence[Prompt]], Sequence[Completion]
             for c in complete(prompts)
         ]
 
-    return reflect
+    if chat and short:
+        return short_reflector(ask)
+    return lambda jobs: ask([[{"role": "user", "content": job.prompt}] if chat else job.prompt for job in jobs])
 
 
 def run_prompt_step(

@@ -232,7 +232,7 @@ def read_answer(body: bytes) -> Reply:
     if not text and isinstance(message.get("refusal"), str):
         return Reply(None, "refusal", *tokens, quotable(message["refusal"]))
     cut_off = _at(choice, "finish_reason") == "length"
-    return Reply(text, None, *tokens, "cut off: it reached the longest reply" if cut_off else "")
+    return Reply(text, None, *tokens, "cut off: it reached the longest reply (max_tokens)" if cut_off else "")
 
 
 def _at(value: Any, *path: str | int) -> Any:

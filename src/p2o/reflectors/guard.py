@@ -17,10 +17,20 @@ def guard_control_tokens(reflector: Reflector, control: ControlGuard) -> Reflect
     broken up in the prompt: a completion may hold it, and the reflector is often the same model."""
 
     def guarded(jobs: Sequence[ReflectionJob]) -> list[Reply]:
-        replies = reflector([replace(job, prompt=control.neutralise(valid_text(job.prompt))) for job in jobs])
+        replies = reflector([_without_control(job, control) for job in jobs])
         return [_refuse_control(reply, control) for reply in checked(replies, len(jobs))]
 
     return guarded
+
+
+def _without_control(job: ReflectionJob, control: ControlGuard) -> ReflectionJob:
+    """The job with the control text broken up in all that a reflector may show to a model."""
+
+    def safe(text: str) -> str:
+        return control.neutralise(valid_text(text))
+
+    records = [(safe(question), safe(answer), safe(judgement), r) for question, answer, judgement, r in job.records]
+    return replace(job, prompt=safe(job.prompt), records=records)
 
 
 def _refuse_control(reply: Reply, control: ControlGuard) -> Reply:

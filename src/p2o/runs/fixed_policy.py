@@ -9,7 +9,7 @@ from typing import Any
 
 from ..base.terminal import console
 from ..core.cost import CostMeter
-from ..core.evolve import EvolveProgress
+from ..core.evolve import EvolveProgress, Reflector
 from ..core.loop import JointLoop
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.summary import EpochSummary
@@ -20,6 +20,7 @@ from ..generation.local import LocalPolicy, ModelSource, load_policy
 from ..generation.policies import Completion, EndpointPolicy, Policy, prompt_of
 from ..generation.prompt_step import as_rollout, draw_groups, policy_reflector, record_groups, run_prompt_step
 from ..generation.settings import GenerationSettings
+from ..generation.size import asks_short, reflecting_temperature
 from ..generation.tool_loop import ToolLoop, Trajectory
 from ..generation.toolbox import Toolbox
 from ..generation.tools import guarded_factories
@@ -117,20 +118,25 @@ class FixedPolicy:
         """The prompt step of training on bare groups that were drawn."""
         roll_out = self.evolving()
         record_groups(loop, groups)
-        training, reflector = self.recipe.training, build_reflector(self.recipe.task)
+        reflector = build_reflector(self.recipe.task)
         on_policy = isinstance(reflector, str)
-        if isinstance(reflector, str):
-            reflector = policy_reflector(
-                lambda prompts: self.policy.complete(prompts, training.reflect_temperature, training.reflect_max_tokens)
-            )
         return run_prompt_step(
             loop,
             roll_out,
-            reflector,
+            self.own_reflector() if isinstance(reflector, str) else reflector,
             cost,
             control=ControlGuard(getattr(self.policy, "tokenizer", None)),
             on_policy=on_policy,
             progress=progress,
+        )
+
+    def own_reflector(self) -> Reflector:
+        """The policy as reflector."""
+        training = self.recipe.training
+        short = asks_short(training.reflect_prompt, self.local and self.local.model)
+        temperature = reflecting_temperature(training.reflect_temperature, short)
+        return policy_reflector(
+            lambda prompts: self.policy.complete(prompts, temperature, training.reflect_max_tokens), short=short
         )
 
     def evolving(self, temperature: float | None = None) -> RolloutFn:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.methods import evolves_templates
 from ..errors import ConfigError
 from ..generation.models import PREFIX, resolve_model
+from ..generation.size import parameters_of
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -54,18 +55,10 @@ def model_shape(name: str) -> Shape | None:
 
 
 def _from_config(config: dict[str, Any]) -> Shape | None:
-    """Parameters of a decoder with gated MLPs, the usual architecture; other ones come out close."""
-    try:
-        h, n, v = config["hidden_size"], config["num_hidden_layers"], config["vocab_size"]
-        heads = config["num_attention_heads"]
-        head = config.get("head_dim") or h // heads
-        kv = config.get("num_key_value_heads", heads)
-        attention = h * head * (2 * heads + 2 * kv)
-        layer = attention + 3 * h * config["intermediate_size"] + 2 * h
-    except KeyError:
+    parameters = parameters_of(config)
+    if parameters is None:
         return None
-    embeddings = v * h * (1 if config.get("tie_word_embeddings") else 2)
-    return Shape(n * layer + embeddings + h, v, h, n, exact=True)
+    return Shape(parameters, config["vocab_size"], config["hidden_size"], config["num_hidden_layers"], exact=True)
 
 
 def lora_parameters(shape: Shape, rank: int) -> float:

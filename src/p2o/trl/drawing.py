@@ -19,6 +19,7 @@ from ..generation.local import LocalPolicy
 from ..generation.policies import Completion, Policy
 from ..generation.prompt_step import policy_reflector
 from ..generation.settings import GenerationSettings, Prompt, context_length
+from ..generation.size import asks_short, reflecting_temperature
 from ..generation.tool_loop import IdPolicy, ToolLoop
 from ..generation.toolbox import Toolbox
 from .engine_policy import EnginePolicy
@@ -136,8 +137,9 @@ class DrawingTrainer(GRPOTrainer):
             pairs = [(template, self.rows.by_id[sample_id]) for template, sample_id in request.pairs]
             return self.roll_out(pairs, self.args.evolve_temperature, weigh=self._weigh())
         with self._reflecting_policy() as policy:
+            temperature = reflecting_temperature(self.args.reflect_temperature, self._asks_short)
             return SharedRollouts(self.accelerator, self._score).complete(
-                policy, request.prompts, self.args.reflect_temperature, self.args.reflect_max_tokens
+                policy, request.prompts, temperature, self.args.reflect_max_tokens
             )
 
     def _weigh(self) -> Weigh | None:
@@ -176,7 +178,12 @@ class DrawingTrainer(GRPOTrainer):
         """The run's reflector; *self* and *policy* write their replies with ``complete``."""
         if not isinstance(self.reflector, str):
             return self.reflector
-        return policy_reflector(complete, chat=bool(self.chat_template or self._tokenizer.chat_template))
+        chat = bool(self.chat_template or self._tokenizer.chat_template)
+        return policy_reflector(complete, chat, self._asks_short)
+
+    @cached_property
+    def _asks_short(self) -> bool:
+        return asks_short(self.args.reflect_prompt, self.policy_model)
 
     @contextmanager
     def _reflecting_policy(self) -> Iterator[Policy]:

@@ -29,6 +29,7 @@ from ..core.samples import RolloutFn
 from ..core.states import has_spread
 from ..data.fingerprint import fingerprint
 from ..generation.prompt_step import policy_reflector, run_prompt_step
+from ..generation.size import asks_short, reflecting_temperature
 from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
 from . import NAME
@@ -245,10 +246,10 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
             chat_template_kwargs=dict(self.config.data.get("apply_chat_template_kwargs") or {}),
             context_tokens=rollout.prompt_length + rollout.response_length,
         )
+        short = asks_short(settings.reflect_prompt)
+        temperature = reflecting_temperature(settings.reflect_temperature, short)
         return policy_reflector(
-            partial(
-                policy.complete, temperature=settings.reflect_temperature, max_new_tokens=settings.reflect_max_tokens
-            )
+            partial(policy.complete, temperature=temperature, max_new_tokens=settings.reflect_max_tokens), short=short
         )
 
     def on_step_end(self) -> None:
