@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from p2o.generation.prompt_step import policy_reflector
 from p2o.generation.size import asks_short, parameters_of, reflecting_temperature
 from p2o.reflectors.control_tokens import ControlGuard
 from p2o.reflectors.guard import guard_control_tokens
-from p2o.reflectors.short import EXAMPLES, short_reflector
+from p2o.reflectors.short import EXAMPLES, INSTRUCTIONS, short_reflector
 
 JUDGEMENT = "Wrong format: end with a full stop."
 JOB = ReflectionJob(
@@ -39,11 +40,15 @@ def said(conversation: Any) -> str:
     return "\n".join(turn["content"] for turn in conversation)
 
 
+def template(reply: Reply) -> str:
+    return read_reply(reply.text or "", 1000)[0]
+
+
 def test_a_small_model_sees_worked_examples_then_one_failure_and_the_parents() -> None:
-    model = Small([Reply("End with a full stop.")])
-    assert short_reflector(model)([JOB]) == [Reply("End with a full stop.")]
+    model = Small([Reply("Write a full stop.")])
+    assert short_reflector(model)([JOB]) == [Reply("Write a full stop.")]
     [[conversation]] = model.asked
-    assert [turn["role"] for turn in conversation] == ["user", "assistant"] * len(EXAMPLES) + ["user"]
+    assert [turn["role"] for turn in conversation] == ["user", "assistant"] * len(INSTRUCTIONS) + ["user"]
     last = conversation[-1]["content"]
     for part in ("How many?", "Two", JUDGEMENT, "Be brief.", "Be kind."):
         assert part in last
@@ -51,16 +56,24 @@ def test_a_small_model_sees_worked_examples_then_one_failure_and_the_parents() -
     assert len(said(conversation)) < 2000
 
 
+def test_half_of_the_jobs_ask_for_advice_and_quote_the_form() -> None:
+    jobs = [replace(JOB, seed=seed) for seed in range(100)]
+    model = Small([Reply("Count them.\nOr not.")] * 100)
+    replies = short_reflector(model)(jobs)
+    asked = ["Give advice" in said(conversation) for conversation in model.asked[0]]
+    assert 30 < sum(asked) < 70
+    assert all("How many?" in said(conversation) for conversation in model.asked[0])
+    got = {
+        advice: {template(r) for r, a in zip(replies, asked, strict=True) if a == advice} for advice in (True, False)
+    }
+    assert got == {True: {"Count them.\nEnd with a full stop."}, False: {"Count them.\nOr not."}}
+
+
 def test_a_job_fails_on_its_worst_rollout_and_seeds_show_different_ones() -> None:
     records = [("q0", "a", "good", 1.0), *((f"q{n}", "a", "bad", 0.0) for n in range(1, 4))]
     model = Small([Reply("x")] * 40)
     short_reflector(model)([ReflectionJob("", records, seed, "") for seed in range(40)])
-    shown = {
-        q
-        for conversation in model.asked[0]
-        for q in ("q0", "q1", "q2", "q3")
-        if f"Question: {q}\n" in said(conversation)
-    }
+    shown = {q for c in model.asked[0] for q in ("q0", "q1", "q2", "q3") if f"Question: {q}\n" in said(c)}
     assert shown == {"q1", "q2", "q3"}
 
 
@@ -71,24 +84,26 @@ def test_a_job_fails_on_its_worst_rollout_and_seeds_show_different_ones() -> Non
         Reply("```\nBe brief.\n```", None, 10, 5),  # the parent again
         Reply("be  BRIEF", None, 10, 5),
         Reply("Be kind.", None, 10, 5),  # the other parent
-        Reply(EXAMPLES[0][2], None, 10, 5),  # an example is no reply
+        Reply(EXAMPLES[0], None, 10, 5),  # an example is no reply
         Reply("", None, 10, 5),
         Reply("<think>hm", None, 10, 5),
     ],
 )
 def test_an_unusable_reply_is_asked_for_once_more_for_less(first: Reply) -> None:
     good = Reply("Good as it is.", None, 20, 6)
-    model = Small([good, first], [Reply("End with a full stop.", None, 3, 4)])
-    replies = short_reflector(model)([JOB, JOB])
-    assert replies == [good, Reply("End with a full stop.", None, 13, 9)]  # both tries are counted
+    model = Small([good, first], [Reply("Count them.", None, 3, 4)])
+    fine, second = short_reflector(model)([JOB, JOB])
+    assert fine == good
+    assert template(second) == "Count them.\nEnd with a full stop."
+    assert (second.prompt_tokens, second.completion_tokens) == (13, 9)  # both tries are counted
     assert len(model.asked[1]) == 1
     assert len(said(model.asked[1][0])) < len(said(model.asked[0][0]))
-    assert JUDGEMENT in said(model.asked[1][0])
 
 
 def test_the_parents_text_is_never_returned_as_news() -> None:
+    job = replace(JOB, records=[("How many?", "Two", "Wrong answer.", 0.0)])
     model = Small([Reply("Be brief", None, 10, 5)], [Reply("BE BRIEF!", None, 3, 4)])
-    [reply] = short_reflector(model)([JOB])
+    [reply] = short_reflector(model)([job])
     assert (reply.text, reply.error) == (None, "repeated")
     assert (reply.prompt_tokens, reply.completion_tokens) == (13, 9)
 
@@ -102,8 +117,10 @@ def test_what_stays_unusable_comes_back_as_it_was() -> None:
 
 def test_a_prompt_that_is_too_long_gets_the_shorter_one_and_a_failure_does_not() -> None:
     too_long, failed = Reply(None, "prompt_too_long"), Reply(None, "timeout")
-    model = Small([too_long, failed], [Reply("End with a full stop.")])
-    assert [r.text for r in short_reflector(model)([JOB, JOB])] == ["End with a full stop.", None]
+    model = Small([too_long, failed], [Reply("Count them.")])
+    late, lost = short_reflector(model)([JOB, JOB])
+    assert template(late) == "Count them.\nEnd with a full stop."
+    assert lost == failed
     assert len(model.asked[1]) == 1
 
 
