@@ -15,7 +15,7 @@ it that is not its parent, holds no control token and no answer, and is not too 
 ``evolve``: an evolution of the recipe's budget for each seed, the model being its own reflector (race, a patience of
 2). Told are the dev scores of the bare prompt and of the best template, and of both the success on other sums.
 
-What is in ``benchmarks/results/self-reflector.json`` is kept, and the evolutions continue from their journals in
+What is in ``benchmarks/results/self-reflector.json`` (``--out``) is kept; evolutions continue from their journals in
 ``--work``. Further words are keys of the recipe.
 """
 
@@ -123,36 +123,36 @@ class Laboratory:
         }  # fmt: skip
 
 
-def save(found: dict[str, Any]) -> None:
+def save(found: dict[str, Any], path: Path) -> None:
     rows = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
-    RESULT.write_text("{" + ",\n".join(rows) + "}\n", encoding="utf-8")
+    path.write_text("{" + ",\n".join(rows) + "}\n", encoding="utf-8")
 
 
 def measure(args: argparse.Namespace, words: Sequence[str]) -> None:
     """Makes what is not in the result yet."""
-    found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    found: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
     laboratory = Laboratory(words)
     if "replies" in args.parts:
         for prompt in args.prompts:
             rows = found.setdefault(f"replies {prompt}", [])
             while len(rows) < args.replies:
                 rows += laboratory.replies(prompt, len(rows), min(len(rows) + CHUNK, args.replies))
-                save(found)
+                save(found, args.out)
     if "evolve" in args.parts:
         for seed in args.seeds:
             for prompt in args.prompts:
                 if (key := f"evolve {prompt} {seed}") not in found:
                     folder = args.work / key.replace(" ", "-")
                     found[key] = laboratory.evolution(prompt, seed, folder, args.held_out)
-                    save(found)
+                    save(found, args.out)
 
 
-def report(show: int) -> str:
+def report(path: Path, show: int) -> str:
     """The result as markdown."""
     from p2o.analysis.statistics import wilson_interval
     from p2o.base.markdown import fenced, table
 
-    found: dict[str, Any] = json.loads(RESULT.read_text())
+    found: dict[str, Any] = json.loads(path.read_text())
     told, shown, evolutions = [], [], []
     for key, value in found.items():
         if key.startswith("replies"):
@@ -192,6 +192,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda text: [int(n) for n in text.split(",")], default=[0, 1, 2])
     parser.add_argument("--held-out", type=int, default=64, help="other sums on which the best template is scored")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--work", type=Path, default=Path("runs/self-reflector"))
     parser.add_argument("--show", type=int, default=4, help="replies to print of each prompt")
     parser.add_argument("--table", action="store_true", help="print the result and measure nothing")
@@ -204,7 +205,7 @@ def main() -> None:
         assert torch.cuda.is_available(), "no CUDA device"
     if not args.table:
         measure(args, more)
-    print(report(args.show))
+    print(report(args.out, args.show))
 
 
 if __name__ == "__main__":
