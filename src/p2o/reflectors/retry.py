@@ -52,7 +52,7 @@ def _may_ask_again(reply: Reply) -> bool:
 def _sum(name: str, *replies: Reply) -> int | None:
     """A token count of replies together; None where a text came without it."""
     counts = [getattr(r, name) for r in replies if r.text is not None or getattr(r, name) is not None]
-    return None if None in counts else sum(counts)
+    return None if None in counts or not counts else sum(counts)
 
 
 def _without_old_news(reply: Reply, job: ReflectionJob, known: Collection[str]) -> Reply:
