@@ -147,6 +147,12 @@ def test_an_arm_that_verl_cannot_train_is_told_before_anything_runs(folder: Path
     assert f"`{name}`" in compare.split("\n\n`p2o screen`")[0]
 
 
+def test_two_runs_at_a_time_do_not_share_a_ray(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(ConfigError, match="one run at a time on a Ray"):
+        compare_on_verl("overrides.yaml", (), "grpo", 1, None, None, 2, None, "out")
+
+
 def test_keys_of_an_arm_become_overrides() -> None:
     settings = {
         "method": "my method.py:Mine", "max_cost": 7, "max_rollouts": None, "max_steps": -1, "num_train_epochs": 3,

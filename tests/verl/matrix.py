@@ -9,7 +9,9 @@ drawn under templates, with the gradient on the bare prompt. With ``RAY_ADDRESS`
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,7 +95,12 @@ def attempt(out: Path, changes: Sequence[str], added: Sequence[str]) -> dict[str
     if not (out / "code").exists():
         shutil.rmtree(out, ignore_errors=True)  # of a run that was killed
         out.mkdir()
-        (out / "code").write_text(str(start(out, list(changes), list(added)).wait()))
+        run = start(out, list(changes), list(added))
+        try:
+            (out / "code").write_text(str(run.wait()))
+        finally:
+            if run.poll() is None:  # this program was told to end
+                os.killpg(run.pid, signal.SIGTERM)
     code = int((out / "code").read_text())
     if code == 0:
         return {"steps": [figures(step) for step in metrics(out) if "actor/grad_norm" in step]}
@@ -130,6 +137,7 @@ def show(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main(out: Path, names: Sequence[str]) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     file = out / "matrix.json"
     rows: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for name in names or ROWS:

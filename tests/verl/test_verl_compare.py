@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from tiny_compare import compare
+
+pytestmark = pytest.mark.usefixtures("shared_ray")
 
 
 def test_arms_are_trained_by_verl_and_paired_at_equal_cost(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from user_methods import HINT
 from p2o.core.epoch_files import read_epoch
 from p2o.generation.models import resolve_model
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 STEPS = 2  # of an epoch
 
 
@@ -246,6 +248,7 @@ def prompts_of(out: Path, step: int) -> list[str]:
 
 
 def test_a_plug_in_that_is_not_loaded_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS")  # whose processes have it
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
     assert start(tmp_path).wait() != 0
     assert "Unknown trainer 'p2o'" in (tmp_path / "log.txt").read_text()

@@ -12,6 +12,8 @@ from tiny_run import HERE, metrics, run, start
 from p2o.runs.run_directory import Run
 from p2o.verl.watched import without_keys
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 SAMPLES, GROUP = 16, 6
 
 

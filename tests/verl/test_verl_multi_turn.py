@@ -13,6 +13,8 @@ from transformers import AutoTokenizer
 
 from p2o.generation.models import resolve_model
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 STEPS = 2  # of an epoch
 AGENTS = ["tool_agent", "ask_again", "single_turn_agent"]
 

@@ -7,6 +7,7 @@ validation data is measured, sample by sample.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,11 @@ def compare_on_verl(
         ConfigError: the file, an arm, the budget or the validation data cannot be used; or a run failed.
     """
     check_counts(seeds, jobs)
+    if jobs > 1 and "RAY_ADDRESS" in os.environ:
+        raise ConfigError(
+            f"--jobs is {jobs}, but RAY_ADDRESS names one Ray for all runs, and verl's transfer queue takes one run at "
+            "a time on a Ray (two would mix their rollouts); leave --jobs out, or unset RAY_ADDRESS"
+        )
     given = [*read_overrides(file), *(f"++{key}={one.text}" for key, one in parse_words(words).items())]
     config = nested(given)
     sources = check_validation(config)

@@ -172,7 +172,7 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
             rollouts=len(drawn),
             prompt_tokens=sum(r.read_tokens for r in drawn),
             generated_tokens=generated,
-            scored_tokens=stored,
+            scored_tokens=stored * (2 if self.use_reference_policy else 1),  # old log-probs, and those of a KL term
         )
         self.cost["train"].add(trained_tokens=stored * int(self.config.actor_rollout_ref.actor.ppo_epochs))
 

@@ -141,6 +141,7 @@ def _load_replica():
     return CPUReplica
 
 
+torch.Tensor.pin_memory = lambda self, *args, **kwargs: self  # FSDP's offload of a reference policy asks for it
 verl.utils.distributed.initialize_global_process_group_ray = _init_gloo
 verl.workers.rollout.base._ROLLOUT_REGISTRY[("cpu_hf", "async")] = "cpu_shim.server.ServerAdapter"
 RolloutReplicaRegistry.register("cpu_hf", _load_replica)
