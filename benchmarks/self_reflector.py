@@ -12,8 +12,9 @@ which it never writes on the bare prompt. Needs what the recipe needs.
 "Think step by step."), with the long prompt and with the short one. A reply is *usable* if a template can be read from
 it that is not its parent, holds no control token and no answer, and is not too long.
 
-``evolve``: an evolution of the recipe's budget for each seed, the model being its own reflector (race, a patience of
-2). Told are the dev scores of the bare prompt and of the best template, and of both the success on other sums.
+``evolve``: an evolution of the recipe's budget for each seed, the model being its own reflector (race, patience 2,
+the temperature of training). Told are the dev scores of the bare prompt and of the best template, and of both the
+success on other sums.
 
 What is in ``benchmarks/results/self-reflector.json`` (``--out``) is kept; evolutions continue from their journals in
 ``--work``. Further words are keys of the recipe.
@@ -33,6 +34,8 @@ from typing import Any
 RESULT = Path(__file__).parent / "results" / "self-reflector.json"
 PARENTS = ("", "Think step by step.")
 PROMPTS = ("full", "short")
+KEYS = ("--evolve_search", "race", "--evolve_patience", "2", "--evolve_temperature", "0.7")
+"""Greedy rollouts fail here even under the form itself as template (0 of 16): the temperature is that of training."""
 CHUNK = 8
 """Replies between two writes of the result."""
 
@@ -45,7 +48,7 @@ class Laboratory:
         from p2o.runs.fixed_policy import fixed_policy
         from p2o.runs.recipe import load_recipe
 
-        recipe = load_recipe("smollm2", ["--evolve_search", "race", "--evolve_patience", "2", *words])
+        recipe = load_recipe("smollm2", [*KEYS, *words])
         self.training = recipe.training
         self.fixed = fixed_policy(recipe, str(recipe.model.model_name_or_path), rewards_of(recipe))
         self.samples = {s.id: s for s in samples_of(recipe, "train")}

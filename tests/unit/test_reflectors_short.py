@@ -66,7 +66,8 @@ def test_half_of_the_jobs_ask_for_advice_and_quote_the_form() -> None:
     got = {
         advice: {template(r) for r, a in zip(replies, asked, strict=True) if a == advice} for advice in (True, False)
     }
-    assert got == {True: {"Count them.\nEnd with a full stop."}, False: {"Count them.\nOr not."}}
+    form = "End with a full stop."
+    assert got == {True: {f"Count them.\n{form}", f"{form}\nCount them."}, False: {"Count them.\nOr not."}}
 
 
 def test_a_job_fails_on_its_worst_rollout_and_seeds_show_different_ones() -> None:

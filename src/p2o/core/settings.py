@@ -148,7 +148,7 @@ class LoopSettings:
 
     reflect_prompt: Literal["auto", "full", "short"] = "auto"
     """What *self* and *policy* are asked. ``full``: GEPA's question, with all of a minibatch. ``short``: one failed
-    rollout after two worked examples, and a second time for less where the reply cannot be used. ``auto``: ``short``
+    rollout after worked examples, and a second time for less where the reply cannot be used. ``auto``: ``short``
     for a chat model on this machine of less than a billion parameters (on verl always ``full``)."""
 
     reflect_max_prompt_chars: int = 12000

@@ -6,7 +6,7 @@ it:
 
 - *an instruction*, from the parent, the question, the answer and the judgement;
 - *advice*: one sentence, from the question and the answer. The form of the answer, as far as the judgement states one,
-  is quoted behind it, since a small model cannot copy it without mistakes.
+  is quoted beside it, since a small model cannot copy it without mistakes.
 
 The job's seed chooses between the two. Where the reply cannot be used, the advice is asked for, which is less.
 """
@@ -109,12 +109,14 @@ def for_advice(job: ReflectionJob) -> Conversation:
 
 
 def with_form(reply: Reply, job: ReflectionJob) -> Reply:
-    """A reply with the first line of the advice in it, and behind that the form that the judgement states."""
+    """A reply with the first line of the advice in it, and the form that the judgement states. The job's seed says
+    which comes first: for a small model that can decide over success."""
     template, fate, _ = read_reply(reply.text or "", _OTHER_CHARS)
     if fate or reply.text is None:
         return reply
     advice = shorten(template.splitlines()[0], _ADVICE_CHARS)
-    return replace(reply, text=fenced("\n".join([advice, *format_reminders(_one_failure(job)[2])])))
+    parts = [advice, *format_reminders(_one_failure(job)[2])]
+    return replace(reply, text=fenced("\n".join(parts if job.seed % 2 else reversed(parts))))
 
 
 def _one_failure(job: ReflectionJob) -> Record:
