@@ -47,7 +47,7 @@ COST = 600_000
 """Forward-equivalent tokens of each cell: what the quickstart spends on P²O in its three epochs."""
 ORDER = (
     "grpo", "grpo_steady", "dapo", "zvp", "knapsack", "review",
-    "prefix", "sage", "scaf", "luffy", "sdft", "opsd", "hdpo", "p2o", "p2o_solved", "p2o_steady",
+    "prefix", "sage", "scaf", "scaf_shape", "luffy", "sdft", "opsd", "hdpo", "p2o", "p2o_solved", "p2o_steady",
 )  # fmt: skip
 """The arms, by what they are given. Those that this version does not have are left out."""
 COLOURS = {"nothing": "#8a8a8a", "solutions": "#d97706"}
