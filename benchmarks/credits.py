@@ -1,4 +1,4 @@
-"""What learns an answer format that the bare prompt never shows? SmolLM2, one format each, at equal cost.
+r"""What learns an answer format that the bare prompt never shows? SmolLM2, one format each, at equal cost.
 
     export OMP_NUM_THREADS=1
     python benchmarks/credits.py --formats boxed,tags,final,lines --ways solved,mask --seeds 3
@@ -6,6 +6,8 @@
     python benchmarks/credits.py --ways solved,mask --templates evolved --seeds 3
     python benchmarks/credits.py --formats boxed --ways solved --templates offered --seeds 5
     python benchmarks/credits.py --formats lines --ways solved,half_rate,constant,cosine --seeds 3 --by-epoch
+    python benchmarks/credits.py --ways solved,mask --seeds 3 --out benchmarks/results/credits-cosine.json \
+        --lr_scheduler_type cosine --learning_rate 7e-4 --num_train_epochs 4 --scale_steps false
     python benchmarks/credits.py --table
 
     python benchmarks/credits.py --jobs 16 --use_cpu false --save_strategy no            # on a GPU

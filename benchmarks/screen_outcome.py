@@ -56,7 +56,10 @@ def measured(model: str, source: str, reward: Any, template: str, room: int, hea
 def cells() -> list[dict[str, Any]]:
     """Reach and outcome of every cell whose training is in the results."""
     found = []
-    trained = json.loads(cells_of_smollm2.RESULT.read_text())
+    files = [RESULTS / name for name in ("credits.json", "credits-cosine.json")]
+    trained = [row for file in files for row in json.loads(file.read_text())]
+        row for name in ("credits.json", "credits-cosine.json") for row in json.loads((RESULTS / name).read_text())
+    ]
     for form in given_templates.FORMS:
         reward = {"name": "result", "pattern": cells_of_smollm2.PATTERNS[form], "compare": "number"}
         source = f"{cells_of_smollm2.PLUS}&size=72&seed=1"
