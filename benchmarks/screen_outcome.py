@@ -58,8 +58,6 @@ def cells() -> list[dict[str, Any]]:
     found = []
     files = [RESULTS / name for name in ("credits.json", "credits-cosine.json")]
     trained = [row for file in files for row in json.loads(file.read_text())]
-        row for name in ("credits.json", "credits-cosine.json") for row in json.loads((RESULTS / name).read_text())
-    ]
     for form in given_templates.FORMS:
         reward = {"name": "result", "pattern": cells_of_smollm2.PATTERNS[form], "compare": "number"}
         source = f"{cells_of_smollm2.PLUS}&size=72&seed=1"
