@@ -175,10 +175,13 @@ def screen(pool: list[Any], **evolution: Any) -> Any:
 
 
 def test_a_screen_asks_the_same_function() -> None:
-    found = {"candidates": 20, "fates": {"seed": 1, "rejected": 19}, "best_dev_scores": [0.0] * 9}
+    found = {"candidates": 20, "fates": {"seed": 1, "rejected": 19}, "best_dev_scores": [0.0] * 9, "stopped": "budget",
+             "budget": 1000, "of_run": 900}  # fmt: skip
     (finding,) = screen_findings(screen([], **found), SETTINGS)
     assert (finding.case, finding.command(["r.yaml"])) == ("empty_pool", "")  # not: screen again
     assert "40 all failed, 6 all solved" in finding.happened
+    (short,) = screen_findings(screen([], **{**found, "best_dev_scores": [0.0] * 2, "of_run": 11_256}), SETTINGS)
+    assert short.command(["r.yaml", "--tau", "1"]) == "p2o screen r.yaml --tau 1 --budget 4000"
     weak = {**found, "fates": {"seed": 1, "no_fence": 12, "too_long": 3}}
     (teacher,) = screen_findings(screen([], **weak), SETTINGS)  # and not the empty pool, which follows from it
     assert teacher.happened == ("the reflector failed on 15 of 20 calls: 12× no fence, 3× too long")

@@ -14,7 +14,7 @@ from p2o.analysis.screen.measure import (
     outcome_shares,
 )
 from p2o.analysis.screen.reach import Reach, Reaches, reaches
-from p2o.analysis.screen.verdict import judge_screen
+from p2o.analysis.screen.verdict import judge_screen, larger_budget
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
 from p2o.core.samples import Rollout
 from p2o.core.settings import LoopSettings
@@ -95,13 +95,22 @@ GOOD = Screen(
     no_spread=Share(35, 0.35, (0.26, 0.45)),
     hard_min_count=100,
     pool=[{"text": "t", "weight": 0.5, "solves": []}],
-    evolution={"candidates": 9, "rollouts": 300, "best_dev_scores": [0.0, 0.5]},
+    evolution={
+        "candidates": 9,
+        "rollouts": 1000,
+        "best_dev_scores": [0.0, 0.5],
+        "budget": 1000,
+        "of_run": 900,
+        "stopped": "budget",
+    },
     reflector_failures=0.1,
     gap=TemplateEffect(13, 0.01, 0.41, 0.4, (0.3, 0.5)),
     reaches=Reaches(60, 1000, {"solved": Reach(0.0, 1.0), "mask": Reach(0.02, 0.95)}),
 )
 
 
+LONGER = {**GOOD.evolution, "of_run": 11_256}
+"""Of a run whose own evolutions look longer than the screen's did."""
 MASKED = Reaches(60, 1000, {"solved": Reach(0.0, 1.0), "mask": Reach(0.1, 0.0)})
 
 
@@ -110,7 +119,17 @@ MASKED = Reaches(60, 1000, {"solved": Reach(0.0, 1.0), "mask": Reach(0.1, 0.0)})
     [
         ({}, "worth it", "+40.0 points"),
         ({"hard": Share(2, 0.02, (0.005, 0.07))}, "not worth it", "too few hard samples"),
-        ({"gap": None, "pool": []}, "not worth it", "prompts do not help"),
+        (
+            {"gap": None, "pool": []},
+            "not worth it",
+            "no template found with 1,000 rollouts, and an evolution of the run makes 900 at most",
+        ),
+        ({"gap": None, "pool": [], "evolution": LONGER}, "not clear", "up to 11,256; screen again with --budget 4000"),
+        (
+            {"gap": None, "pool": [], "evolution": {**LONGER, "stopped": "idle"}},
+            "not worth it",
+            "the reflector writes nothing new",
+        ),
         ({"gap": None}, "not clear", "leaves room"),
         ({"gap": TemplateEffect(13, 0.0, 0.01, 0.01, (0.0, 0.03))}, "not worth it", "prompts do not help"),
         (
@@ -139,6 +158,12 @@ def test_verdicts(change, worth, reason):
     assert judged.worth == worth
     assert reason in judged.reason
     assert judged.numbers
+
+
+def test_a_larger_screen_is_no_larger_than_an_evolution_of_the_run():
+    assert larger_budget(LONGER) == 4000
+    assert larger_budget({**LONGER, "budget": 4000}) == 11_256
+    assert larger_budget({**LONGER, "budget": 11_256}) is None
 
 
 def test_what_was_not_measured_is_said():

@@ -11,6 +11,7 @@ from ..core.diagnosis import Facts, Finding, RunBy, diagnose, facts_after
 from ..core.summary import EpochSummary
 from ..runs.run_directory import Run
 from .screen.measure import Screen
+from .screen.verdict import larger_budget
 
 
 def run_findings(run: Run) -> list[Finding]:
@@ -54,6 +55,7 @@ def screen_findings(screen: Screen, settings: Mapping[str, Any]) -> list[Finding
             reflector_reasons=", ".join(f"{count}× {name.replace('_', ' ')}" for name, count in useless.items()),
             settings=settings,
             screened=True,
+            larger_screen=None if screen.pool or not screen.evolution else larger_budget(screen.evolution),
         )
     )
 

@@ -21,6 +21,9 @@ from ..runs.recipe import load_recipe
 from .settings import ANY_SETTING, RECIPE
 from .tables import span
 
+SAMPLES, SCREEN_BUDGET = 200, 1000
+"""The defaults: training samples that are drawn, and most rollouts of the evolution."""
+
 
 def add_parser(commands: Any) -> None:
     """Adds the command to the command line."""
@@ -32,7 +35,13 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("recipe", help=RECIPE)
-    parser.add_argument("--samples", type=int, default=200, help="training samples to draw (default 200)")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help=f"training samples to draw (default {SAMPLES})")
+    parser.add_argument(
+        "--budget",
+        type=int,
+        default=SCREEN_BUDGET,
+        help=f"most rollouts of the screen's evolution (default {SCREEN_BUDGET}); where templates help, it ends before",
+    )
     parser.add_argument("--out", help="the JSON file with the figures (default: screen.json in output_dir)")
     parser.set_defaults(run=run, takes_settings=True)
 
@@ -53,7 +62,7 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     rewards.check_gold(samples)
     model = str(recipe.model.model_name_or_path)
     started = time.perf_counter()
-    result = measure_screen(fixed_policy(recipe, model, rewards), samples, args.samples)
+    result = measure_screen(fixed_policy(recipe, model, rewards), samples, args.samples, args.budget)
     judged = judge_screen(result)
     table = Table(title=f"{model}: {result.draws} bare rollouts of {result.samples} samples", title_justify="left")
     for column in ("groups", "count", "share", "95 %"):
@@ -68,8 +77,9 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     if result.pool:
         console.print(f"  best template: {max(result.pool, key=lambda t: t['weight'])['text']}")
     console.print(Text(f"{judged.worth}: {judged.reason}", style="bold"))
+    drawn = [] if args.samples == SAMPLES else ["--samples", str(args.samples)]
     for finding in screen_findings(result, vars(recipe.training) | vars(recipe.task)):
-        print_finding(finding, [args.recipe, *words_without_secrets(settings)])
+        print_finding(finding, [args.recipe, *words_without_secrets(settings), *drawn])
     target = Path(args.out) if args.out else Path(recipe.training.output_dir) / "screen.json"
     seconds = time.perf_counter() - started
     write_json(target, {"verdict": asdict(judged), "screen": asdict(result), "seconds": seconds})

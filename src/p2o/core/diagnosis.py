@@ -76,6 +76,8 @@ class Facts(EpochSummary):
     """The run's settings by their keys."""
     screened: bool = False
     """Whether this is a screen already, so that another one tells nothing new."""
+    larger_screen: int | None = None
+    """The budget of a larger screen, which may find templates where this one found none."""
 
     @property
     def is_flat(self) -> bool:
@@ -129,7 +131,7 @@ class Finding:
     happened: str
     advice: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Settings to try, by their keys."""
+    """Settings to try, by their keys; with ``screen`` options of ``p2o screen`` too."""
     screen: bool = False
     """Whether ``p2o screen`` is the next step."""
 
@@ -148,14 +150,17 @@ class Finding:
             names = {key: VERL_KEYS.get(key, f"++p2o.{key}") for key in self.changes}
             return shlex.join(f"{names[key]}={_word(value)}" for key, value in self.changes.items())
         if self.screen:
-            return shlex.join(["p2o", "screen", *settings_without(run_by or ["RECIPE.yaml"], RUN_KEYS)])
+            kept = settings_without(run_by or ["RECIPE.yaml"], {*self.changes, *RUN_KEYS})
+            return shlex.join(["p2o", "screen", *kept, *self._words()])
         if not self.changes:
             return ""
         if run_by is None:
             return "P2OConfig(" + ", ".join(f"{key}={value!r}" for key, value in self.changes.items()) + ", …)"
-        words = [word for key, value in self.changes.items() for word in (f"--{key}", _word(value))]
         kept = settings_without(run_by, {*self.changes, *RUN_KEYS})
-        return shlex.join(["p2o", "train", *kept, *words, "--if_exists", "new"])
+        return shlex.join(["p2o", "train", *kept, *self._words(), "--if_exists", "new"])
+
+    def _words(self) -> list[str]:
+        return [word for key, value in self.changes.items() for word in (f"--{key}", _word(value))]
 
     def lines(self, run_by: RunBy) -> list[str]:
         """Two or three lines: what happened; the advice; the command."""
@@ -210,7 +215,9 @@ def _flat(f: Facts) -> list[Finding]:
 
 def _empty_pool(f: Facts) -> Finding:
     happened = f"{f.spread}; none of {counted(f.candidates, 'candidate')} solved a hard sample"
-    if f.iterations < FEW_ITERATIONS:
+    if f.larger_screen is not None:
+        return Finding("empty_pool", happened, "let it look longer", {"budget": f.larger_screen}, screen=True)
+    if f.iterations < FEW_ITERATIONS and not f.screened:
         more = {"evolve_budget": _larger(str(f.settings.get("evolve_budget", "heavy_4")))}
         return Finding(
             "empty_pool", f"{happened} in {counted(f.iterations, 'iteration')}", "give it more rollouts", more

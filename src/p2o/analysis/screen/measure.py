@@ -25,7 +25,7 @@ from ...core.samples import Rollout, Sample
 from ...core.settings import LoopSettings
 from ...core.states import GROUP_OUTCOMES, GroupOutcome, has_spread, outcome_of
 from ...core.templates import PoolTemplate, pool_to_json
-from ...runs.estimate import Projection, Tokens, count_run, project
+from ...runs.estimate import Projection, Tokens, count_run, evolution_rollouts, project
 from ...runs.fixed_policy import FixedPolicy
 from ..evaluation import TemplateEffect, best_slots, mean, template_effect
 from ..statistics import Interval, wilson_interval
@@ -37,7 +37,8 @@ MAX_HELD_OUT = 64
 LEAST_HARD = 8
 """With fewer hard samples in the screen nothing can be measured."""
 MAX_DEV = 32
-SCREEN_BUDGET = 400
+PATIENCE = 2
+"""Iterations in a row without progress, once a template was found."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Screen:
     hard_min_count: int
     pool: list[dict[str, Any]] = field(default_factory=list)
     evolution: dict[str, Any] = field(default_factory=dict)
+    """Figures of the evolution: its budget, its rollouts, what it proposed, why it stopped, and ``of_run``, the most
+    rollouts of one evolution of the recipe's own."""
     reflector_failures: float | None = None
     """Share of the reflector's replies that were no usable template (errors, no text, leaks); None if not asked."""
     gap: TemplateEffect | None = None
@@ -95,12 +98,13 @@ def _share(count: int, total: int) -> Share:
     return Share(count, count / max(1, total), wilson_interval(count, total))
 
 
-def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int) -> Screen:
+def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int, budget: int) -> Screen:
     """Runs the whole test.
 
     Args:
         fixed: the starting policy with the recipe's rewards and reflector.
         samples: the training data, of which ``size`` are drawn.
+        budget: most rollouts of the evolution.
     """
     training, K = fixed.recipe.training, fixed.recipe.training.num_generations
     rng = random.Random(training.seed)
@@ -123,9 +127,10 @@ def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int) -> 
     if len(hard) >= LEAST_HARD:
         rng.shuffle(hard)
         held = hard[: min(MAX_HELD_OUT, math.ceil(HELD_OUT * len(hard)))]
-        evolution, pool = evolve_on(fixed, hard[len(held) :], bare)
+        evolution, pool = evolve_on(fixed, hard[len(held) :], bare, budget)
         result.pool = [t for t in pool_to_json(pool) if t["text"]]
-        result.evolution = _figures(evolution)
+        of_run = evolution_rollouts(training, dev_part_size(round(result.hard.share * len(samples)), training.dev_size))
+        result.evolution = {**_figures(evolution), "of_run": of_run}
         result.reflector_failures = failure_rate(evolution)
         if result.pool:
             templates = best_slots(held, pool, K, training.seed)
@@ -139,14 +144,19 @@ def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int) -> 
 
 
 def evolve_on(
-    fixed: FixedPolicy, hard: Sequence[Sample], bare: Mapping[str, Sequence[Rollout]]
+    fixed: FixedPolicy, hard: Sequence[Sample], bare: Mapping[str, Sequence[Rollout]], budget: int
 ) -> tuple[Evolution, list[PoolTemplate]]:
-    """(the evolution, its pool) of one prompt step on these hard samples, with a small budget."""
+    """(the evolution, its pool) of one prompt step on these hard samples.
+
+    It asks whether any template helps. So it compares templates by a race, which finds those that seldom succeed too,
+    fills its batches, and ends soon after it has found some, whatever the recipe's own evolutions do.
+    """
     training = fixed.recipe.training
     dev_size = dev_part_size(len(hard), min(MAX_DEV, training.dev_size))
     settings = loop_settings(training)
     settings.method, settings.hard_min_count, settings.dev_size = "p2o", 2, dev_size
-    settings.evolve_budget = str(max(SCREEN_BUDGET, 4 * dev_size))
+    settings.evolve_search, settings.evolve_patience, settings.fill_proposals = "race", PATIENCE, True
+    settings.evolve_budget, settings.evolve_max_iterations = str(budget), None
     bar = EvolutionBar("evolving templates")
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -169,6 +179,7 @@ def _figures(evolution: Evolution) -> dict[str, Any]:
     return {
         "candidates": len(evolution.candidates),
         "fates": evolution.fates,
+        "budget": evolution.budget,
         "rollouts": evolution.cost.metric_calls,
         "best_dev_scores": evolution.best_scores,
         "dev_samples": len(evolution.dev_ids),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ...base.terminal import percent
 from ...base.text import counted
@@ -18,6 +19,8 @@ LEAST_GAP = 0.05
 """A smaller gain under templates is not worth an evolution."""
 REACHED = 0.4
 """If less of the gain is reached by every way of distillation, it is not clear that any of it can be distilled."""
+MORE = 4
+"""How much larger the next screen's budget is, where none of its templates helped."""
 FAILING = 0.5
 """A reflector that fails more often says nothing about prompts."""
 TRAINED = "the templated success can be trained into the bare prompt"
@@ -54,7 +57,7 @@ def _judge(s: Screen) -> tuple[Worth, str]:
         failed = percent(s.reflector_failures)
         return "not clear", f"the reflector failed at {failed}: fix it or take another one, and screen again"
     if not s.pool:
-        return "not worth it", "prompts do not help: no template solved a hard sample"
+        return _nothing_found(s.evolution)
     if s.gap is None:
         return "not clear", "no prompt with a template leaves room for a completion; lower max_completion_length"
     low, high = s.gap.interval
@@ -71,6 +74,30 @@ def _judge(s: Screen) -> tuple[Worth, str]:
         return "not clear", f"prompts help, but only {percent(s.reaches.ways[take].reach)} of {TRAINED}"
     gain = f"templates add {_points(s.gap.difference)} on held-out hard samples"
     return "worth it", f"{gain}; {_advice(s.reaches, s.distillation, take)}"
+
+
+def _nothing_found(evolution: Mapping[str, Any]) -> tuple[Worth, str]:
+    """The verdict where no template solved a hard sample. How sure it is depends on how long the screen looked."""
+    found, of_run = f"no template found with {evolution['rollouts']:,} rollouts", f"{evolution['of_run']:,}"
+    if more := larger_budget(evolution):
+        return (
+            "not clear",
+            f"{found}, and an evolution of the run makes up to {of_run}; screen again with --budget {more}",
+        )
+    idle = evolution["stopped"] == "idle"
+    why = "the reflector writes nothing new" if idle else f"and an evolution of the run makes {of_run} at most"
+    return "not worth it", f"prompts do not help: {found}, {why}"
+
+
+def larger_budget(evolution: Mapping[str, Any]) -> int | None:
+    """A budget for the next screen, after one that found no template; None where a larger one tells nothing new.
+
+    Args:
+        evolution: the screen's figures of it.
+    """
+    if evolution["stopped"] == "idle" or evolution["budget"] >= evolution["of_run"]:
+        return None
+    return min(MORE * int(evolution["budget"]), int(evolution["of_run"]))
 
 
 def _advice(found: Reaches, own: str, take: str) -> str:
