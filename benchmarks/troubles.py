@@ -3,7 +3,7 @@
     python benchmarks/troubles.py [CASE …]
 
 The first block of each section is the command and what it printed. A run is ended when it has said it. All of them take
-some two minutes on two cores.
+some four minutes on two cores.
 """
 
 from __future__ import annotations
@@ -26,8 +26,16 @@ RUNS = {
     "flat": f"quickstart {SMALL} --method grpo",
     "cut": f"quickstart {SMALL} --max_completion_length 3",
     "forgotten": f"quickstart {SMALL} --scale_steps false --pull 0 --learning_rate 1e-3",
+    "solved": f"quickstart {SMALL} --train builtin:sandbox/easy",
+    "partial": f"quickstart {SMALL} --train builtin:sandbox/easy --temperature 1.5 --rewards half.py:score",
+    "masked": f"switch {SMALL} --distillation mask",
+    "slow": f"quickstart {SMALL} --num_train_epochs 3 --learning_rate 1e-6",
 }
 """Case → the words behind ``p2o train``."""
+HALF = """def score(completions, answer, **columns):
+    return [0.5 * (text[0]["content"].split()[-1:] == [total]) for text, total in zip(completions, answer)]
+"""
+"""A reward of half a point at most, in the file ``half.py``."""
 SAID = {
     "teacher": "the reflector failed",
     "empty_pool": "candidates solved a hard sample",
@@ -35,6 +43,10 @@ SAID = {
     "flat": "no template helps yet",
     "cut": "are cut at",
     "forgotten": "are forgotten",
+    "solved": "there is little left to learn",
+    "partial": "the rewards are partial",
+    "masked": "samples were rescued in this epoch",
+    "slow": "samples were rescued in this epoch",
 }
 """Case → a part of what is said."""
 
@@ -46,6 +58,7 @@ def finding_of(case: str) -> list[str]:
         SystemExit: the run ends without them.
     """
     with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "half.py").write_text(HALF, encoding="utf-8")
         command = [sys.executable, "-m", "p2o", "train", *shlex.split(RUNS[case])]
         run = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert run.stdout is not None

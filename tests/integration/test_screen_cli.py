@@ -27,7 +27,7 @@ def test_the_quickstart_is_worth_it(tmp_path, capsys):
     assert screen["gap"]["difference"] > 0.2
     assert screen["reaches"]["rollouts"] > 0
     assert screen["reaches"]["ways"]["solved"]["reach"] > 0.9
-    assert screen["evolution"]["rollouts"] <= 400
+    assert screen["evolution"]["rollouts"] < 1000  # it ends when a template helps
     assert "worth it" in capsys.readouterr().out
 
 

@@ -104,16 +104,6 @@ class Projection:
     p2o_cost: float | None
     """None: not known, for want of measured lengths."""
 
-    @property
-    def extra_rollouts(self) -> float:
-        """P²O's rollouts beyond GRPO's, as a share of GRPO's."""
-        return self.p2o_rollouts / self.grpo_rollouts - 1
-
-    @property
-    def extra_cost(self) -> float | None:
-        """P²O's cost beyond GRPO's, as a share of GRPO's."""
-        return None if self.p2o_cost is None or self.grpo_cost is None else self.p2o_cost / self.grpo_cost - 1
-
 
 def project(training: P2OConfig, run: RunCounts, hard: float, live: float, tokens: Tokens | None) -> Projection:
     """What a run will cost against plain GRPO.

@@ -62,6 +62,7 @@ def render(runs: Sequence[Run]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["short"] = "{:g}".format
+    environment.filters["whole"] = lambda text: str(text).replace(" %", "\N{NO-BREAK SPACE}%")
     script = loader.get_source(environment, "page.js")[0]
     budget = MAX_ROLLOUT_CHARS // len(runs)
     views = [_view(run, n) for n, run in enumerate(runs)]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ...base.terminal import percent
 from ...base.text import counted
+from ...core.progress import short
 from ...runs.estimate import Projection
 from ..evaluation import TemplateEffect
 from .measure import LEAST_HARD, Screen
@@ -156,15 +157,12 @@ def _reaches(found: Reaches | None) -> list[str]:
 
 
 def _cost(p: Projection) -> str:
-    rollouts = (
-        f"cost of {p.epochs:g} epochs: {p.p2o_rollouts:,.0f} rollouts ({100 * p.extra_rollouts:+.0f} % over GRPO's "
-        f"{p.grpo_rollouts:,.0f})"
-    )
-    if p.p2o_cost is None or p.grpo_cost is None or p.extra_cost is None:
+    rollouts = f"cost of {p.epochs:g} epochs: {p.p2o_rollouts:,.0f} rollouts (GRPO {p.grpo_rollouts:,.0f})"
+    if not p.p2o_cost or not p.grpo_cost:
         return f"{rollouts}; tokens: not measured, the endpoint reports no token counts (usage)"
     return (
-        f"{rollouts}, at most {p.p2o_cost:.3g} forward-equivalent tokens "
-        f"({100 * p.extra_cost:+.0f} % over GRPO's {p.grpo_cost:.3g}, which trains {percent(p.live)} of its groups)"
+        f"{rollouts}, at most {short(p.p2o_cost)} forward-equivalent tokens ({p.p2o_cost / p.grpo_cost:.2g} times "
+        f"GRPO's {short(p.grpo_cost)}, which trains {percent(p.live)} of its groups)"
     )
 
 
