@@ -2,13 +2,16 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from helpers import hard_rows
 from p2o.analysis.evaluation import TemplateEffect
 from p2o.analysis.screen.measure import (
     Screen,
     Share,
+    evolve_on,
     failure_rate,
     no_spread_share,
     outcome_shares,
@@ -18,6 +21,7 @@ from p2o.analysis.screen.verdict import judge_screen, larger_budget
 from p2o.core.evolve.result import Candidate, Evolution, EvolveCost
 from p2o.core.samples import Rollout
 from p2o.core.settings import LoopSettings
+from p2o.data import sample_of
 from p2o.runs.estimate import RunCounts, Tokens, project
 
 
@@ -175,3 +179,27 @@ def test_what_was_not_measured_is_said():
     assert "reflector: never asked" in lines
     assert "held-out hard samples: not measured under templates" in lines
     assert "distillation: not measured, no log-probs of a solved templated rollout" in lines
+
+
+def test_the_screen_looks_for_templates_whatever_the_recipes_own_evolutions_do():
+    class LookedError(Exception):
+        pass
+
+    class Fixed:
+        recipe = SimpleNamespace(
+            training=SimpleNamespace(
+                **vars(LoopSettings(method="grpo", evolve_when="stuck", evolve_max_iterations=1)),
+                num_generations=4,
+                seed=0,
+            )
+        )
+
+        def prompt_step(self, loop, *_):
+            raise LookedError(loop.settings)
+
+    hard = [sample_of(row) for row in hard_rows(8)]
+    with pytest.raises(LookedError) as found:
+        evolve_on(Fixed(), hard, {s.id: group(0.0, 0.0, 0.0, 1.0) for s in hard}, 700)
+    used = found.value.args[0]
+    assert (used.method, used.evolve_when, used.evolve_search) == ("p2o", "hard", "race")
+    assert (used.evolve_budget, used.evolve_max_iterations, used.dev_size) == ("700", None, 4)
