@@ -23,6 +23,7 @@ from ..evolve import EvolveProgress, Reflector
 from ..hard import Tally
 from ..samples import RolloutFn, Sample
 from ..settings import LoopSettings
+from ..solutions import check_solutions
 from ..summary import EpochSummary
 
 Progress = Callable[[EvolveProgress], None]
@@ -63,10 +64,14 @@ class Method:
         samples: all training samples by id.
         group_size: K, rollouts of a sample in an epoch.
         seed: of the run. All random choices must follow from it and the epoch's number.
+
+    Raises:
+        ConfigError: it is given solutions, and a sample has none.
     """
 
     given = "nothing"
-    """What it is given beside the rewards, in a few words for the table of a comparison: answers, solutions, …"""
+    """What it is given beside the rewards, for the table of a comparison. With "solutions" every training
+    sample must have one (`p2o.core.solutions`)."""
     needs_trl = False
     """Whether it acts within a training step, which verl's trainer makes itself."""
     redraws = 0
@@ -75,6 +80,8 @@ class Method:
 
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         self.settings, self.samples, self.group_size, self.seed = settings, samples, group_size, seed
+        if self.given == "solutions":
+            check_solutions(samples, settings.method)
 
     def order(self, ids: Sequence[str], epoch: int) -> Sequence[str]:
         """Hook 1: the samples of an epoch in the order in which they are drawn.

@@ -24,7 +24,7 @@ from ..credit import Credit
 from ..kl_term import KlTerm
 from ..samples import Sample
 from ..settings import LoopSettings
-from ..solutions import check_solutions, whole
+from ..solutions import whole
 from .base import EpochEnd, Method
 
 HEADING = "A solution of the question below:"
@@ -48,7 +48,6 @@ class HDPO(Method):
 
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         super().__init__(settings, samples, group_size, seed)
-        check_solutions(samples, settings.method)
         self.failed: set[str] = set()
 
     def prompts(self, sample_id: str) -> Sequence[str]:

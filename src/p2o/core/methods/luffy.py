@@ -15,13 +15,11 @@ of the policy before the step; the advantage is divided by the group's standard 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..credit import Credit
 from ..given import Given
-from ..samples import Sample
-from ..settings import LoopSettings
-from ..solutions import check_solutions, solution_of
+from ..solutions import solution_of
 from .base import Method
 
 
@@ -34,10 +32,6 @@ class Luffy(Method):
 
     given = "solutions"
     needs_trl = True
-
-    def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
-        super().__init__(settings, samples, group_size, seed)
-        check_solutions(samples, settings.method)
 
     def prompts(self, sample_id: str) -> Sequence[str]:
         return [""] * (self.group_size - 1) + [Given(solution_of(self.samples[sample_id]))]

@@ -23,7 +23,7 @@ from ..credit import Credit
 from ..hard import Tally
 from ..samples import RolloutFn, Sample
 from ..settings import LoopSettings
-from ..solutions import beginning, check_solutions
+from ..solutions import beginning
 from .base import EpochEnd, Method
 from .shown import LEVELS
 
@@ -66,7 +66,6 @@ class Scaf(Method):
 
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         super().__init__(settings, samples, group_size, seed)
-        check_solutions(samples, settings.method)
         self.hints: dict[str, str] = {}
 
     def prompts(self, sample_id: str) -> Sequence[str]:

@@ -15,13 +15,8 @@ and the teacher's prompt says at more length what it is to do with the solution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..credit import Credit
 from ..kl_term import KlTerm
-from ..samples import Sample
-from ..settings import LoopSettings
-from ..solutions import check_solutions
 from .base import Method
 from .hdpo import privileged
 
@@ -36,10 +31,6 @@ class SDFT(Method):
     given = "solutions"
     needs_trl = True
     reverse = True
-
-    def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
-        super().__init__(settings, samples, group_size, seed)
-        check_solutions(samples, settings.method)
 
     def _teacher(self, sample_id: str) -> str:
         return privileged(self.samples[sample_id])
