@@ -178,12 +178,15 @@ class DrawingTrainer(GRPOTrainer):
         """The run's reflector; *self* and *policy* write their replies with ``complete``."""
         if not isinstance(self.reflector, str):
             return self.reflector
-        chat = bool(self.chat_template or self._tokenizer.chat_template)
-        return policy_reflector(complete, chat, self._asks_short)
+        return policy_reflector(complete, self._chats, self._asks_short)
+
+    @property
+    def _chats(self) -> bool:
+        return bool(self.chat_template or self._tokenizer.chat_template)
 
     @cached_property
     def _asks_short(self) -> bool:
-        return asks_short(self.args.reflect_prompt, self.policy_model)
+        return self._chats and asks_short(self.args.reflect_prompt, self.policy_model)
 
     @contextmanager
     def _reflecting_policy(self) -> Iterator[Policy]:
