@@ -211,11 +211,14 @@ def plan_lines(plan: Plan) -> list[str]:
         say("prompt steps", f"{step.count}, each at most {step.rollouts:,} rollouts ({about})")
     say("completions", f"at most {plan.max_completion:,} tokens")
     if plan.generated_tokens is not None and plan.cost is not None:
-        say("tokens", f"at most {plan.generated_tokens:,} generated; cost at most {plan.cost:,} (prompts left out)")
+        cost = f"cost at most {plan.cost:,} forward-equivalent tokens (prompts left out)"
+        say("tokens", f"at most {plan.generated_tokens:,} generated; {cost}")
     if plan.memory_gb:
         parts = ", ".join(f"{name} {gb:.1f}" for name, gb in plan.memory_gb)
         engine = f", and vLLM's {plan.engine_share:.0%} of the GPU" if plan.engine_share else ""
-        say("memory", f"about {sum(gb for _, gb in plan.memory_gb):.1f} GB a process ({parts}){engine}")
+        whole = sum(gb for _, gb in plan.memory_gb)
+        size = "less than 0.1 GB" if whole < 0.1 else f"about {whole:.1f} GB"
+        say("memory", f"{size} a process{f' ({parts})' if whole >= 0.1 else ''}{engine}")
     for note in plan.notes:
         say("note", note)
     return lines
