@@ -204,7 +204,8 @@ def test_the_other_ways_to_train_templated_rollouts(trained: Callable[[str], Pat
     assert abs(none["actor/ppo_kl"]) < 1e-5
 
 
-def test_killed_inside_an_evolution_and_resumed(whole: Path, tmp_path: Path) -> None:
+def test_killed_inside_an_evolution_and_resumed(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS")  # the transfer queue of the killed run ends with its Ray
     process = start(tmp_path)
     journal = tmp_path / "checkpoints" / "p2o" / "evolution-001" / "rollouts.jsonl"
     while not (journal.exists() and len(journal.read_text().splitlines()) >= 3):
