@@ -80,7 +80,7 @@ def said(command: str, page: str) -> list[str]:
 
 def screen_block(page: str) -> str:
     """The page with what the screen prints."""
-    lines = said("p2o screen own.yaml", page)
+    lines = [line.replace("│", " ").removeprefix("  ") for line in said("p2o screen own.yaml", page)]
     return with_block(page, "p2o screen own.yaml\n```", kept(lines, SCREEN, gaps=True))
 
 
