@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 ALIKE = 0.5
@@ -10,14 +10,19 @@ ALIKE = 0.5
 WORTH, SAVED = 0.7, 512
 """Prefixes are shared if at most this part of the prompt tokens is left to compute, and at least this many tokens are
 saved: sharing needs one more forward pass."""
+PADDING = 0.1
+"""Prompts are computed in one pass if at most this part of it is padding."""
 
 Ids = Sequence[int]
 
 
 def common(a: Ids, b: Ids) -> int:
     """Number of tokens at the beginning that two rows share."""
-    limit = min(len(a), len(b))
-    return next((n for n in range(limit) if a[n] != b[n]), limit)
+    least, most = 0, min(len(a), len(b))
+    while least < most:  # slices are compared without Python for each token
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if a[least:middle] == b[least:middle] else (least, middle - 1)
+    return least
 
 
 def groups_of(rows: Sequence[Ids]) -> list[int]:
@@ -52,14 +57,34 @@ def prefix_lengths(rows: Sequence[Ids], groups: Sequence[int]) -> dict[int, int]
     return lengths
 
 
+def stretches(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, end) of the prompts of each pass.
+
+    Args:
+        lengths: sorted.
+    """
+    found, start = [], 0
+    for n in range(1, len(lengths) + 1):
+        if n == len(lengths) or sum(lengths[start : n + 1]) < (1 - PADDING) * (n + 1 - start) * lengths[n]:
+            found.append((start, n))
+            start = n
+    return found
+
+
+def padded(lengths: Iterable[int]) -> int:
+    """Number of tokens that the passes over texts of these lengths compute, padding included."""
+    known = sorted(lengths)
+    return sum((end - start) * known[end - 1] for start, end in stretches(known))
+
+
 def computed(rows: Sequence[Ids], groups: Sequence[int]) -> int:
     """Number of prompt tokens to compute with shared prefixes, padding included."""
     lengths = prefix_lengths(rows, groups)
-    rest = max(len(row) - lengths[group] for row, group in zip(rows, groups, strict=True))
-    return len(lengths) * max(lengths.values()) + len(rows) * rest
+    rests = [len(row) - lengths[group] for row, group in zip(rows, groups, strict=True)]
+    return padded(lengths.values()) + padded(rests)
 
 
 def pays(rows: Sequence[Ids], groups: Sequence[int]) -> bool:
     """Whether shared prefixes save enough."""
-    before, after = len(rows) * max(map(len, rows)), computed(rows, groups)
+    before, after = padded(map(len, rows)), computed(rows, groups)
     return after <= WORTH * before and before - after >= SAVED

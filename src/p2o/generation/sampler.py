@@ -22,6 +22,7 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
+from .lean import Forward, forward_of
 from .prefill import Prompts, prefill
 from .shared_cache import SharedCache
 
@@ -91,18 +92,19 @@ def draw(
         known = Prompts.of(prompts)
         cache, logits_PV = prefill(model, known, device)
         rows = Rows(cache, known, logits_PV, sampling, pad_id)
+        forward = forward_of(model, cache, max(map(len, known.distinct)) + sampling.most)
         with cache.attention(model):
-            _draw_on(model, rows, sampling, graphs)
+            _draw_on(forward, rows, sampling, graphs)
         return rows.result()
 
 
-def _draw_on(model: Any, rows: Rows, sampling: Sampling, graphs: bool) -> None:
+def _draw_on(forward: Forward, rows: Rows, sampling: Sampling, graphs: bool) -> None:
     """Draws all tokens after the first."""
     done, stretch = 1, GRAPH_STRETCH if graphs else STRETCH
     while done < sampling.most and rows.leave():
         now = min(stretch, sampling.most - done)
         rows.cache.reserve(now)
-        step = recorded(rows.step, model) if graphs else lambda: rows.step(model)
+        step = recorded(rows.step, forward) if graphs else lambda: rows.step(forward)
         for n in range(now):
             if n and n % LOOK == 0 and rows.all_finished():
                 return
@@ -122,13 +124,14 @@ class Rows:
         self, cache: SharedCache, prompts: Prompts, logits_PV: torch.Tensor, sampling: Sampling, pad_id: int
     ) -> None:
         device, count = logits_PV.device, len(prompts.order)
+        prompt_R = torch.tensor(prompts.numbers, device=device)
         self.cache, self.sampling = cache, sampling
         self.ids = torch.full((count, sampling.most), pad_id, device=device)
         self.logps = torch.zeros((count, sampling.most), device=device)
         self.result_ids, self.result_logps = self.ids.clone(), self.logps.clone()
         self.number = torch.tensor(prompts.order, device=device)
         self.finished = torch.zeros(count, dtype=torch.bool, device=device)
-        self.lengths = torch.tensor([len(ids) for ids in prompts.distinct], device=device)[cache.prompt_R]
+        self.lengths = torch.tensor([len(ids) for ids in prompts.distinct], device=device)[prompt_R]
         self.chance = self.logps  # not used when greedy
         if sampling.temperature:
             self.chance = torch.rand((count, sampling.most), device=device)[self.number]
@@ -136,7 +139,7 @@ class Rows:
         self.ends = torch.zeros(logits_PV.size(-1), dtype=torch.bool, device=device)
         self.ends[list(sampling.ends)] = True
         self.tokens = torch.zeros(count, dtype=torch.long, device=device)
-        self._take(logits_PV[cache.prompt_R])
+        self._take(logits_PV[prompt_R])
 
     def _take(self, logits: torch.Tensor) -> None:
         """Draws the tokens at ``place`` from their logits (rows, vocabulary)."""
@@ -157,16 +160,12 @@ class Rows:
         self.tokens.copy_(tokens)
         self.finished |= self.ends[tokens]
 
-    def step(self, model: Any) -> None:
+    def step(self, forward: Forward) -> None:
         """Computes the last token of each completion, and draws the next one."""
         self.cache.next_place()
-        positions = (self.lengths + self.place)[:, None]
-        output = model(
-            input_ids=self.tokens[:, None], position_ids=positions, past_key_values=self.cache, use_cache=True,
-            logits_to_keep=1,
-        )  # fmt: skip
+        logits = forward(self.tokens, self.lengths + self.place)
         self.place += 1
-        self._take(output.logits[:, -1])
+        self._take(logits)
 
     def all_finished(self) -> bool:
         """Whether no completion goes on."""
@@ -210,7 +209,7 @@ def at_chance(probabilities: torch.Tensor, chance: torch.Tensor) -> torch.Tensor
     return found.clamp(max=probabilities.size(-1) - 1)  # past the end only where the probabilities are NaN
 
 
-def recorded(step: Callable[[Any], None], model: Any) -> Callable[[], None]:
+def recorded(step: Callable[[Forward], None], forward: Forward) -> Callable[[], None]:
     """``step`` as a CUDA graph: the CPU starts one graph instead of some thousand kernels. The first call runs the step
     as it is, the second records it."""
     graph: Any = None
@@ -223,25 +222,25 @@ def recorded(step: Callable[[Any], None], model: Any) -> Callable[[], None]:
             side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
-                step(model)
+                step(forward)
             torch.cuda.current_stream().wait_stream(side)
             return
         if calls == 2:
-            graph = record(step, model)
+            graph = record(step, forward)
         if graph is None:
-            step(model)
+            step(forward)
         else:
             graph.replay()
 
     return call
 
 
-def record(step: Callable[[Any], None], model: Any) -> Any:
+def record(step: Callable[[Forward], None], forward: Forward) -> Any:
     """The CUDA graph of a step, which is not run; None, with a warning, if the model's layers wait for the GPU."""
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # NCCL's own thread may ask the GPU meanwhile
-            step(model)
+            step(forward)
     except RuntimeError as error:
         warnings.warn(
             "drawing is slow, because a step of this model cannot be recorded as a CUDA graph "

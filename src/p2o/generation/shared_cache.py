@@ -1,8 +1,7 @@
-"""The keys and values of a prompt, kept once for all completions that are drawn from it.
+"""The keys and values that completions share, kept once while they are drawn: a prompt, or what prompts begin with.
 
-While completions are drawn, each attends to its prompt and to itself. The queries of all completions of one prompt are
-multiplied with the prompt's keys together, and those of each completion with its own keys; one softmax is taken over
-both (after Hydragen, arXiv 2402.05099).
+The queries of all completions of one shared text are multiplied with its keys together, and those of each completion
+with its own keys; one softmax is taken over both (after Hydragen, arXiv 2402.05099).
 """
 
 from __future__ import annotations
@@ -19,85 +18,132 @@ NAME = "p2o_shared_prompts"
 """Name of the attention in transformers' registry, while completions are drawn."""
 
 
-class SharedLayer(DynamicLayer):
-    """One layer's keys and values, in tensors of a fixed size until `reserve` or `keep` is called.
+Layers = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""(keys, values) of each layer, (N, heads, W, size) of N texts."""
+
+
+class Place:
+    """Where the completions' token lies that is being computed; shared by all layers.
 
     Args:
-        keys, values: (P, heads, L, size) of the P distinct prompts.
-        place: (1,) index of the completions' token that is being computed; shared by all layers.
-        rows: number of completions.
+        first: the number of places that are taken.
+        device: on a GPU tensors keep their sizes from `SharedCache.reserve` to `SharedCache.reserve`, so that a step
+            can be recorded; elsewhere only the places that are taken are read.
+    """
+
+    def __init__(self, first: int, device: torch.device) -> None:
+        self.steady = device.type != "cpu"
+        self.index = torch.full((1,), first - 1, device=device)
+        self.taken = first
+
+    def next(self) -> None:
+        """One more place is taken."""
+        self.index += 1
+        self.taken += 1
+
+
+class SharedLayer(DynamicLayer):
+    """One layer's keys and values.
+
+    Args:
+        keys, values: (S, heads, L, size) of the S shared texts.
+        own_keys, own_values: (R, heads, W, size) of the completions.
     """
 
     keys: Any
     values: Any
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, place: torch.Tensor, rows: int) -> None:
+    def __init__(
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        own_keys: torch.Tensor,
+        own_values: torch.Tensor,
+        place: Place,
+    ) -> None:
         super().__init__()
-        self.prompt_keys, self.prompt_values, self.place = keys, values, place
-        self.keys = keys.new_zeros((rows, keys.size(1), 0, keys.size(3)))
-        self.values = values.new_zeros((rows, values.size(1), 0, values.size(3)))
+        self.shared_keys, self.shared_values, self.place = keys, values, place
+        self.keys, self.values = own_keys, own_values
         self.is_initialized = True
 
     def reserve(self, room: int) -> None:
         """Makes room for ``room`` more tokens of each completion. The new places hold zeros."""
         self.keys, self.values = (torch.nn.functional.pad(t, (0, 0, 0, room)) for t in (self.keys, self.values))
 
-    def keep(self, rows: torch.Tensor, prompts: torch.Tensor | None) -> None:
-        """Keeps these completions and prompts (None: all prompts)."""
+    def keep(self, rows: torch.Tensor, shared: torch.Tensor | None) -> None:
+        """Keeps these completions and shared texts (None: all of them)."""
         self.keys, self.values = self.keys[rows], self.values[rows]
-        if prompts is not None:
-            self.prompt_keys, self.prompt_values = self.prompt_keys[prompts], self.prompt_values[prompts]
+        if shared is not None:
+            self.shared_keys, self.shared_values = self.shared_keys[shared], self.shared_values[shared]
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Puts one token of each completion at ``place``; returns the completions' keys and values."""
-        self.keys.index_copy_(2, self.place, key_states.to(self.keys.dtype))  # autocast computes some in another dtype
-        self.values.index_copy_(2, self.place, value_states.to(self.values.dtype))
-        return self.keys, self.values
+        """Puts one token of each completion at its place; returns the completions' keys and values."""
+        if self.place.steady:  # autocast computes some in another dtype
+            self.keys.index_copy_(2, self.place.index, key_states.to(self.keys.dtype))
+            self.values.index_copy_(2, self.place.index, value_states.to(self.values.dtype))
+            return self.keys, self.values
+        taken = self.place.taken
+        self.keys[:, :, taken - 1 : taken] = key_states
+        self.values[:, :, taken - 1 : taken] = value_states
+        return self.keys[:, :, :taken], self.values[:, :, :taken]
 
 
 class SharedCache(DynamicCache):
-    """The keys and values of P distinct prompts and of R completions of them.
+    """The keys and values of S shared texts and of what R completions have of their own.
+
+    What is shared are whole prompts, or what many prompts begin with; then the rest of a prompt is its completions' own.
 
     Args:
-        prompts: (keys, values) of each layer, (P, heads, L, size), padded on the left.
-        mask_PL: 1 on the prompts' tokens.
-        prompt_R: the prompt of each completion, an index from 0 to P − 1.
+        shared: of each layer, padded on the left.
+        mask_SL: 1 on the shared texts' tokens.
+        shared_R: the shared text of each completion, an index from 0 to S − 1.
+        own: what the completions have before their first token, padded on the left; nothing by default.
+        own_mask_RW: 1 on its tokens.
     """
 
     def __init__(
-        self, prompts: Sequence[tuple[torch.Tensor, torch.Tensor]], mask_PL: torch.Tensor, prompt_R: torch.Tensor
+        self,
+        shared: Layers,
+        mask_SL: torch.Tensor,
+        shared_R: torch.Tensor,
+        own: Layers | None = None,
+        own_mask_RW: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.place = torch.full((1,), -1, device=mask_PL.device)
-        self.layers = [SharedLayer(keys, values, self.place, len(prompt_R)) for keys, values in prompts]
-        self.prompt_bias = bias_where(mask_PL.bool())
-        self._arrange(prompt_R)
+        rows = len(shared_R)
+        own_mask = mask_SL.new_ones((rows, 0)) if own_mask_RW is None else own_mask_RW
+        self.place = Place(own_mask.size(1), mask_SL.device)
+        own = own or [(k.new_zeros((rows, k.size(1), 0, k.size(3))),) * 2 for k, _ in shared]
+        self.layers = [SharedLayer(*texts, *parts, self.place) for texts, parts in zip(shared, own, strict=True)]
+        self.shared_bias = None if mask_SL.all() else bias_where(mask_SL.bool())
+        needs_bias = self.place.steady or not own_mask.all()
+        self.own_bias = bias_where(own_mask.bool()) if needs_bias else None
+        self._arrange(shared_R)
 
-    def _arrange(self, prompt_R: torch.Tensor) -> None:
-        """Puts the completions into a grid with a row for each prompt: ``slot_PK`` is the completion in each place (0
-        where a prompt has fewer), ``back_R`` the place of each completion. They are not needed where the completions,
+    def _arrange(self, shared_R: torch.Tensor) -> None:
+        """Puts the completions into a grid with a row for each shared text: ``slot_SK`` is the completion in each place
+        (0 where a text has fewer), ``back_R`` the place of each completion. They are not needed where the completions,
         in their order, fill the grid."""
-        self.prompt_R = prompt_R
-        counts_P = torch.bincount(prompt_R, minlength=len(self.prompt_bias))
-        order_R = prompt_R.argsort(stable=True)
-        first_P = counts_P.cumsum(0) - counts_P
-        self.width = int(counts_P.max())
-        numbers = torch.arange(len(prompt_R), device=prompt_R.device)
-        self.back_R = torch.empty_like(prompt_R)
-        self.back_R[order_R] = prompt_R[order_R] * self.width + numbers - first_P[prompt_R[order_R]]
-        slots = torch.zeros(len(counts_P) * self.width, dtype=torch.long, device=prompt_R.device)
+        self.shared_R = shared_R
+        counts_S = torch.bincount(shared_R)
+        order_R = shared_R.argsort(stable=True)
+        first_S = counts_S.cumsum(0) - counts_S
+        self.width = int(counts_S.max())
+        numbers = torch.arange(len(shared_R), device=shared_R.device)
+        self.back_R = torch.empty_like(shared_R)
+        self.back_R[order_R] = shared_R[order_R] * self.width + numbers - first_S[shared_R[order_R]]
+        slots = torch.zeros(len(counts_S) * self.width, dtype=torch.long, device=shared_R.device)
         slots[self.back_R] = numbers
-        self.slot_PK = slots.view(len(counts_P), self.width)
-        self.fills_grid = len(slots) == len(prompt_R) and bool((slots == numbers).all())
-        self.row_bias = self.prompt_bias[prompt_R]
+        self.slot_SK = slots.view(len(counts_S), self.width)
+        self.fills_grid = len(slots) == len(shared_R) and bool((slots == numbers).all())
 
     def _grid(self, rows: torch.Tensor) -> torch.Tensor:
-        """(R, heads, queries, …) → (P, heads, K · queries, …)."""
-        grid = rows.view(*self.slot_PK.shape, *rows.shape[1:]) if self.fills_grid else rows[self.slot_PK]
+        """(R, heads, queries, …) → (S, heads, K · queries, …)."""
+        grid = rows.view(*self.slot_SK.shape, *rows.shape[1:]) if self.fills_grid else rows[self.slot_SK]
         return grid.transpose(1, 2).flatten(2, 3)
 
     def _rows(self, grid: torch.Tensor) -> torch.Tensor:
-        """(P, heads, K · queries, …) → (R, heads, queries, …)."""
+        """(S, heads, K · queries, …) → (R, heads, queries, …)."""
         rows = grid.view(*grid.shape[:2], self.width, -1, grid.size(3)).transpose(1, 2).flatten(0, 1)
         return rows if self.fills_grid else rows[self.back_R]
 
@@ -105,21 +151,27 @@ class SharedCache(DynamicCache):
         """Makes room for ``room`` more tokens of each completion."""
         for layer in self.layers:
             layer.reserve(room)
+        if self.own_bias is not None:
+            ahead = torch.finfo(torch.float32).min if self.place.steady else 0.0
+            self.own_bias = torch.nn.functional.pad(self.own_bias, (0, room), value=ahead)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Keeps the completions ``rows``, and the prompts that they need."""
-        prompts, prompt_R = torch.unique(self.prompt_R[rows], return_inverse=True)
-        fewer = len(prompts) < len(self.prompt_bias)
+        """Keeps the completions ``rows``, and the shared texts that they need."""
+        texts, shared_R = torch.unique(self.shared_R[rows], return_inverse=True)
+        fewer = len(texts) < len(self.slot_SK)
         for layer in self.layers:
-            layer.keep(rows, prompts if fewer else None)
-        self.prompt_bias = self.prompt_bias[prompts]
-        self._arrange(prompt_R)
+            layer.keep(rows, texts if fewer else None)
+        if self.shared_bias is not None:
+            self.shared_bias = self.shared_bias[texts]
+        if self.own_bias is not None:
+            self.own_bias = self.own_bias[rows]
+        self._arrange(shared_R)
 
     def next_place(self) -> None:
         """The next token of each completion is computed from now on."""
-        self.place += 1
-        own = bias_where(torch.arange(self.layers[0].keys.size(2), device=self.place.device) <= self.place)
-        self.bias = torch.cat([self.row_bias, own.expand(len(self.row_bias), -1)], dim=1)[:, None, None]
+        self.place.next()
+        if self.own_bias is not None and self.place.steady:
+            self.own_bias.index_fill_(1, self.place.index, 0.0)
 
     def attend(
         self,
@@ -140,15 +192,28 @@ class SharedCache(DynamicCache):
         Returns:
             (R, 1, query heads, size).
         """
-        layer: Any = self.layers[int(module.layer_idx)]  # type: ignore[arg-type]
         rows, heads, size = query.size(0), keys.size(1), query.size(3)
         query = query.reshape(rows, heads, -1, size) * (size**-0.5 if scaling is None else scaling)
-        of_prompt = self._rows(self._grid(query) @ layer.prompt_keys.mT)
-        scores = torch.cat([of_prompt, query @ keys.mT], dim=-1) + self.bias
-        weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
-        on_prompt, on_own = torch.split(weights, [of_prompt.size(-1), keys.size(2)], dim=-1)  # type: ignore[no-untyped-call]
-        output = on_own @ values + self._rows(self._grid(on_prompt) @ layer.prompt_values)
+        output = self.attended(int(module.layer_idx), query, keys, values)  # type: ignore[arg-type]
         return output.reshape(rows, 1, -1, size), None
+
+    def attended(self, number: int, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """(R, heads, queries of a head, size): attention in one layer.
+
+        Args:
+            query: (R, heads, queries of a head, size), scaled.
+            keys, values: (R, heads, room, size) of the completions.
+        """
+        layer: Any = self.layers[number]
+        of_shared, of_own = self._grid(query) @ layer.shared_keys.mT, query @ keys.mT
+        if self.shared_bias is not None:
+            of_shared = of_shared + self.shared_bias[:, None, None]
+        if self.own_bias is not None:
+            of_own = of_own + self.own_bias[:, None, None, : keys.size(2)]
+        scores = torch.cat([self._rows(of_shared), of_own], dim=-1)
+        weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
+        on_shared, on_own = weights[..., : of_shared.size(-1)], weights[..., of_shared.size(-1) :]
+        return on_own @ values + self._rows(self._grid(on_shared) @ layer.shared_values)
 
     @contextmanager
     def attention(self, model: Any) -> Iterator[None]:
