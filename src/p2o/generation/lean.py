@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.nn.functional import rms_norm
+from torch.nn.functional import linear, rms_norm
 
 from .shared_cache import SharedCache, inner_model
 
@@ -77,37 +77,70 @@ class Lean:
     """
 
     def __init__(self, model: Any, cache: SharedCache, longest: int) -> None:
-        self.model, self.cache = inner_model(model), cache
-        decoder = self.model.model
+        inner = inner_model(model)
+        decoder = inner.model
+        self.cache, self.embed, self.norm, self.head = cache, decoder.embed_tokens, decoder.norm, inner.lm_head
+        self.blocks = [Block(layer, number, cache) for number, layer in enumerate(decoder.layers)]
         places = torch.arange(longest, device=model.device)[None]
         cos, sin = decoder.rotary_emb(decoder.embed_tokens.weight[:1], places)
         first, second = sin[0].chunk(2, dim=-1)
-        self.cos, self.sin = cos[0], torch.cat([-first, second], dim=-1)
+        self.cos, self.sin = cos[0, :, None], torch.cat([-first, second], dim=-1)[:, None]
 
     def __call__(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        decoder = self.model.model
-        hidden = decoder.embed_tokens(tokens)
-        cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
-        for number, layer in enumerate(decoder.layers):
-            attended = self._attended(layer.self_attn, number, normed(layer.input_layernorm, hidden), cos, sin)
-            hidden = hidden + layer.self_attn.o_proj(attended)
-            hidden = hidden + layer.mlp(normed(layer.post_attention_layernorm, hidden))
-        logits: torch.Tensor = self.model.lm_head(normed(decoder.norm, hidden))
+        hidden = self.embed(tokens)
+        cos, sin = self.cos[positions], self.sin[positions]
+        for block in self.blocks:
+            hidden = block(hidden, cos, sin)
+        logits: torch.Tensor = self.head(normed(self.norm, hidden))
         return logits
 
-    def _attended(
-        self, attention: Any, number: int, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-    ) -> torch.Tensor:
-        """(R, width) of one layer's heads."""
-        rows, size = len(hidden), attention.head_dim
-        query, key, value = (
-            project(hidden).view(rows, -1, size) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        if hasattr(attention, "q_norm"):
-            query, key = normed(attention.q_norm, query), normed(attention.k_norm, key)
-        keys, values = self.cache.layers[number].update(rotated(key, cos, sin)[:, :, None], value[:, :, None])
-        query = rotated(query, cos, sin).view(rows, keys.size(1), -1, size)
-        return self.cache.attended(number, query * attention.scaling, keys, values).reshape(rows, -1)
+
+class Block:
+    """One layer."""
+
+    def __init__(self, layer: Any, number: int, cache: SharedCache) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.number, self.cache, self.store = number, cache, cache.layers[number]
+        self.before, self.between = layer.input_layernorm, layer.post_attention_layernorm
+        self.size, self.scaling = attention.head_dim, attention.scaling
+        self.norms = (attention.q_norm, attention.k_norm) if hasattr(attention, "q_norm") else None
+        self.heads = attention.config.num_attention_heads, attention.config.num_key_value_heads
+        self.project = together(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.out, self.down, self.act = passing(attention.o_proj), passing(mlp.down_proj), passing(mlp.act_fn)
+        self.gate, self.up = passing(mlp.gate_proj), passing(mlp.up_proj)
+
+    def __call__(self, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        hidden = hidden + self.out(self._attended(normed(self.before, hidden), cos, sin))
+        read = normed(self.between, hidden)
+        return hidden + self.down(self.act(self.gate(read)) * self.up(read))
+
+    def _attended(self, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        """(R, width) of the heads."""
+        rows, (queries, heads) = len(hidden), self.heads
+        states = self.project(hidden).view(rows, -1, self.size)
+        turned, value = states[:, : queries + heads], states[:, queries + heads :]
+        if self.norms:
+            of_query, of_key = self.norms
+            turned = torch.cat([normed(of_query, turned[:, :queries]), normed(of_key, turned[:, queries:])], dim=1)
+        turned = rotated(turned, cos, sin)
+        keys, values = self.store.update(turned[:, queries:, None], value[:, :, None])
+        query = (turned[:, :queries] * self.scaling).view(rows, heads, -1, self.size)
+        return self.cache.attended(self.number, query, keys, values).reshape(rows, -1)
+
+
+def passing(module: Any) -> Any:
+    """The module's own ``forward``, without a look for hooks, if it has none."""
+    return module if module._forward_hooks or module._forward_pre_hooks else module.forward
+
+
+def together(*projections: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The projections' results side by side; as one product of matrices, if all are plain."""
+    if all(type(p) is torch.nn.Linear and not p._forward_hooks and not p._forward_pre_hooks for p in projections):
+        weight = torch.cat([p.weight for p in projections])
+        biases = [p.bias for p in projections if p.bias is not None]
+        bias = torch.cat(biases) if biases else None
+        return lambda hidden: linear(hidden, weight, bias)
+    return lambda hidden: torch.cat([p(hidden) for p in projections], dim=-1)
 
 
 def rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
