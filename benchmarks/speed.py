@@ -195,11 +195,14 @@ def peak_of(o: argparse.Namespace, way: str) -> float:
 
 def evolution(o: argparse.Namespace) -> dict[str, Any]:
     """W = 16, dev 40, 6 iterations: generation calls, and time against gepa's default, which evaluates each parent,
-    each child and each accepted candidate by itself."""
-    from p2o.core.evolve import EvolveConfig, evolve, pipeline
-    from p2o.core.samples import Rollout, Sample
+    each child and each accepted candidate by itself; with our generation on both sides (``ratio``), and with
+    transformers' own on gepa's side (``over_transformers``)."""
+    from itertools import groupby
+
+    from p2o.core.evolve import EvolveConfig, evolve, run
+    from p2o.core.evolve.scorer import Pair, Scorer
     from p2o.data import load_samples
-    from p2o.generation.local import ModelSource, load_policy
+    from p2o.generation import local
     from p2o.generation.settings import GenerationSettings
     from p2o.reflectors import PhrasesReflector
     from p2o.rewards import RewardSet, resolve_reward
@@ -207,30 +210,37 @@ def evolution(o: argparse.Namespace) -> dict[str, Any]:
     from p2o.runs.recipe import load_recipe
 
     hard = [s for s in load_samples("builtin:sandbox/train") if s.columns["level"] == "hard"]
-    policy = load_policy(ModelSource("builtin:sandbox"), GenerationSettings(56, batch_size=256))
+    policy = local.load_policy(local.ModelSource("builtin:sandbox"), GenerationSettings(56, batch_size=256))
     rewards = RewardSet([resolve_reward("last_number")])
     recipe = load_recipe("quickstart")
     batched = FixedPolicy(recipe, policy, rewards).roll_out(0.0)
     bank = recipe.task.reflector_phrases
-    ours = pipeline.Pipeline
+    config = EvolveConfig(budget=100_000, parents=16, fill_proposals=True, max_iterations=6, seed=1)
     calls: dict[str, int] = {}
+    why_not = local.why_not
 
-    class OneByOne(ours):  # type: ignore[misc, valid-type]
-        def _score(self, groups: Sequence[tuple[str, Sequence[Sample]]], phase: str) -> list[list[Rollout]]:
-            for group in groups:  # afterwards all are known, and the call below generates nothing
-                super()._score([group], phase)
-            return list(super()._score(groups, phase))
+    class OneByOne(Scorer):
+        """Each template in a call of its own; of minibatches each."""
 
-    def evolution(kind: type) -> Times:
-        config = EvolveConfig(budget=100_000, parents=16, fill_proposals=True, max_iterations=6, seed=1)
+        def _roll_out(self, pairs: list[Pair], phase: str) -> None:
+            size = config.minibatch if phase in ("parents", "children") else len(pairs)
+            for _, group in groupby(pairs, key=lambda pair: pair[0]):
+                same = list(group)
+                for start in range(0, len(same), size):
+                    super()._roll_out(same[start : start + size], phase)
+
+    def evolution(kind: type, ours: bool = True) -> Times:
         folder = Path(tempfile.mkdtemp())
-        pipeline.Pipeline = kind  # type: ignore[misc, assignment]
+        run.Scorer = kind  # type: ignore[misc, assignment]
+        local.why_not = why_not if ours else lambda *_: "it is transformers' turn"
         times = timed(lambda: evolve(hard[40:], hard[:40], batched, PhrasesReflector(bank), config, folder))
+        run.Scorer, local.why_not = Scorer, why_not  # type: ignore[misc]
         calls[kind.__name__] = json.loads((folder / "evolution.json").read_text())["cost"]["generation_calls"]
         return times
 
-    result = ratio(lambda: evolution(ours), lambda: evolution(OneByOne), o.pairs)
-    return {**result, "calls_batched": calls["Pipeline"], "calls_per_candidate": calls["OneByOne"]}
+    result = ratio(lambda: evolution(Scorer), lambda: evolution(OneByOne), o.pairs)
+    over = ratio(lambda: evolution(Scorer), lambda: evolution(OneByOne, ours=False), o.pairs)
+    return {**result, "over_transformers": over, "calls_batched": calls["Scorer"], "calls_per_candidate": calls["OneByOne"]}
 
 
 def bookkeeping(o: argparse.Namespace) -> dict[str, Any]:

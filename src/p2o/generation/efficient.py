@@ -6,7 +6,7 @@ What is drawn is the same: equal completions when greedy, equally distributed on
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,16 +112,24 @@ def efficient(model: Any) -> Iterator[list[Drawn]]:
     def generate(
         input_ids: torch.Tensor, attention_mask: torch.Tensor, generation_config: Any = None, **options: Any
     ) -> torch.Tensor:
-        config, others = effective(model, generation_config or model.generation_config, **options)
-        if others:
-            raise TypeError(f"efficient generation takes no {', '.join(others)}")
         lengths = attention_mask.sum(1).tolist()  # the prompts are padded on the left
         prompts = [ids[-length:] for ids, length in zip(input_ids.tolist(), lengths, strict=True)]
-        sampling = Sampling.of(config)
-        pad_id = config.pad_token_id if config.pad_token_id is not None else (*sampling.ends, 0)[0]
-        graphs = GRAPHS and input_ids.is_cuda
-        record.append(draw(model, prompts, sampling, pad_id, input_ids.device, graphs))
+        record.append(draw_by(model, prompts, generation_config or model.generation_config, **options))
         return torch.cat([input_ids, record[-1].ids], dim=1)
 
     with generating_by(model, generate):
         yield record
+
+
+def draw_by(model: Any, prompts: Sequence[Sequence[int]], generation_config: Any, **options: Any) -> Drawn:
+    """Draws one completion of each prompt, under settings of which `why_not` is None.
+
+    Args:
+        prompts: token ids.
+    """
+    config, others = effective(model, generation_config, **options)
+    if others:
+        raise TypeError(f"efficient generation takes no {', '.join(others)}")
+    sampling = Sampling.of(config)
+    pad_id = config.pad_token_id if config.pad_token_id is not None else (*sampling.ends, 0)[0]
+    return draw(model, prompts, sampling, pad_id, model.device, GRAPHS and model.device.type == "cuda")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..base.live import Bar
 from ..errors import ConfigError
-from .efficient import efficient, why_not
+from .efficient import draw_by, why_not
 from .models import resolve_model
 from .policies import Completion, isolated_rng, seed_of
 from .settings import (
@@ -92,14 +92,17 @@ class LocalPolicy:
         completed: list[list[int]] = []
         with Bar(len(rows), self.label, shown=bool(self.label)) as bar, torch.no_grad(), self.autocast():
             for start in range(0, len(rows), self.settings.batch_size):
-                chunk = {"input_ids": rows[start : start + self.settings.batch_size]}
-                inputs = self.tokenizer.pad(chunk, padding_side="left", return_tensors="pt").to(self.model.device)
-                with efficient(self.model) if ours else nullcontext():
-                    output = self.model.generate(**inputs, generation_config=config)
-                new = output[:, inputs["input_ids"].size(1) :].tolist()
-                completed += [until_stop(row, self.stop_ids) for row in new]
-                bar.advance(len(new))
+                chunk = rows[start : start + self.settings.batch_size]
+                new = draw_by(self.model, chunk, config).ids if ours else self._by_transformers(chunk, config)
+                completed += [until_stop(row, self.stop_ids) for row in new.tolist()]
+                bar.advance(len(chunk))
         return completed
+
+    def _by_transformers(self, rows: Sequence[list[int]], config: Any) -> Any:
+        """(rows, longest) completion ids by the model's own ``generate``."""
+        inputs = self.tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
+        output = self.model.generate(**inputs.to(self.model.device), generation_config=config)
+        return output[:, inputs["input_ids"].size(1) :]
 
     def token_logps(
         self, prompts: Sequence[Prompt], completions: Sequence[Sequence[int]], temperature: float = 1.0

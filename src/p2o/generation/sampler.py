@@ -32,7 +32,9 @@ completions' keys and values."""
 GRAPH_STRETCH = 64
 """The same where a step is recorded as a CUDA graph, because each stretch records it anew."""
 LOOK = 16
-"""Tokens between two looks whether all completions are finished. On a GPU a look waits for all work."""
+"""Tokens between two looks whether all completions are finished, on a GPU: a look waits for all its work."""
+FEWER = 0.8
+"""On a CPU finished completions leave as soon as at most this part of them is left, too."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Sampling:
 
     @classmethod
     def of(cls, config: GenerationConfig) -> Sampling:
-        """The settings of a transformers configuration that `p2o.generation.efficient.honoured` accepts."""
+        """The settings of a transformers configuration that `p2o.generation.efficient.why_not` accepts."""
         most, least = config.max_new_tokens, config.min_new_tokens or 0
         ends = [] if config.eos_token_id is None else torch.as_tensor(config.eos_token_id).view(-1).tolist()
         if not config.do_sample:
@@ -101,14 +103,20 @@ def draw(
 def _draw_on(forward: Forward, rows: Rows, sampling: Sampling, graphs: bool) -> None:
     """Draws all tokens after the first."""
     done, stretch = 1, GRAPH_STRETCH if graphs else STRETCH
+    look = LOOK if rows.steady else 1
     while done < sampling.most and rows.leave():
         now = min(stretch, sampling.most - done)
         rows.cache.reserve(now)
         step = recorded(rows.step, forward) if graphs else lambda: rows.step(forward)
-        for n in range(now):
-            if n and n % LOOK == 0 and rows.all_finished():
-                return
+        for n in range(1, now + 1):
             step()
+            if n % look:
+                continue
+            going = rows.going()
+            if not going:
+                return
+            if not rows.steady and going <= FEWER * len(rows.finished):
+                rows.leave()
         done, stretch = done + now, 2 * stretch
 
 
@@ -125,7 +133,7 @@ class Rows:
     ) -> None:
         device, count = logits_PV.device, len(prompts.order)
         prompt_R = torch.tensor(prompts.numbers, device=device)
-        self.cache, self.sampling = cache, sampling
+        self.cache, self.sampling, self.steady = cache, sampling, cache.place.steady
         self.ids = torch.full((count, sampling.most), pad_id, device=device)
         self.logps = torch.zeros((count, sampling.most), device=device)
         self.result_ids, self.result_logps = self.ids.clone(), self.logps.clone()
@@ -167,9 +175,9 @@ class Rows:
         self.place += 1
         self._take(logits)
 
-    def all_finished(self) -> bool:
-        """Whether no completion goes on."""
-        return bool(self.finished.all())
+    def going(self) -> int:
+        """Number of completions that are not finished."""
+        return len(self.finished) - int(self.finished.sum())
 
     def leave(self) -> bool:
         """Takes the finished completions out; returns whether any are left."""
