@@ -240,7 +240,12 @@ def evolution(o: argparse.Namespace) -> dict[str, Any]:
 
     result = ratio(lambda: evolution(Scorer), lambda: evolution(OneByOne), o.pairs)
     over = ratio(lambda: evolution(Scorer), lambda: evolution(OneByOne, ours=False), o.pairs)
-    return {**result, "over_transformers": over, "calls_batched": calls["Scorer"], "calls_per_candidate": calls["OneByOne"]}
+    return {
+        **result,
+        "over_transformers": over,
+        "calls_batched": calls["Scorer"],
+        "calls_per_candidate": calls["OneByOne"],
+    }
 
 
 def bookkeeping(o: argparse.Namespace) -> dict[str, Any]:

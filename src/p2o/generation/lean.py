@@ -18,6 +18,8 @@ from .shared_cache import SharedCache, inner_model
 FAMILY = frozenset(["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"])
 STEADY_ROPE = frozenset(["default", "linear", "llama3", "yarn"])
 """Kinds of rotary positions whose angles do not depend on the length of the text."""
+TRLS_OWN = "_fused_forward"
+"""Name of the function in TRL's ``add_fused_lm_head`` (trl.trainer.utils)."""
 Forward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """((R,) last token of each completion, (R,) its position) → (R, vocabulary) logits after it."""
 
@@ -65,8 +67,15 @@ def _passed_over(model: Any, inner: Any) -> Iterator[Any]:
 
 def _is_plain(module: Any) -> bool:
     """Whether a module is a class of transformers or PEFT that is as it was made."""
-    ours = type(module).__module__.split(".")[0] in ("transformers", "peft")
-    return ours and not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    if type(module).__module__.split(".")[0] not in ("transformers", "peft"):
+        return False
+    return not (module._forward_hooks or module._forward_pre_hooks) and _is_own(vars(module).get("forward"))
+
+
+def _is_own(forward: Any) -> bool:
+    """Whether a module's ``forward`` is its class's (None), or the one that TRL puts in front of it, which computes the
+    same unless log-probs are asked for."""
+    return forward is None or getattr(forward, "__code__", None) is not None and forward.__code__.co_name == TRLS_OWN
 
 
 class Lean:

@@ -111,9 +111,7 @@ def computed_texts(
     return Texts(layers, mask, torch.cat([texts.logits for texts in passes])[back])
 
 
-def one_pass(
-    model: Any, rows: Sequence[Ids], device: Any, heads: Texts | None, head_N: torch.Tensor | None
-) -> Texts:
+def one_pass(model: Any, rows: Sequence[Ids], device: Any, heads: Texts | None, head_N: torch.Tensor | None) -> Texts:
     """Computes texts together, after their heads."""
     ids, mask = left_padded(rows, device)
     cache, known = DynamicCache(config=model.config), mask
@@ -128,7 +126,9 @@ def one_pass(
     )  # fmt: skip
     new: list[Any] = cache.layers
     width = ids.size(1)
-    return Texts([(layer.keys[:, :, -width:], layer.values[:, :, -width:]) for layer in new], mask, output.logits[:, -1])
+    return Texts(
+        [(layer.keys[:, :, -width:], layer.values[:, :, -width:]) for layer in new], mask, output.logits[:, -1]
+    )
 
 
 def left_padded(rows: Sequence[Ids], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
