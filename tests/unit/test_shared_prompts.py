@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from p2o.generation.efficient import efficient, why_not
-from p2o.generation.prefill import stretches
+from p2o.generation.lean import is_known
+from p2o.generation.prefill import Prompts, prefill, stretches
 from p2o.generation.sampler import Sampling, at_chance, draw
 
 SIZES = {
@@ -168,3 +169,31 @@ def test_prompts_of_unlike_lengths_are_computed_apart() -> None:
 )  # fmt: skip
 def test_models_that_it_does_not_serve(kind: str, changes: dict[str, Any], reason: str) -> None:
     assert reason in str(why_not(tiny(kind, **changes), settings()))
+
+
+def test_a_model_is_computed_without_its_layers_only_as_it_was_made() -> None:
+    """Who listens to a layer, or wraps the model (mixed precision), gets transformers' own pass."""
+    assert all(is_known(tiny(kind)) for kind in ("llama", "qwen2", "qwen3"))
+    assert not is_known(tiny("gemma"))
+    assert not is_known(tiny(rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}))
+    listened, wrapped, forward = tiny(), tiny(), tiny().forward
+    listened.model.layers[0].register_forward_hook(lambda *_: None)
+    wrapped.forward = lambda **inputs: forward(**inputs)
+    assert not is_known(listened)
+    assert not is_known(wrapped)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma"])
+def test_what_many_prompts_begin_with_is_kept_once(kind: str) -> None:
+    """Greedy completions are transformers' own, by both passes, where rests and groups are of unlike sizes."""
+    policy, config = tiny(kind), settings(do_sample=False)
+    torch.manual_seed(5)
+    heads = [torch.randint(3, 50, (length,)).tolist() for length in (300, 350)]
+    rests = [torch.randint(3, 50, (2 + n,)).tolist() for n in range(5)]
+    rows = [[*heads[n % 3 == 0], *rest] for n, rest in enumerate(rests)] + [[3, 4, 5]]
+    with torch.no_grad():
+        cache, _ = prefill(policy, Prompts.of(rows), "cpu")
+    assert cache.layers[0].keys.size(2) < 10 < 300 < cache.layers[0].shared_keys.size(2)
+    theirs = policy.generate(**padded(rows), generation_config=config)
+    with efficient(policy):
+        assert torch.equal(policy.generate(**padded(rows), generation_config=config), theirs)

@@ -75,7 +75,8 @@ def _is_plain(module: Any) -> bool:
 def _is_own(forward: Any) -> bool:
     """Whether a module's ``forward`` is its class's (None), or the one that TRL puts in front of it, which computes the
     same unless log-probs are asked for."""
-    return forward is None or getattr(forward, "__code__", None) is not None and forward.__code__.co_name == TRLS_OWN
+    code = getattr(forward, "__code__", None)
+    return forward is None or (code is not None and code.co_name == TRLS_OWN)
 
 
 class Lean:

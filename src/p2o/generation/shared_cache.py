@@ -91,7 +91,7 @@ class SharedLayer(DynamicLayer):
 class SharedCache(DynamicCache):
     """The keys and values of S shared texts and of what R completions have of their own.
 
-    What is shared are whole prompts, or what many prompts begin with; then the rest of a prompt is its completions' own.
+    Shared are whole prompts, or what many prompts begin with; then the rest of a prompt is its completions' own.
 
     Args:
         shared: of each layer, padded on the left.
