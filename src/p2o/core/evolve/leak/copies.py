@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from statistics import median_low
 
@@ -61,13 +62,25 @@ class Copies:
     def __init__(self, samples: Iterable[Iterable[Form]]) -> None:
         self.samples = [[text for text in dict.fromkeys(texts) if len(text) > 2] for texts in samples]
         self.threes = Holders({three for text in texts for three in _threes(text)} for texts in self.samples)
-        self.pairs = Holders({pair for text in texts for pair in _pairs(text)} for texts in self.samples)
-        self.tokens = Counter(
-            t for texts in self.samples for t in set(chain.from_iterable(texts))
-        )  # in how many samples
-        self.skeletons = Counter(s for texts in self.samples for s in set(map(_skeleton, texts)))
         self.read: dict[Form, Reading] = {}
         self.wordings: dict[int, Wording] = {}  # three tokens → the form that they belong to
+
+    # What only a comparison needs: most templates have no rare three tokens in common with a sample.
+
+    @cached_property
+    def pairs(self) -> Holders:
+        """Which samples hold two tokens in a row."""
+        return Holders({pair for text in texts for pair in _pairs(text)} for texts in self.samples)
+
+    @cached_property
+    def tokens(self) -> Counter[str]:
+        """In how many samples a token is."""
+        return Counter(t for texts in self.samples for t in set(chain.from_iterable(texts)))
+
+    @cached_property
+    def skeletons(self) -> Counter[int]:
+        """In how many samples a text without its numbers is."""
+        return Counter(s for texts in self.samples for s in set(map(_skeleton, texts)))
 
     def _reading(self, text: Form) -> Reading:
         """What a sample's text tells, worked out when it is first needed."""
