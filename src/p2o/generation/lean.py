@@ -1,6 +1,6 @@
 """One token of each completion through a model of Llama's family, without the Python of transformers' layers.
 
-On a CPU that Python takes more than half of a step of a small model. The weights are used through the model's own
+On a CPU that Python is a large part of a step of a small model. The weights are used through the model's own
 linear layers, so adapters and quantized weights count. Other models, and all models on a GPU (where a step is recorded
 as a graph), go through transformers.
 """
