@@ -62,7 +62,7 @@ def test_the_rows_of_an_epoch_by_hand() -> None:
                            forgotten=1, graduated=3, templated_next=4)  # fmt: skip
     first = {"eval_bare_success": 0.2}
     rows = dict(epoch_rows(summary, {"eval_bare_success": 0.4}, first, CostMeter(), 61))
-    assert rows["evaluation data, bare"] == "40.0 %; at first 20.0 %"
+    assert rows["evaluation data, bare"] == "40.0 %; before 20.0 %"
     assert rows["rollouts solved"] == "bare 25.0 %, templated –"
     assert rows["no spread of rewards"] == "5 of 10 groups (4 all failed, 1 all solved)"
     assert (rows["samples in this epoch"], rows["samples so far"]) == ("hard 5, rescued 2, forgotten 1", "graduated 3")

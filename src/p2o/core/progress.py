@@ -88,7 +88,7 @@ def epoch_rows(
     """
     rows = []
     if evaluation:
-        change = "" if evaluation == first else f"; at first {percent(first['eval_bare_success'])}"
+        change = "" if evaluation == first else f"; before {percent(first['eval_bare_success'])}"
         rows.append(("evaluation data, bare", evaluation_line(evaluation) + change))
     s = summary
     rows.append(("rollouts solved", f"bare {percent(s.bare_success)}, templated {percent(s.templated_success)}"))
