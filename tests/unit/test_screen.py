@@ -188,7 +188,7 @@ def test_the_screen_looks_for_templates_whatever_the_recipes_own_evolutions_do()
     class Fixed:
         recipe = SimpleNamespace(
             training=SimpleNamespace(
-                **vars(LoopSettings(method="grpo", evolve_when="stuck", evolve_max_iterations=1)),
+                **vars(LoopSettings(method="grpo", evolve_max_iterations=1)),
                 num_generations=4,
                 seed=0,
             )
@@ -201,5 +201,5 @@ def test_the_screen_looks_for_templates_whatever_the_recipes_own_evolutions_do()
     with pytest.raises(LookedError) as found:
         evolve_on(Fixed(), hard, {s.id: group(0.0, 0.0, 0.0, 1.0) for s in hard}, 700)
     used = found.value.args[0]
-    assert (used.method, used.evolve_when, used.evolve_search) == ("p2o", "hard", "race")
+    assert (used.method, used.evolve_search) == ("p2o", "race")
     assert (used.evolve_budget, used.evolve_max_iterations, used.dev_size) == ("700", None, 4)

@@ -115,7 +115,8 @@ class FixedPolicy:
         cost: CostMeter,
         progress: Callable[[EvolveProgress], None],
     ) -> EpochSummary:
-        """The prompt step of training on bare groups that were drawn."""
+        """The prompt step of training on bare groups that were drawn; also where GRPO would get on alone."""
+        loop.settings.evolve_when = "hard"
         roll_out = self.evolving()
         record_groups(loop, groups)
         reflector = build_reflector(self.recipe.task)

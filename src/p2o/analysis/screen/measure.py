@@ -155,7 +155,6 @@ def evolve_on(
     dev_size = dev_part_size(len(hard), min(MAX_DEV, training.dev_size))
     settings = loop_settings(training)
     settings.method, settings.hard_min_count, settings.dev_size = "p2o", 2, dev_size
-    settings.evolve_when = "hard"  # also where GRPO gets on alone
     settings.evolve_search, settings.evolve_patience, settings.fill_proposals = "race", PATIENCE, True
     settings.evolve_budget, settings.evolve_max_iterations = str(budget), None
     bar = EvolutionBar("evolving templates")
