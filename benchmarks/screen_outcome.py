@@ -63,7 +63,8 @@ def cells() -> list[dict[str, Any]]:
         source = f"{cells_of_smollm2.PLUS}&size=72&seed=1"
         ways = measured("builtin:smollm2", source, reward, given_templates.examples(form), 24, 0.7)
         for way, reach in ways.items():
-            after = [row["after"] for row in trained if (row["format"], row["way"]) == (form, way)]
+            cell = (form, way, "given")
+            after = [row["after"] for row in trained if (row["format"], row["way"], row["templates"]) == cell]
             found += [{"world": form, "way": way, "reach": reach.reach, "after": fmean(after)}] if after else []
     for world, (model, files) in WORLDS.items():
         ways = measured(model, "builtin:sandbox/dev", "last_number", ALL_FOUR, 56, 1.0)
