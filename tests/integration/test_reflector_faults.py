@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,14 @@ def test_faults_are_counted_and_the_key_is_written_nowhere(
         "fill_proposals": True, "reflector": "openai", "reflector_model": "m", "reflector_retries": 0,
         "reflector_timeout": 1.0, "reflector_api_key_env": "REFLECTOR_KEY", "reflector_concurrency": 1,
     }  # fmt: skip
-    with ScriptedServer(script, key=KEY) as server:
+    first_questions = count()
+
+    def answer(prompt: str, number: int) -> Answer:
+        if "response_format" in server.requests[number]:  # a reply that cannot be used is asked for again, as JSON
+            return Answer(status=400, raw=b"response_format is not known")
+        return script[min(next(first_questions), len(script) - 1)]
+
+    with ScriptedServer(answer, key=KEY) as server:
         Path("r.yaml").write_text(yaml.safe_dump({**recipe, "reflector_base_url": server.url}))
         assert main(["train", "r.yaml"]) == 0
     summary = json.loads(Path("run/p2o/epoch-000.json").read_text())["summary"]

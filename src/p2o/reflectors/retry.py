@@ -62,5 +62,5 @@ def _without_old_news(reply: Reply, job: ReflectionJob, known: Collection[str]) 
 
 
 def _plain(text: str) -> str:
-    """A text without what makes no difference: letter case, punctuation, white space."""
-    return "".join(c for c in text.casefold() if c.isalnum())
+    """A text without what makes no difference: letter case, punctuation, white space. A text of nothing else stays."""
+    return "".join(c for c in text.casefold() if c.isalnum()) or text.strip()
