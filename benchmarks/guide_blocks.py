@@ -22,7 +22,7 @@ COMMANDS = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SCREEN = ("builtin:", "all failed", "held-out", "distillation:", "  solved:", "best template:", "worth it", "not worth")
 FIGURES = ("-- epoch", "  rollouts solved", "  no spread", "  samples", "  cost so far")
 SAMPLE = ("-- epoch", "  rollouts solved", "  samples", "  question", "  bare, failed", "  templated, solved")
-END = ("          ", " test")
+END = ("     ", " test")
 
 
 def kept(lines: Sequence[str], beginnings: tuple[str, ...], gaps: bool = False) -> list[str]:
@@ -39,7 +39,7 @@ def kept(lines: Sequence[str], beginnings: tuple[str, ...], gaps: bool = False) 
 def epoch(lines: Sequence[str], number: int) -> list[str]:
     """The lines of an epoch's summary."""
     start = next(n for n, line in enumerate(lines) if line.startswith(f"-- epoch {number} of"))
-    length = next((n for n, line in enumerate(lines[start:]) if line.startswith("   step")), None)
+    length = next((n for n, line in enumerate(lines[start + 1 :], 1) if line.startswith(("   step", "-- "))), None)
     return list(lines[start:][:length])
 
 
