@@ -81,7 +81,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "scaf_sft": {"method": "scaf_sft", **_OTHERS},
     "luffy": {"method": "luffy", **_OTHERS},
 }
-"""Without templates. 5e-4 is the recipe's earlier rate; with 1e-3 see docs/methods.md."""
+"""Without templates; the rate is half of that of the recipe, which shortens its steps."""
 _DISTILLATIONS = ("mask", "solved", "no_mask", "soft", "shape", "importance", "wide_first", "kl", "none")
 WAYS: dict[str, dict[str, Any]] = {
     **METHODS,

@@ -183,6 +183,28 @@ def test_a_model_is_computed_without_its_layers_only_as_it_was_made() -> None:
     assert not is_known(wrapped)
 
 
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_whoever_listens_to_a_module_or_wraps_it_hears_every_token(kind: str) -> None:
+    policy = tiny(kind)
+    endless = Sampling.of(settings(max_new_tokens=6, eos_token_id=None))
+    for name, module in policy.named_modules():
+        if isinstance(module, torch.nn.ModuleList):
+            continue
+        heard: list[str] = []
+        hook = module.register_forward_hook(lambda *_, heard=heard: heard.append("hook"))
+        draw(policy, [[5, 6]], endless, 0, "cpu")
+        hook.remove()
+        assert len(heard) >= 6, f"a hook on {name or 'the model'}"
+        heard.clear()
+        own = module.forward
+        module.forward = lambda *args, heard=heard, own=own, **kwargs: (heard.append("forward"), own(*args, **kwargs))[
+            1
+        ]
+        draw(policy, [[5, 6]], endless, 0, "cpu")
+        del module.forward
+        assert len(heard) >= 6, f"a wrapper of {name or 'the model'}"
+
+
 @pytest.mark.parametrize("kind", ["llama", "gemma"])
 def test_what_many_prompts_begin_with_is_kept_once(kind: str) -> None:
     """Greedy completions are transformers' own, by both passes, where rests and groups are of unlike sizes."""

@@ -57,10 +57,10 @@ def is_known(model: Any) -> bool:
 def _passed_over(model: Any, inner: Any) -> Iterator[Any]:
     """The modules whose ``forward`` is not called."""
     yield from {model, inner}
-    yield inner.model
+    yield from (inner.model, inner.model.rotary_emb)
     for layer in inner.model.layers:
         norms = (getattr(layer.self_attn, name, None) for name in ("q_norm", "k_norm"))
-        yield from (layer, layer.self_attn, layer.input_layernorm, layer.post_attention_layernorm)
+        yield from (layer, layer.self_attn, layer.mlp, layer.input_layernorm, layer.post_attention_layernorm)
         yield from (norm for norm in norms if norm is not None)
     yield inner.model.norm
 
@@ -69,7 +69,7 @@ def _is_plain(module: Any) -> bool:
     """Whether a module is a class of transformers or PEFT that is as it was made."""
     if type(module).__module__.split(".")[0] not in ("transformers", "peft"):
         return False
-    return not (module._forward_hooks or module._forward_pre_hooks) and _is_own(vars(module).get("forward"))
+    return not has_hooks(module) and _is_own(vars(module).get("forward"))
 
 
 def _is_own(forward: Any) -> bool:
@@ -140,12 +140,17 @@ class Block:
 
 def passing(module: Any) -> Any:
     """The module's own ``forward``, without a look for hooks, if it has none."""
-    return module if module._forward_hooks or module._forward_pre_hooks else module.forward
+    return module if has_hooks(module) else module.forward
+
+
+def has_hooks(module: Any) -> bool:
+    """Whether somebody listens to a module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def together(*projections: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """The projections' results side by side; as one product of matrices, if all are plain."""
-    if all(type(p) is torch.nn.Linear and not p._forward_hooks and not p._forward_pre_hooks for p in projections):
+    if all(type(p) is torch.nn.Linear and not has_hooks(p) and "forward" not in vars(p) for p in projections):
         weight = torch.cat([p.weight for p in projections])
         biases = [p.bias for p in projections if p.bias is not None]
         bias = torch.cat(biases) if biases else None

@@ -113,7 +113,7 @@ class SharedCache(DynamicCache):
         rows = len(shared_R)
         own_mask = mask_SL.new_ones((rows, 0)) if own_mask_RW is None else own_mask_RW
         self.place = Place(own_mask.size(1), mask_SL.device)
-        own = own or [(k.new_zeros((rows, k.size(1), 0, k.size(3))),) * 2 for k, _ in shared]
+        own = own or [(k[:1, :, :0].expand(rows, -1, -1, -1), v[:1, :, :0].expand(rows, -1, -1, -1)) for k, v in shared]
         self.layers = [SharedLayer(*texts, *parts, self.place) for texts, parts in zip(shared, own, strict=True)]
         self.shared_bias = None if mask_SL.all() else bias_where(mask_SL.bool())
         needs_bias = self.place.steady or not own_mask.all()
