@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from dose_response import policy_of
-from p2o.analysis.compare.arms import ARMS, given_to
+from p2o.analysis.compare.arms import ARMS, arms_of, given_to
 from p2o.analysis.compare.command import finished
 from p2o.analysis.compare.summary import ArmSummary, ranks, summarize
 from p2o.base.markdown import table
@@ -43,13 +43,11 @@ HERE = Path(__file__).parent
 RESULT = HERE / "results" / "methods.json"
 PAGE = HERE.parent / "docs" / "methods.md"
 PICTURE = HERE.parent / "docs" / "images" / "methods.png"
-COST = 600_000
-"""Forward-equivalent tokens of each cell: what the quickstart spends on P²O in its three epochs."""
 ORDER = (
-    "grpo", "grpo_steady", "dapo", "zvp", "knapsack", "review",
-    "prefix", "sage", "scaf", "scaf_shape", "luffy", "sdft", "opsd", "hdpo", "p2o", "p2o_solved", "p2o_steady",
+    "grpo", "grpo_steady", "dapo", "dapo_steady", "zvp", "knapsack", "review", "prefix", "sage", "scaf", "scaf_shape",
+    "luffy", "luffy_steady", "sdft", "opsd", "hdpo", "p2o", "p2o_solved", "p2o_steady", "rare_transfer",
 )  # fmt: skip
-"""The arms, by what they are given. Those that this version does not have are left out."""
+"""The arms, by what they are given. ``rare_transfer`` is the way of the recipe ``rare``, in its world alone."""
 COLOURS = {"nothing": "#8a8a8a", "solutions": "#d97706"}
 """What an arm is given → its colour; all else is the colour of P²O."""
 
@@ -63,6 +61,8 @@ class World:
     """The test samples of the headline; None: all."""
     bare: str | None = None
     """Probability of each of the four choices on the bare prompt, of a policy that is built."""
+    cost: int = 600_000
+    """Forward-equivalent tokens of each cell. By default what the quickstart spends on P²O in its first three epochs."""
 
     def overrides(self, policies: Path) -> list[str]:
         """Keys of the recipe that differ; the policy is built in the folder ``policies`` if it is not there."""
@@ -72,7 +72,7 @@ class World:
 WORLDS = {
     "strict": World("quickstart"),
     "switch": World("switch"),
-    "rare": World("rare", group=None),
+    "rare": World("rare", group=None, cost=1_600_000),
     "mild_0.05": World("quickstart", bare="0.155"),
     "mild_0.5": World("quickstart", bare="0.275"),
 }
@@ -91,7 +91,7 @@ def command_of(name: str, given: argparse.Namespace) -> list[str]:
     """The words behind ``p2o`` that compute a world."""
     world, jobs = WORLDS[name], -(-given.jobs // len(given.worlds))
     group = ["--group", world.group] if world.group else []
-    spend = ["--seeds", str(given.seeds), "--budget", f"cost={given.cost}", "--jobs", str(jobs)]
+    spend = ["--seeds", str(given.seeds), "--budget", f"cost={world.cost}", "--jobs", str(jobs)]
     keys = [*world.overrides(given.policies), "--save_strategy", "no"]  # a cell is a minute: a killed one begins anew
     return ["compare", world.recipe, *keys, "--arms", given.arms, *group, *spend, "--out", str(given.folder / name)]
 
@@ -111,8 +111,9 @@ def compute(name: str, words: Sequence[str], folder: Path) -> str | None:
 def summaries_of(name: str, folder: Path) -> list[ArmSummary]:
     """The finished cells of a world, by arm."""
     world, recipe = WORLDS[name], load_recipe(WORLDS[name].recipe)
-    results = {arm: [run.result(world.group) for run in finished(ARMS[arm], folder)] for arm in ORDER if arm in ARMS}
-    arms = [ARMS[arm] for arm, rows in results.items() if rows]
+    known = ARMS | {arm.name: arm for arm in arms_of(recipe, [name for name in ORDER if name in recipe.task.arms])}
+    results = {arm: [run.result(world.group) for run in finished(known[arm], folder)] for arm in ORDER if arm in known}
+    arms = [known[arm] for arm, rows in results.items() if rows]
     given = {arm.name: given_to(arm, recipe.training.method, recipe.task.reflector) for arm in arms}
     return summarize(arms, results, _groups(recipe), world.group, given)
 
@@ -184,7 +185,7 @@ def compact(arm: ArmSummary) -> dict[str, Any]:
     return content
 
 
-def report(folder: Path, cost: int) -> None:
+def report(folder: Path) -> None:
     """Writes table, figure and figures of the finished cells, and prints the table."""
     found = {name: summaries_of(name, folder / name) for name, world in WORLDS.items() if is_there(world)}
     worlds = {name: arms for name, arms in found.items() if arms}
@@ -193,7 +194,7 @@ def report(folder: Path, cost: int) -> None:
         return
     content = {
         "command": "python benchmarks/methods.py",
-        "cost": cost,
+        "cost": {name: WORLDS[name].cost for name in worlds},
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "versions": {name: version(name) for name in ("p2o-rl", "torch", "transformers", "trl", "gepa")},
         "worlds": {name: [compact(arm) for arm in arms] for name, arms in worlds.items()},
@@ -214,7 +215,6 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", default=there, choices=there)
     parser.add_argument("--arms", default=",".join(known), help="comma-separated (default: all methods)")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--cost", type=int, default=COST, help=f"of each cell (default {COST:,})")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time, one thread each")
     parser.add_argument("--folder", type=Path, default=Path("runs/methods"))
     parser.add_argument("--policies", type=Path, default=Path("runs/worlds"), help="folder of the mild policies")
@@ -226,7 +226,7 @@ def main() -> None:
         with ThreadPoolExecutor(min(arguments.jobs, len(commands))) as pool:
             jobs = [pool.submit(compute, name, words, arguments.folder / name) for name, words in commands.items()]
             failed = [job.result() for job in jobs]
-    report(arguments.folder, arguments.cost)
+    report(arguments.folder)
     if any(failed):
         sys.exit("not all cells were made; the same command makes them again: " + "; ".join(filter(None, failed)))
 
