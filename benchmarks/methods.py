@@ -62,7 +62,7 @@ class World:
     bare: str | None = None
     """Probability of each of the four choices on the bare prompt, of a policy that is built."""
     cost: int = 600_000
-    """Forward-equivalent tokens of each cell. By default what the quickstart spends on P²O in its first three epochs."""
+    """Forward-equivalent tokens of each cell; by default what the quickstart spends on P²O in three epochs."""
 
     def overrides(self, policies: Path) -> list[str]:
         """Keys of the recipe that differ; the policy is built in the folder ``policies`` if it is not there."""
