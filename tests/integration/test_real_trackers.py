@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments, integrations
 
+from helpers import hard_rows, make_trainer
 from p2o.core.shown import ShownSample
 from p2o.trl.trackers import sample_sheet, send_report, send_sheets, template_sheet
 
@@ -33,6 +34,13 @@ def begun(name: str, folder: Path) -> Any:
     callback.on_train_begin(args, state, TrainerControl(), model=model)
     callback.on_log(args, state, TrainerControl(), model=model, logs={"loss": 0.5})
     return callback
+
+
+def trackio_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """trackio, which reads its folder from the environment once, writes there."""
+    storage = pytest.importorskip("trackio.sqlite_storage")
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setattr(storage, "TRACKIO_DIR", folder)
 
 
 def test_tensorboard_keeps_texts(tmp_path: Path) -> None:
@@ -68,8 +76,7 @@ def test_wandb_keeps_tables_and_the_report(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_trackio_keeps_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
-    pytest.importorskip("trackio")
+    trackio_in(tmp_path, monkeypatch)
     callback = begun("TrackioCallback", tmp_path)
     send_sheets([callback], SHEETS, 7)
     callback._trackio.finish()
@@ -77,3 +84,35 @@ def test_trackio_keeps_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     rows = [json.loads(row[0]) for row in sqlite3.connect(file).execute("select metrics from metrics")]
     (sample,) = [row["p2o/sample"]["_value"] for row in rows if "p2o/sample" in row]
     assert list(sample[0].values()) == ROW
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
+def test_what_is_evaluated_before_and_after_training_is_in_the_runs_own_place(
+    tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard wrote into the folder in which the program ran; trackio stopped the run, as it had not begun."""
+    if tracker == "trackio":
+        trackio_in(tmp_path / "trackio", monkeypatch)
+    pytest.importorskip(tracker)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    trainer = make_trainer(tmp_path / "out", report_to=[tracker], max_steps=1)
+    trainer.evaluate(hard_rows(2), metric_key_prefix="test")
+    trainer.train()
+    trainer.evaluate(hard_rows(2), metric_key_prefix="test")
+    assert not list(Path().iterdir())
+    if tracker == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        logs = [EventAccumulator(str(file)) for file in (tmp_path / "out").rglob("events.*")]
+        steps = [event.step for log in logs for event in log.Reload().Scalars("test/bare_success")]
+        assert sorted(steps) == [0, 1]
+        assert len({Path(log.path).parent for log in logs}) == 1
+        return
+    import trackio
+
+    trackio.finish()
+    (file,) = (tmp_path / "trackio").glob("*.db")
+    rows = sqlite3.connect(file).execute("select run_name, metrics from metrics").fetchall()
+    assert len({name for name, _ in rows}) == 1
+    assert sum("test/bare_success" in json.loads(row) for _, row in rows) == 2

@@ -118,8 +118,8 @@ def test_the_reward_of_a_command_without_one_is_verls_own() -> None:
 
 
 NOT_ON_VERL = (
-    "grpo_steady", "p2o_steady", "p2o_kl", "p2o_transfer", "dapo", "dapo_steady", "zvp", "luffy", "luffy_steady", "hdpo",
-    "sdft", "opsd",
+    "grpo_steady", "p2o_steady", "p2o_kl", "p2o_transfer", "dapo", "dapo_steady", "zvp", "luffy", "luffy_steady",
+    "hdpo", "sdft", "opsd",
     "prompt_only",
 )  # fmt: skip
 

@@ -158,7 +158,8 @@ class DrawingTrainer(GRPOTrainer):
         if self.environment_factories is not None:
             self.environments = [getattr(completion, "environment", None) for completion in completions]
         try:
-            rewards_NF = self._calculate_rewards(list(rows), prompts, texts, ids)
+            with trackers_off(self.args, self.is_in_train):
+                rewards_NF = self._calculate_rewards(list(rows), prompts, texts, ids)
             told = [column for name, column in self._pending_extra_logs.items() if name.endswith("feedback")]
         finally:
             self._pending_extra_logs, self._pending_metrics, self.environments = kept

@@ -60,6 +60,25 @@ def send_sheets(callbacks: Iterable[Any], sheets: Sequence[Sheet], step: int) ->
             _send_tables(callback._trackio, sheets_there)
 
 
+def begin_trackers(callbacks: Iterable[Any], args: Any, state: Any, control: Any, model: Any) -> None:
+    """Begins the trackers' runs as training does, for figures from before and after it.
+
+    Otherwise TensorBoard would write those from before it, and all later ones, into the folder in which the program
+    runs, and trackio would begin another run for those from after it.
+
+    Args:
+        callbacks, args, state, control, model: the trainer's, as HF's callbacks get them.
+    """
+    for callback in callbacks:
+        name = type(callback).__name__
+        if name == "TensorBoardCallback" and callback.tb_writer is None:
+            callback.on_train_begin(args, state, control, model=model)
+        elif name == "TrackioCallback" and not callback._initialized:
+            callback.on_train_begin(args, state, control, model=model)
+            run = callback._trackio.context_vars.current_run.get()
+            args.run_name = args.run_name or (run and run.name)
+
+
 def _send_tables(backend: Any, sheets: Sequence[Sheet]) -> None:
     """wandb and trackio have the same interface here (and TRL uses it so)."""
     import pandas

@@ -50,7 +50,7 @@ from .rollouts import Reflect, RollOut
 from .rows import check_eval_rows, refuse_arguments, training_rows
 from .sampler import EpochSampler
 from .saving import SavingTrainer
-from .trackers import sample_sheet, send_sheets, template_sheet
+from .trackers import begin_trackers, sample_sheet, send_sheets, template_sheet
 from .watching import Watch, replace_progress
 
 
@@ -252,6 +252,7 @@ class P2OTrainer(SavingTrainer):
             return {name: figure for part in parts for name, figure in part.items()}
         if not self.is_in_train:
             self._last_loaded_step = -1  # the engine may hold old weights: the best ones are loaded at the end
+            begin_trackers(self.callback_handler.callbacks, self.args, self.state, self.control, self.model)
         was_training = self.model.training
         self.model.eval()
         sampled = self.sampled_evaluation(dataset, ignore_keys, metric_key_prefix) if self.args.eval_sampled else {}
