@@ -89,6 +89,7 @@ class Actor:
 
 @pytest.fixture(scope="module")
 def actors() -> Iterator[list[ray.actor.ActorHandle]]:
+    ray.shutdown()  # what another module's tests began
     ray.init(address="local", num_cpus=2, include_dashboard=False)
     try:
         yield [Actor.options(num_cpus=0.1).remote() for _ in range(3)]

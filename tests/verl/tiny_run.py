@@ -108,6 +108,7 @@ def overrides(out: Path) -> list[str]:
 
 
 OWN_RAY = [
+    "+ray_kwargs.ray_init.address=local",  # also beside a Ray that stays
     "+ray_kwargs.ray_init.num_gpus=1",
     "ray_kwargs.ray_init.num_cpus=32",
     "+ray_kwargs.ray_init.include_dashboard=False",
