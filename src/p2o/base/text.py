@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 _CUT = " […] "
 
@@ -48,6 +49,13 @@ def clean_text(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 sample``, ``1,200 samples``: a number and its noun, whose plural ends with s."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def last_words(log: Path) -> str:
+    """Why a process of p2o ended, from the file with what it printed: its own sentence, or else the last line."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    said = [line for line in lines if line.startswith("p2o: ")] or [line for line in lines if line] or ["no output"]
+    return said[-1].removeprefix("p2o: ")
 
 
 def one_line(text: str, limit: int = 200) -> str:

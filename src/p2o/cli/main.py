@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..base.secrets import without_secrets
@@ -20,7 +20,12 @@ COMMANDS = (init, train, compare, evaluate, evolve, screen, report, data, recipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; a `P2OError` becomes one sentence on stderr and exit code 2."""
+    """Runs one command."""
+    return explained(lambda: run_command(sys.argv[1:] if argv is None else argv))
+
+
+def explained(work: Callable[[], int]) -> int:
+    """The exit code of ``work``; a `P2OError` becomes one sentence on stderr and exit code 2."""
     guard_terminal()
     # Nothing is sent anywhere that the user did not ask for.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -28,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     try:
         with failures_explained():
-            return run_command(sys.argv[1:] if argv is None else argv)
+            return work()
     except P2OError as error:
         tell(without_secrets(str(error)))
         return error.exit_code

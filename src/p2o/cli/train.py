@@ -95,6 +95,7 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None, words: Sequenc
     from ..runs.building import trainer_of
     from ..runs.held_out import HeldOut
     from ..runs.run_directory import COMPLETE, Run
+    from ..runs.second_process import evolving_beside
 
     resolved = recipe.to_yaml(run_dir)  # as it was asked for: libraries fill in settings of their own
     held_out = HeldOut(recipe)  # before the model: a mistake in the data shows at once
@@ -113,7 +114,7 @@ def _train(recipe: Recipe, run_dir: Path, checkpoint: str | None, words: Sequenc
             (own / name).unlink(missing_ok=True)
         if not checkpoint:
             write_json(own / "before.json", before)
-    with signals_stop(trainer.stop):
+    with signals_stop(trainer.stop), evolving_beside(trainer, bool(checkpoint)):
         trainer.train(resume_from_checkpoint=checkpoint)
     after = _evaluated(held_out, trainer)
     seconds = time.perf_counter() - started

@@ -137,6 +137,10 @@ class LoopSettings:
     warm_start: bool = False
     """Start an evolution from the bare prompt and the templates of the last pool."""
 
+    evolve_beside: bool = False
+    """Evolve the next pool in a second process, on the last weights, while the next epoch trains; the pool is used one
+    epoch later (see docs/performance.md). For runs of ``p2o train``, on one GPU or CPU and with DDP."""
+
     max_template_chars: int = 4000
     """Longer templates are refused."""
 

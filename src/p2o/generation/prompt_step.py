@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from ..core.cost import CostMeter, PhaseCost
 from ..core.evolve import EvolveProgress, ReflectionJob, Reflector, Reply
 from ..core.evolve.reflector import reported_tokens
 from ..core.loop import JointLoop
-from ..core.methods import PromptTools
+from ..core.methods import Elsewhere, PromptTools
 from ..core.samples import Rollout, RolloutFn, Sample
 from ..core.summary import EpochSummary
 from ..core.turns import PlayedRollout
@@ -111,8 +112,34 @@ def run_prompt_step(
     on_policy: bool,
     progress: Callable[[EvolveProgress], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
+    elsewhere: Elsewhere | None = None,
 ) -> EpochSummary:
     """Closes an epoch of the loop, prepares the next one, and counts the cost of that.
+
+    Args:
+        elsewhere: evolves beside the next epoch. The other arguments are those of `counted_tools`.
+    """
+    before = {phase: copy.copy(cost[phase]) for phase in ("evolve", "reflect")}
+    tools = counted_tools(
+        roll_out, reflector, cost, control=control, on_policy=on_policy, progress=progress, check=check
+    )
+    summary = loop.prompt_step(replace(tools, elsewhere=elsewhere))
+    if summary.evolve_cost:
+        add_replayed(cost, before, summary.evolve_cost, on_policy)
+    return summary
+
+
+def counted_tools(
+    roll_out: RolloutFn,
+    reflector: Reflector,
+    cost: CostMeter,
+    *,
+    control: ControlGuard,
+    on_policy: bool,
+    progress: Callable[[EvolveProgress], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
+) -> PromptTools:
+    """What a method evolves with. Its rollouts and replies are counted.
 
     Args:
         roll_out: rolls out with the current weights.
@@ -123,7 +150,6 @@ def run_prompt_step(
         progress: called with the state of an evolution as it proceeds.
         check: called before each batch of rollouts; raises to stop.
     """
-    before = {phase: copy.copy(cost[phase]) for phase in ("evolve", "reflect")}
     guarded = guard_control_tokens(reflector, control)
 
     def counted_rollouts(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
@@ -139,10 +165,7 @@ def run_prompt_step(
         add_reflection(spent, *reported_tokens(replies), on_policy)
         return replies
 
-    summary = loop.prompt_step(PromptTools(counted_rollouts, counted_replies, progress))
-    if summary.evolve_cost:
-        add_replayed(cost, before, summary.evolve_cost, on_policy)
-    return summary
+    return PromptTools(counted_rollouts, counted_replies, progress)
 
 
 def add_reflection(spent: PhaseCost, read: int, written: int, unmeasured: int, on_policy: bool) -> None:
@@ -156,8 +179,9 @@ def add_reflection(spent: PhaseCost, read: int, written: int, unmeasured: int, o
 def add_replayed(
     cost: CostMeter, before: Mapping[str, PhaseCost], evolution: Mapping[str, Any], on_policy: bool
 ) -> None:
-    """Adds the cost of the rollouts and replies that a resumed evolution read from its journal. The killed run paid for
-    them; with them a resumed run has the same cost as a run that was not interrupted.
+    """Adds the cost of the rollouts and replies that were made elsewhere: of an evolution beside training all, of a
+    resumed one those in its journal. The killed run paid for these; with them a resumed run has the same cost as a run
+    that was not interrupted.
 
     Args:
         before: the counts of the phases "evolve" and "reflect" before the prompt step.

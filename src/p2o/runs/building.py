@@ -20,6 +20,7 @@ from ..rewards.environment import EnvironmentReward
 from .checks import check_adapter
 from .machine import check_machine
 from .recipe import Recipe
+from .second_process import SecondProcess
 
 if TYPE_CHECKING:
     from trl import ModelConfig
@@ -170,6 +171,7 @@ def trainer_of(recipe: Recipe) -> P2OTrainer:
             eval_dataset=to_dataset(evaluation) if evaluation else None,
             peft_config=get_peft_config(recipe.model),
             reflector=reflector,
+            beside=SecondProcess(recipe) if training.evolve_beside else None,
             **agent_arguments(recipe),
         )
     except (ValueError, TypeError, ImportError) as error:  # TRL and transformers: settings do not fit together

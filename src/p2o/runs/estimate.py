@@ -66,9 +66,13 @@ def count_run(training: P2OConfig, processes: int, samples: int | None) -> RunCo
     )
 
 
-def evolution_count(epochs: float) -> int:
-    """Most evolutions of a run: one between two epochs, none after the last."""
-    return max(0, math.ceil(epochs) - 1)
+def evolution_count(epochs: float, beside: bool = False) -> int:
+    """Most evolutions of a run: one between two epochs, none after the last.
+
+    Args:
+        beside: they run beside an epoch, and the first epoch has none beside it (``evolve_beside``).
+    """
+    return max(0, math.ceil(epochs) - 1 - beside)
 
 
 def evolution_rollouts(training: P2OConfig, dev_size: int) -> int:

@@ -111,8 +111,16 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 def _prompt_steps(recipe: Recipe, run: RunCounts, notes: list[str]) -> PromptSteps | None:
-    training, samples, count = recipe.training, run.samples, evolution_count(run.epochs)
-    if not evolves_templates(training.method) or not count:
+    training, samples = recipe.training, run.samples
+    if not evolves_templates(training.method):
+        return None
+    count = evolution_count(run.epochs, training.evolve_beside)
+    if not count:
+        if training.evolve_beside:
+            notes.append(
+                f"nothing is ever evolved: with evolve_beside the first templates are used in the third epoch, and "
+                f"there are {run.epochs:g}"
+            )
         return None
     if samples is not None and samples < training.hard_min_count:
         notes.append(f"nothing is ever evolved: {samples} samples, hard_min_count {training.hard_min_count}")

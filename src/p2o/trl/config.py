@@ -51,6 +51,10 @@ class P2OConfig(LoopSettings, GRPOConfig):
     evolve_batch_size: int = 64
     """Sequences in one `generate` call of evolution and evaluation (transformers generation only)."""
 
+    evolve_device: str | None = None
+    """The GPU of the second process of ``evolve_beside``, as ``CUDA_VISIBLE_DEVICES`` names it ("1"). Default: the
+    first one that the training sees."""
+
     eval_temperature: float = 0.0
     """Sampling temperature of evaluations (0: greedy). Evaluations never use templates."""
 
@@ -99,6 +103,11 @@ class P2OConfig(LoopSettings, GRPOConfig):
 
     def _check_ranges(self) -> None:
         check_at_least(self, LEAST)
+        if self.evolve_device is not None and (self.use_cpu or not self.evolve_beside):
+            raise ConfigError(
+                f"evolve_device is {self.evolve_device!r}, the GPU of evolve_beside's second process; set "
+                f"{'use_cpu to false' if self.evolve_beside else 'evolve_beside to true'}, or leave it out"
+            )
         if self.loss_type not in LOSS_TYPES:
             raise ConfigError(f"loss_type is {self.loss_type!r}; choose one of {', '.join(LOSS_TYPES)}")
 

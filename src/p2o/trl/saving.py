@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..core.methods import Elsewhere
 from ..data.fingerprint import fingerprint
+from .beside import Beside, SecondProcess, Wait, check_beside
 from .checkpoint import write_manifest
 from .ranks import global_cost
 from .state import (
@@ -30,6 +33,8 @@ class SavingTrainer(StepTrainer):
     control: Any  # HF's TrainerControl
     run_dir: Path
     last_evaluation: dict[str, float]
+    beside: SecondProcess | None
+    """Evolves beside training."""
 
     def prepare_saving(self) -> None:
         """Sets the initial state: no checkpoint is saved yet, and the run was not resumed."""
@@ -52,9 +57,42 @@ class SavingTrainer(StepTrainer):
         self._save_checkpoint(self.model_wrapped, None)
         self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
+    def prepare_beside(self, process: SecondProcess | None) -> None:
+        """Sets what evolves beside training.
+
+        Raises:
+            ConfigError: it is asked for, and cannot be done here.
+        """
+        check_beside(self.args, process, self.weights_are_sharded or self.is_deepspeed_enabled, self._chats)
+        self.beside = process
+
+    def elsewhere(self, send: Any, check: Callable[[], None]) -> Elsewhere | None:
+        """What evolves beside the epoch that begins; None: the prompt step evolves itself.
+
+        Args:
+            send: sends a request to all ranks.
+            check: raises to stop.
+        """
+        if self.beside is None:
+            return None
+
+        def save(folder: Path) -> None:
+            with failing_writes_explained(folder, self.run_dir):
+                self.save_model(str(folder), _internal_call=True)
+
+        def waiting() -> None:
+            check()
+            send(Wait())
+
+        return Beside(self.beside, save, self.state.num_train_epochs, self.cost, waiting)
+
+    def carry_out(self, request: Any) -> Any:
+        """What rank 0 asks of all ranks in a prompt step."""
+        return None if isinstance(request, Wait) else super().carry_out(request)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = self.run_dir / f"checkpoint-{self.state.global_step}"
-        with failing_writes_explained(folder):
+        with failing_writes_explained(folder, self.run_dir):
             self._save_state(folder)
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()

@@ -127,7 +127,7 @@ def load_buffer(path: Path, device: torch.device | str) -> list[dict[str, torch.
 
 
 @contextmanager
-def failing_writes_explained(checkpoint: Path) -> Iterator[None]:
+def failing_writes_explained(folder: Path, run_dir: Path) -> Iterator[None]:
     """Turns a failing write inside (full disk, no permission) into one sentence that names the last good checkpoint."""
     try:
         yield
@@ -135,8 +135,8 @@ def failing_writes_explained(checkpoint: Path) -> Iterator[None]:
         # torch.save raises RuntimeError for every failure; other runtime errors have nothing to do with the disk.
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in TORCH_WRITES):
             raise
-        good = latest_checkpoint(checkpoint.parent)
+        good = latest_checkpoint(run_dir)
         raise StateError(
-            f"cannot write {checkpoint} ({str(error).splitlines()[0]}); free some space, then "
+            f"cannot write {folder} ({str(error).splitlines()[0]}); free some space, then "
             + (f"continue from {good}" if good else "start the run again")
         ) from error

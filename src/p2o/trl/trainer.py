@@ -39,6 +39,7 @@ from ..reflectors.building import with_deadline
 from ..reflectors.control_tokens import ControlGuard
 from ..reflectors.settings import LOCAL
 from ..rewards.deadline import watch
+from .beside import SecondProcess
 from .callbacks import LoopCallback
 from .checkpoint import choose_checkpoint, latest_checkpoint
 from .config import p2o_config
@@ -65,6 +66,7 @@ class P2OTrainer(SavingTrainer):
             may call ``log_extra("feedback", texts)`` to tell the reflector what was wrong.
         reflector: writes new templates. A `p2o.core.evolve.Reflector`, or "self" (the frozen starting policy) or
             "policy" (the current weights).
+        beside: evolves beside training (``evolve_beside``); ``p2o train`` gives it.
 
     Raises:
         ConfigError: the combination of arguments cannot work.
@@ -89,6 +91,7 @@ class P2OTrainer(SavingTrainer):
         eval_dataset: Any = None,
         *more: Any,
         reflector: Reflector | str = "self",
+        beside: SecondProcess | None = None,
         **arguments: Any,
     ) -> None:
         arguments |= dict(zip(list(inspect.signature(GRPOTrainer.__init__).parameters)[6:], more, strict=False))
@@ -123,6 +126,7 @@ class P2OTrainer(SavingTrainer):
         for n in range(self.given_rewards, len(self.reward_funcs)):  # those of environments
             self.reward_funcs[n] = watch(self.reward_funcs[n], args.reward_timeout)
         self.prepare_steps()
+        self.prepare_beside(beside)
         self.add_callback(LoopCallback(self))
         self.watch = Watch(self.loop.run_dir, redrawn=not args.disable_tqdm, verbose=args.verbose)
         replace_progress(self, self.watch)
@@ -186,6 +190,7 @@ class P2OTrainer(SavingTrainer):
                 on_policy=on_policy,
                 progress=bar.update,
                 check=self._check_stop,
+                elsewhere=self.elsewhere(send, self._check_stop),
             )
         finally:
             bar.close()

@@ -56,6 +56,11 @@ class VerlSettings(ReflectorSettings, LoopSettings):
                 "p2o.template_worth=transfer: between epochs verl gives no log-probs of given texts; take "
                 "p2o.template_worth=success"
             )
+        if self.evolve_beside:
+            raise ConfigError(
+                "p2o.evolve_beside=true: verl's engines draw rollouts for the training all the time, so that none is "
+                "free for an evolution beside it; leave it out, or train with TRL"
+            )
         check_hooks(load_method(self.method), self.method)
         for name in ("scale_steps", "pull"):
             if getattr(self, name):

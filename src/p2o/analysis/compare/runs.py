@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from ...base.files import read_json, write_json
 from ...base.live import Bar
 from ...base.lock import locked
+from ...base.text import last_words
 from ...errors import ConfigError
 from ...runs.reading import setting_words
 from .arms import Arm
@@ -78,7 +79,7 @@ class Launcher:
         with log_path.open("a", encoding="utf-8") as log, _alone(run) as lock:
             for command in self.commands(run):
                 if start(command, log, lock):
-                    raise ConfigError(f"{run.label} failed: {_last_line(log_path)} (see {log_path})")
+                    raise ConfigError(f"{run.label} failed: {last_words(log_path)} (see {log_path})")
 
 
 @dataclass(frozen=True)
@@ -195,9 +196,3 @@ class Runner:
         rows = [self.seconds.get(run.arm.name, [mean]) for run in runs]
         total = sum(sum(row) / len(row) for row in rows) + waiting * mean
         return f"about {total / self.jobs / 60:.0f} min left"
-
-
-def _last_line(path: Path) -> str:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    said = [line for line in lines if line.startswith("p2o: ")] or [line for line in lines if line] or ["no output"]
-    return said[-1].removeprefix("p2o: ")

@@ -25,6 +25,7 @@ from ..samples import RolloutFn, Sample
 from ..settings import LoopSettings
 from ..solutions import check_solutions
 from ..summary import EpochSummary
+from .beside import Elsewhere
 
 Progress = Callable[[EvolveProgress], None]
 
@@ -39,6 +40,8 @@ class PromptTools:
     """Writes new templates."""
     progress: Progress = lambda _: None
     """Called with the state of an evolution as it proceeds."""
+    elsewhere: Elsewhere | None = None
+    """Evolves beside the next epoch; None: a method evolves now, with the tools above."""
 
 
 @dataclass(frozen=True)

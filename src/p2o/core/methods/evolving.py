@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
@@ -13,39 +13,41 @@ from ..samples import Sample
 from ..settings import LoopSettings
 from ..templates import PoolTemplate, make_pool
 from ..transfer import NEAR, solved_near_best
-from .base import EpochEnd
+from .base import PromptTools
+from .beside import Task
 
 
 def evolve_on(
-    hard: Sequence[str],
+    task: Task,
     settings: LoopSettings,
     samples: Mapping[str, Sample],
-    pool: Sequence[str],
     seed: int,
     group_size: int,
-    end: EpochEnd,
+    tools: PromptTools,
+    run_dir: Path,
 ) -> Evolution:
     """Evolves templates on the hard samples.
 
     Args:
-        hard: their ids, shuffled.
-        pool: the templates in use; with ``warm_start`` the evolution begins with them too.
+        samples: all training samples by id.
         seed: of the run.
         group_size: K, rollouts of a sample in training.
+        tools: of the policy that the templates are for.
+        run_dir: the run's ``p2o`` folder; the evolution has a folder in it.
     """
-    train_ids, dev_ids = split_hard(hard, settings.dev_size)
-    folder = end.folder / f"evolution-{end.next_epoch:03d}"
+    train_ids, dev_ids = split_hard(task.hard, settings.dev_size)
+    folder = run_dir / f"evolution-{task.number:03d}"
 
     def run() -> Evolution:
         return evolve(
             train=[samples[i] for i in train_ids],
             dev=[samples[i] for i in dev_ids],
-            rollout=end.tools.roll_out,
-            reflector=end.tools.reflector,
-            config=evolve_config(settings, group_size, seed * 100_003 + end.next_epoch),
+            rollout=tools.roll_out,
+            reflector=tools.reflector,
+            config=evolve_config(settings, group_size, seed * 100_003 + task.number),
             run_dir=folder,
-            progress=end.tools.progress,
-            seeds=["", *(text for text in pool if text and settings.warm_start)],
+            progress=tools.progress,
+            seeds=["", *(text for text in task.pool if text and settings.warm_start)],
         )
 
     try:

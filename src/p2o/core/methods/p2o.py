@@ -27,6 +27,7 @@ from ..templates import PoolTemplate, assign, pool_from_json, pool_to_json
 from ..withdrawal import Help, needs_of
 from ..worth import gets_on_alone, live_share
 from .base import EpochEnd, Method
+from .beside import NOTE, Task
 from .evolving import evolve_on, pool_of
 
 
@@ -45,6 +46,8 @@ class P2O(Method):
         """The last evolution of this process, kept to be shown."""
         self.live: float | None = None
         """Live share of the last epoch, if it was without templates (`p2o.core.worth`)."""
+        self.begun: int | None = None
+        """The prompt step whose evolution runs beside the running epoch."""
         self.help = Help()
         self.smoothed = settings.withdrawal == "smoothed"
 
@@ -56,10 +59,10 @@ class P2O(Method):
 
     def rolls_out(self, tallies: Mapping[str, Tally]) -> bool:
         hard = sum(need == "hard" for need in self._needs(tallies).values())
-        return hard >= self.settings.hard_min_count and not self._gets_on_alone(tallies)
+        return self.begun is not None or (hard >= self.settings.hard_min_count and not self._gets_on_alone(tallies))
 
     def _gets_on_alone(self, tallies: Mapping[str, Tally]) -> bool:
-        if self.settings.evolve_when == "hard" or self.assignment:
+        if self.settings.evolve_when == "hard" or self.assignment or self.begun is not None:
             return False
         return gets_on_alone(live_share(tallies.values()), self.live)
 
@@ -75,6 +78,10 @@ class P2O(Method):
         self.assignment = {} if self.smoothed else {i: self.assignment[i] for i in kept}
         end.summary.kept = len(kept)
         rng = random.Random(f"{self.seed}:{end.next_epoch}")
+        elsewhere = end.tools.elsewhere
+        if elsewhere is not None and self.begun is not None:
+            self._take_in(elsewhere.result(self.begun), end)
+        self.begun = None
         if alone:
             end.summary.notes.append(
                 f"no evolution yet: GRPO learns without templates ({live:.0%} of the groups not all solved are mixed)"
@@ -82,9 +89,11 @@ class P2O(Method):
         elif len(hard) >= self.settings.hard_min_count:
             rng.shuffle(hard)
             texts = [t.text for t in self.templates]
-            self.evolution = evolve_on(hard, self.settings, self.samples, texts, self.seed, self.group_size, end)
-            self.templates = pool_of(self.evolution, self.settings)
-            note_evolution(end.summary, self.evolution, self.templates)
+            if elsewhere is None:
+                self._take_in(self._evolve(Task(end.next_epoch, hard, texts), end), end)
+            elif elsewhere.begin(Task(end.next_epoch + 1, hard, texts)):
+                self.begun = end.next_epoch + 1
+                end.summary.notes.append(NOTE)
         else:
             end.summary.notes.append(
                 f"no evolution: hard samples {len(hard)}, fewer than hard_min_count {self.settings.hard_min_count}"
@@ -93,6 +102,13 @@ class P2O(Method):
             self.assignment |= self._assign(kept, rng)
         if end.summary.evolved or self.settings.warm_start:
             self.assignment |= self._assign(hard, rng)
+
+    def _evolve(self, task: Task, end: EpochEnd) -> Evolution:
+        return evolve_on(task, self.settings, self.samples, self.seed, self.group_size, end.tools, end.folder)
+
+    def _take_in(self, evolution: Evolution, end: EpochEnd) -> None:
+        self.evolution, self.templates = evolution, pool_of(evolution, self.settings)
+        note_evolution(end.summary, evolution, self.templates)
 
     def _needs(self, tallies: Mapping[str, Tally]) -> dict[str, Need]:
         """Sample id → what it needs next."""
@@ -121,9 +137,11 @@ class P2O(Method):
 
     def state_dict(self) -> dict[str, Any]:
         pool = pool_to_json(self.templates)
-        return {**slots_by_number(self.assignment), "pool": pool, "live": self.live, "help": asdict(self.help)}
+        state = {**slots_by_number(self.assignment), "pool": pool, "live": self.live, "help": asdict(self.help)}
+        return state if self.begun is None else {**state, "begun": self.begun}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.assignment = slots_by_text(state)
         self.templates = pool_from_json(state["pool"])
         self.live, self.help = state["live"], Help(**state["help"])
+        self.begun = state.get("begun")
