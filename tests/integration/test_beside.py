@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+import launch
 from helpers import make_trainer
 from other_process import SAYS
 from p2o.core.epoch_files import read_epoch
@@ -140,3 +141,16 @@ def rows(run_dir: Path) -> list[dict[str, Any]]:
 def test_the_log_shows_the_evolution_that_was_taken_in(whole: Path) -> None:
     pools = [row["epoch"] for row in rows(whole) if "p2o/pool" in row]
     assert pools == [2.0, 3.0]
+
+
+def test_two_ranks_wait_for_one_second_process_and_agree(recipe: Path, tmp_path: Path) -> None:
+    two = tmp_path / "two.yaml"
+    two.write_text(recipe.read_text().replace("per_device_train_batch_size: 16", "per_device_train_batch_size: 8"))
+    launch.run("ddp", Path(SUPPORT) / "beside_ranks.py", str(two), str(tmp_path))
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first["world"] == 2
+    assert first["loop"] == second["loop"]
+    assert first["weights"] == second["weights"]
+    epochs = [read_epoch(tmp_path / "run" / "p2o" / f"epoch-{n:03d}.json")["summary"] for n in range(EPOCHS)]
+    assert [e["evolved"] for e in epochs] == [False, True, True, False]
+    assert epochs[1]["templated_next"] > 0

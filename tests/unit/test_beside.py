@@ -30,6 +30,7 @@ from p2o.runs.plan import make_plan
 from p2o.runs.recipe import load_recipe
 from p2o.runs.second_process import SecondProcess
 from p2o.trl.beside import Beside, check_beside
+from p2o.verl.settings import VerlSettings
 
 K = 4
 HARD = 12
@@ -351,13 +352,13 @@ def test_what_cannot_be_done_is_refused_at_the_start(tmp_path: Path) -> None:
     assert "train with p2o train, or set evolve_beside to False" in refused(process=None)
     assert "not with FSDP or DeepSpeed" in refused(held_elsewhere=True)
     assert "set chat_template_path" in refused(chats=False)
+    with pytest.raises(ConfigError, match="p2o.evolve_beside=true: verl's engines draw rollouts for the training"):
+        VerlSettings(num_generations=K, evolve_beside=True)
     words = ["--evolve_beside=true", f"--output_dir={tmp_path}"]
     with pytest.raises(P2OError, match="policy_base_url names a served policy"):
         SecondProcess(load_recipe("quickstart", [*words, "--policy_base_url=http://x/v1"]))
-    with pytest.raises(ConfigError, match=r"evolve_device is '1'.*set use_cpu to false"):
+    with pytest.raises(ConfigError, match="evolve_device is '1', the GPU of evolve_beside's second process"):
         load_recipe("quickstart", [*words, "--evolve_device=1"])
-    with pytest.raises(ConfigError, match=r"evolve_device is '1'.*set evolve_beside to true"):
-        load_recipe("quickstart", ["--evolve_device=1", "--use_cpu=false"])
 
 
 def test_a_plan_counts_the_evolutions_that_can_be_used() -> None:

@@ -103,10 +103,10 @@ class P2OConfig(LoopSettings, GRPOConfig):
 
     def _check_ranges(self) -> None:
         check_at_least(self, LEAST)
-        if self.evolve_device is not None and (self.use_cpu or not self.evolve_beside):
+        if self.evolve_device is not None and self.use_cpu:
             raise ConfigError(
-                f"evolve_device is {self.evolve_device!r}, the GPU of evolve_beside's second process; set "
-                f"{'use_cpu to false' if self.evolve_beside else 'evolve_beside to true'}, or leave it out"
+                f"evolve_device is {self.evolve_device!r}, the GPU of evolve_beside's second process, and use_cpu is "
+                "true; leave one of them out"
             )
         if self.loss_type not in LOSS_TYPES:
             raise ConfigError(f"loss_type is {self.loss_type!r}; choose one of {', '.join(LOSS_TYPES)}")

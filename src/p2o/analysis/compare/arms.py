@@ -33,14 +33,7 @@ class Arm:
     ``prompt_only``: not trained."""
 
 
-_PLAIN = {
-    "scale_steps": False,
-    "pull": 0.0,
-    "sampling": "uniform",
-    "evolve_when": "hard",
-    "evolve_beside": False,
-    "evolve_device": None,
-}
+_PLAIN = {"scale_steps": False, "pull": 0.0, "sampling": "uniform", "evolve_when": "hard", "evolve_beside": False}
 _STEADY = {"scale_steps": True, "pull": 0.015}
 _GRPO = {"method": "grpo", **_PLAIN}
 _PAPER = {
