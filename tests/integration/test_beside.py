@@ -129,6 +129,24 @@ def test_a_second_process_that_fails_ends_the_run_with_its_reason_and_the_run_ca
     assert differences(run_dir, whole) == []
 
 
+def test_an_adapter_and_a_reflector_that_is_the_starting_policy(recipe: Path, tmp_path: Path) -> None:
+    """Of a LoRA run the adapter alone is saved, and "self" is a second policy in the second process."""
+    path, run_dir = tmp_path / "lora.yaml", tmp_path / "run"
+    lines = [
+        line for line in recipe.read_text().splitlines() if not line.startswith(("reflector", "pull", "num_train"))
+    ]
+    more = ["reflector: self", "use_peft: true", "lora_dropout: 0", "num_train_epochs: 3"]
+    path.write_text("\n".join([*lines, *more]))
+    code = kill_resume["train"](run_dir, path, False)
+    assert code == 0, Path(f"{run_dir}.log").read_text()[-3000:]
+    summary = read_epoch(run_dir / "p2o" / "epoch-001.json")["summary"]
+    assert summary["evolved"]
+    asked = summary["evolve_cost"]["reflector_calls"]
+    # the built-in policy was asked: it has no room for so long a question
+    assert summary["evolve_cost"]["reflector_failures"] == {"prompt_too_long": asked}
+    assert asked > 0
+
+
 def test_without_a_recipe_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="evolve_beside evolves in a second process"):
         make_trainer(tmp_path, evolve_beside=True)

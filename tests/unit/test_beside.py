@@ -352,7 +352,7 @@ def test_what_cannot_be_done_is_refused_at_the_start(tmp_path: Path) -> None:
     assert "train with p2o train, or set evolve_beside to False" in refused(process=None)
     assert "not with FSDP or DeepSpeed" in refused(held_elsewhere=True)
     assert "set chat_template_path" in refused(chats=False)
-    with pytest.raises(ConfigError, match="p2o.evolve_beside=true: verl's engines draw rollouts for the training"):
+    with pytest.raises(ConfigError, match=r"p2o\.evolve_beside=true: verl's engines draw rollouts for the training"):
         VerlSettings(num_generations=K, evolve_beside=True)
     words = ["--evolve_beside=true", f"--output_dir={tmp_path}"]
     with pytest.raises(P2OError, match="policy_base_url names a served policy"):

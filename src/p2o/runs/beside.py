@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from ..base.files import read_json, write_json
 from ..core.cost import CostMeter
@@ -21,16 +18,6 @@ from .building import rewards_of, samples_of
 from .fixed_policy import FixedPolicy, fixed_policy
 from .recipe import load_recipe
 from .second_process import DONE, RECIPE, TASK, WEIGHTS
-
-
-def end_with_the_run(pipe: TextIO) -> None:
-    """Ends this process at once when the training's process has ended."""
-
-    def watch() -> None:
-        pipe.read()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def evolve_beside(folder: Path, words: Sequence[str]) -> None:

@@ -107,7 +107,7 @@ class SecondProcess:
         if not (folder / TASK).exists():
             raise StateError(f"{folder} has lost the evolution beside training; continue from an older checkpoint")
         write_text(folder / RECIPE, self.recipe)
-        with (folder / LOG).open("ab") as log:
+        with (folder / LOG).open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", PROGRAM, str(folder)],
                 stdin=subprocess.PIPE,
