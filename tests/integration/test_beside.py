@@ -69,7 +69,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(recipe: Path) -> Path:
     """An undisturbed run."""
     run_dir = recipe.parent / "whole"
-    assert kill_resume["train"](run_dir, recipe, False) == 0, Path(f"{run_dir}.log").read_text()[-3000:]
+    assert kill_resume["train"](run_dir, recipe, False) == 0
     return run_dir
 
 
@@ -100,7 +100,7 @@ def test_each_pool_is_used_one_epoch_later(whole: Path) -> None:
 def test_a_slow_second_process_changes_nothing(recipe: Path, whole: Path) -> None:
     run_dir = recipe.parent / "slow"
     code = kill_resume["train"](run_dir, recipe, False, other_program("slow"))
-    assert code == 0, Path(f"{run_dir}.log").read_text()[-3000:]
+    assert code == 0
     assert differences(run_dir, whole) == []
 
 
@@ -109,23 +109,23 @@ def test_killed_between_begin_and_result(point: str, recipe: Path, whole: Path) 
     """loss:5 is in the second epoch, beside which the first evolution runs; saved:7 at its end."""
     run_dir = recipe.parent / point.replace(":", "-")
     hook = both(kill_resume["killer"](point), other_program("slow"))
-    assert kill_resume["train"](run_dir, recipe, False, hook) == -9, Path(f"{run_dir}.log").read_text()[-3000:]
+    assert kill_resume["train"](run_dir, recipe, False, hook) == -9
     psutil.wait_procs(second_processes(run_dir), timeout=10)
     assert second_processes(run_dir) == []
-    assert kill_resume["train"](run_dir, recipe, True) == 0, Path(f"{run_dir}.log").read_text()[-3000:]
+    assert kill_resume["train"](run_dir, recipe, True) == 0
     assert differences(run_dir, whole) == []
 
 
 def test_a_second_process_that_fails_ends_the_run_with_its_reason_and_the_run_can_go_on(
-    recipe: Path, whole: Path
+    recipe: Path, whole: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = recipe.parent / "failing"
     assert kill_resume["train"](run_dir, recipe, False, other_program("failing")) == 2
-    said = Path(f"{run_dir}.log").read_text()
+    said = capfd.readouterr().err
     assert "p2o: the evolution beside training failed: the data has moved; put it back" in said
     assert "to continue: p2o train" in said
     assert "Traceback" not in said
-    assert kill_resume["train"](run_dir, recipe, True) == 0, Path(f"{run_dir}.log").read_text()[-3000:]
+    assert kill_resume["train"](run_dir, recipe, True) == 0
     assert differences(run_dir, whole) == []
 
 
@@ -138,7 +138,7 @@ def test_an_adapter_and_a_reflector_that_is_the_starting_policy(recipe: Path, tm
     more = ["reflector: self", "use_peft: true", "lora_dropout: 0", "num_train_epochs: 3"]
     path.write_text("\n".join([*lines, *more]))
     code = kill_resume["train"](run_dir, path, False)
-    assert code == 0, Path(f"{run_dir}.log").read_text()[-3000:]
+    assert code == 0
     summary = read_epoch(run_dir / "p2o" / "epoch-001.json")["summary"]
     assert summary["evolved"]
     asked = summary["evolve_cost"]["reflector_calls"]
