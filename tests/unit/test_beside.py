@@ -14,6 +14,7 @@ import pytest
 
 import other_process
 from p2o.core.cost import CostMeter
+from p2o.core.diagnosis import diagnose, facts_after
 from p2o.core.evolve import Evolution, Reply
 from p2o.core.evolve.result import Candidate, EvolveCost
 from p2o.core.loop import JointLoop
@@ -173,6 +174,14 @@ def test_while_one_runs_grpo_is_not_left_alone_again(tmp_path: Path) -> None:
     assert second.evolved
     assert [t.number for t in elsewhere.begun] == [2, 3]
     assert not any("no evolution yet" in note for note in second.notes)
+
+
+def test_nothing_is_said_against_templates_that_are_still_to_come(tmp_path: Path) -> None:
+    summary = step(made_loop(tmp_path), Elsewhere())
+    assert summary.begun
+    assert diagnose(facts_after([summary], {})) == []
+    summary.begun = False
+    assert [finding.case for finding in diagnose(facts_after([summary], {}))] == ["flat"]
 
 
 def test_without_it_the_state_is_what_it_was(tmp_path: Path) -> None:

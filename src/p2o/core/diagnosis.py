@@ -197,7 +197,7 @@ def _teacher(f: Facts) -> Finding | None:
 def _flat(f: Facts) -> list[Finding]:
     if _has_only_partial_rewards(f):
         return [_partial(f)]
-    if not f.is_flat or f.templated_next:  # with templates assigned, the next epoch shows whether they help
+    if not f.is_flat or f.templated_next or f.begun:  # a later epoch shows whether templates help
         return []
     if f.all_solved >= f.all_failed:
         return [Finding("solved", f"{f.spread}: there is little left to learn here", "take harder data, or stop here")]

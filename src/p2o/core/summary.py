@@ -45,6 +45,9 @@ class EpochSummary:
     templated_next: int = 0
     """Samples with templates in the next epoch."""
     evolved: bool = False
+    """Whether the pool of the next epoch is new."""
+    begun: bool = False
+    """Whether an evolution runs beside the next epoch."""
     candidates: int = 0
     """All templates of the evolution: seeds and proposals, refused ones too."""
     accepted: int = 0

@@ -92,7 +92,7 @@ class P2O(Method):
             if elsewhere is None:
                 self._take_in(self._evolve(Task(end.next_epoch, hard, texts), end), end)
             elif elsewhere.begin(Task(end.next_epoch + 1, hard, texts)):
-                self.begun = end.next_epoch + 1
+                self.begun, end.summary.begun = end.next_epoch + 1, True
                 end.summary.notes.append(NOTE)
         else:
             end.summary.notes.append(
