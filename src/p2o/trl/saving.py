@@ -36,8 +36,17 @@ class SavingTrainer(StepTrainer):
     beside: SecondProcess | None
     """Evolves beside training."""
 
-    def prepare_saving(self) -> None:
-        """Sets the initial state: no checkpoint is saved yet, and the run was not resumed."""
+    def prepare_saving(self, beside: SecondProcess | None) -> None:
+        """Sets the initial state: no checkpoint is saved yet, and the run was not resumed.
+
+        Args:
+            beside: evolves beside training.
+
+        Raises:
+            ConfigError: that is asked for, and cannot be done here.
+        """
+        check_beside(self.args, beside, self.weights_are_sharded or self.is_deepspeed_enabled, self._chats)
+        self.beside = beside
         self.saved_step = -1
         self.resumed_at: tuple[int, list[dict[str, torch.Tensor]] | None] = (0, None)
 
@@ -56,15 +65,6 @@ class SavingTrainer(StepTrainer):
             return
         self._save_checkpoint(self.model_wrapped, None)
         self.control = self.callback_handler.on_save(self.args, self.state, self.control)
-
-    def prepare_beside(self, process: SecondProcess | None) -> None:
-        """Sets what evolves beside training.
-
-        Raises:
-            ConfigError: it is asked for, and cannot be done here.
-        """
-        check_beside(self.args, process, self.weights_are_sharded or self.is_deepspeed_enabled, self._chats)
-        self.beside = process
 
     def elsewhere(self, send: Any, check: Callable[[], None]) -> Elsewhere | None:
         """What evolves beside the epoch that begins; None: the prompt step evolves itself.

@@ -114,7 +114,6 @@ class P2OTrainer(SavingTrainer):
         self.last_evaluation: dict[str, float] = {}
         self.last_solved: dict[str, bool] = {}
         self.stop = StopRequest()
-        self.prepare_saving()
         self._sampler: EpochSampler | None = None
         given = [] if reward_funcs is None else reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
         self.given_rewards = len(given)
@@ -126,7 +125,7 @@ class P2OTrainer(SavingTrainer):
         for n in range(self.given_rewards, len(self.reward_funcs)):  # those of environments
             self.reward_funcs[n] = watch(self.reward_funcs[n], args.reward_timeout)
         self.prepare_steps()
-        self.prepare_beside(beside)
+        self.prepare_saving(beside)
         self.add_callback(LoopCallback(self))
         self.watch = Watch(self.loop.run_dir, redrawn=not args.disable_tqdm, verbose=args.verbose)
         replace_progress(self, self.watch)
