@@ -44,7 +44,7 @@ def the_real_one_slowly() -> int:
 
     def watch_and_sleep(pipe: TextIO) -> None:
         watch(pipe)
-        time.sleep(8)
+        time.sleep(4)
 
     beside.end_with_the_run = watch_and_sleep
     return beside.explained(beside.main)
