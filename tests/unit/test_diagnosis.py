@@ -66,7 +66,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "cut": (
         {**ALIVE, "clipped": 0.31},
-        "31.0 % of the completions are cut at max_completion_length 512",
+        "31.0 % of the completions are cut at their limit of 512 tokens",
         "p2o train r.yaml --max_completion_length 1024 --if_exists new",
     ),
 }  # fmt: skip

@@ -282,5 +282,6 @@ def _cut(f: Facts) -> Finding | None:
     if f.clipped is None or f.clipped < CLIPPED_SHARE:
         return None
     limit = f.settings.get("max_completion_length")
-    happened = f"{percent(f.clipped)} of the completions are cut at max_completion_length {limit}"
+    long = f" of {limit} tokens" if limit else ""
+    happened = f"{percent(f.clipped)} of the completions are cut at their limit{long}"
     return Finding("cut", happened, "leave them more room", {"max_completion_length": 2 * limit} if limit else {})
