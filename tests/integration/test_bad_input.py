@@ -202,8 +202,13 @@ def test_what_an_epoch_leaves_out_is_said() -> None:
     assert left_out_warning(96, 32, 6) is None
     text = left_out_warning(160, 48, 6)
     assert text is not None
-    assert "leaves out 16 of the 160 training samples" in text
-    assert "120, 192, 240 rollouts" in text
+    assert text.startswith("16 of 160 training samples are left out of each epoch")
+    assert text.endswith(
+        "a batch of 40 (per_device_train_batch_size x processes x steps_per_generation = 240, now 288) uses all"
+    )
+    alone = left_out_warning(74, 8, 6)
+    assert alone is not None
+    assert alone.endswith("because one batch of rollouts holds 8 samples; no batch size near it uses all")
     with pytest.raises(ConfigError, match="holds 32 samples"):
         left_out_warning(31, 32, 6)
 
@@ -213,4 +218,4 @@ def test_the_warning_reaches_a_user(capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert main(["train", "r.yaml", "--output_dir", "run"]) == 0
-    assert any("leaves out 2 of the 8 training samples" in str(w.message) for w in caught)
+    assert any("2 of 8 training samples are left out" in str(w.message) for w in caught)

@@ -73,7 +73,7 @@ def test_it_goes_on_from_the_newest_whole_checkpoint(report: dict[str, Any]) -> 
 def test_a_signal_lets_the_step_finish_and_says_where_the_state_is(report: dict[str, Any]) -> None:
     term, interrupt = run(report, "TERM@loss:2"), run(report, "INT@reply:0")
     assert "training stopped at step 3: SIGTERM was received; its state is in" in term["said"][0]
-    assert "training stopped at step 4: SIGINT was received; its state is in" in interrupt["said"][0]
+    assert "training stopped at step 4: Ctrl-C was received; its state is in" in interrupt["said"][0]
     for line in (*term["said"], *interrupt["said"]):
         command = shlex.split(line.partition("to continue: ")[2])
         assert command[:2] == ["p2o", "train"]

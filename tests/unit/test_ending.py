@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 from p2o.analysis.ending import grpo_reference
+from p2o.cli.ending import next_commands
+from p2o.core.diagnosis import Finding
+from p2o.runs.recipe import load_recipe
+from p2o.runs.run_directory import Run
 
 
 def arm(name: str, mean: float, seeds: int = 3) -> dict[str, Any]:
@@ -40,3 +45,17 @@ def test_nothing_is_said_without_a_comparison_with_grpo_of_the_same_recipe(tmp_p
 def test_a_damaged_comparison_does_not_end_the_run(tmp_path: Path) -> None:
     (tmp_path / "compare.json").write_text("{", encoding="utf-8")
     assert grpo_reference(tmp_path, "mine").startswith("! ")
+
+
+def test_the_next_commands_set_each_key_once(tmp_path: Path) -> None:
+    words = ["quickstart", "--num_train_epochs", "4", "--output_dir=old", "--arms", "{mine: {tau: 1}}", "--tau", "1"]
+    recipe = load_recipe(words[0], words[1:])
+    finding = Finding("slow", "", "take smaller steps", {"tau": 3})
+
+    def commands(*findings: Finding) -> list[str]:
+        return [command for _, command in next_commands(Run(tmp_path), Path("model"), words, recipe, findings)]
+
+    for command in [*commands(), *commands(finding)]:
+        keys = [word.partition("=")[0] for word in shlex.split(command) if word.startswith("--")]
+        assert len(keys) == len(set(keys)), command
+    assert commands()[-1].endswith(f"--tau 1 --output_dir {tmp_path} --resume --num_train_epochs 8")

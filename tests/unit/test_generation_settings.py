@@ -1,5 +1,6 @@
 """How a policy samples: TRL's rules, and what cannot be is one sentence."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -92,3 +93,15 @@ def test_a_chat_template_of_ones_own(tmp_path: Any) -> None:
     assert "<u>" in read_chat_template(resolve_model("builtin:sandbox"))
     with pytest.raises(ConfigError, match="chat_template_path: cannot read"):
         read_chat_template(str(tmp_path / "none.jinja"))
+
+
+@pytest.mark.parametrize("prompt", ["a text", [{"role": "user", "content": "a text"}]])
+def test_a_prompt_beyond_the_models_length_is_tokenized_without_a_warning(
+    prompt: Any, tokenizer: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    tokenizer.model_max_length = 2
+    assert len(prompt_ids(tokenizer, [prompt], GenerationSettings(8))[0]) > 2
+    assert caplog.text == ""
+    tokenizer("a text of some length")
+    assert "longer than the specified maximum" in caplog.text  # that warning would have been seen

@@ -112,6 +112,42 @@ def test_an_unknown_word_names_the_nearest_key() -> None:
         lines_of(KEYS, "hard_mincount")
 
 
+def test_the_trackers_are_found_by_their_names() -> None:
+    for word in ("tensorboard", "wandb", "trackio"):
+        assert any(line.startswith("  report_to: none ") for line in lines_of(KEYS, word)), word
+    assert "tensorboard" in BY_NAME["report_to"].sentence
+
+
+def test_without_a_word_the_groups_and_the_ways_to_search_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys"]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) < 12
+    counts = [int(line.split()[1]) for line in out.splitlines() if line.startswith("  ")]
+    assert (len(counts), sum(counts)) == (4, len(KEYS))
+    assert "p2o keys WORD" in out
+    assert main(["keys", "--all"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 2 * len(KEYS)
+
+
+def test_a_misspelt_command_or_recipe_file_names_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def said(*words: str) -> str:
+        assert main(words) == 2
+        return capsys.readouterr().err
+
+    assert said("sreen") == "p2o: there is no command 'sreen' (did you mean screen?)\n"
+    assert "(there are init, train, compare" in said("xyz")
+    assert (
+        said("screen", "mien.yaml") == "p2o: there is no recipe file mien.yaml; make one: p2o init DATA -o mien.yaml\n"
+    )
+    (tmp_path / "mine.yaml").touch()
+    assert said("train", "mien.yaml") == "p2o: there is no recipe file mien.yaml (did you mean mine.yaml?)\n"
+    assert "did you mean mine.yaml?" in said("train", "mine")
+
+
 def test_help_points_to_the_keys(capsys: pytest.CaptureFixture[str]) -> None:
     _, commands = make_parser()
     for name in commands.choices:

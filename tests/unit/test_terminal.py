@@ -169,6 +169,28 @@ def test_unforeseen_errors_warnings_and_log_lines_of_a_command_are_cleaned() -> 
     assert not unsafe(done.stderr)
 
 
+def test_a_warning_of_our_own_is_one_line_and_one_of_a_library_is_pythons(tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text("import warnings\ndef warn():\n    warnings.warn('of a library')\n")
+    row = '{"prompt": "a", "answer": "b"}\n'
+    (tmp_path / "rows.jsonl").write_text(row + row)
+    script = (
+        "import p2o.cli.main as m, library\n"
+        "def command(*_):\n"
+        "    library.warn()\n"
+        "    from p2o.runs.building import samples_of\n"
+        "    from p2o.runs.recipe import load_recipe\n"
+        "    samples_of(load_recipe('quickstart', ['--train', 'rows.jsonl']), 'train')\n"
+        "    return 0\n"
+        "m.run_command = command\nm.main(['recipes'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert "note: rows.jsonl: left out 1 of 2 rows (same prompt and answer as an earlier row)" in lines
+    assert any(line.endswith("library.py:3: UserWarning: of a library") for line in lines)
+    assert "building.py" not in done.stderr
+
+
 def test_there_is_no_other_door() -> None:
     """Only `base/terminal.py` prints, and only it makes a console."""
     source = Path(p2o.__file__).parent

@@ -63,7 +63,7 @@ def signals_stop(request: StopRequest) -> Iterator[None]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal first_at
-        name = signal.Signals(number).name
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if not request:
             request.make(f"{name} was received", 128 + number)
             first_at = time.monotonic()

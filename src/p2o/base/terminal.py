@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -51,8 +52,8 @@ def tell(message: str) -> None:
 
 
 def guard_terminal() -> None:
-    """For the command line: also cleans the tracebacks, warnings and log lines of this process, and shows question
-    marks for characters that the terminal lacks."""
+    """For the command line: also cleans the tracebacks, warnings and log lines of this process, shows p2o's own
+    warnings as notes of one line, and question marks for characters that the terminal lacks."""
     sys.excepthook = print_traceback
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' bars fill a log file
@@ -71,10 +72,16 @@ class _CleanFormatter(logging.Formatter):
 
 
 _format_warning = warnings.formatwarning
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def _clean_warning(*args: Any, **kwargs: Any) -> str:
-    return clean_text(_format_warning(*args, **kwargs))
+def _clean_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """One line for a warning of p2o's own, without the place in its source; Python's form for all others."""
+    if category is UserWarning and Path(filename).resolve().is_relative_to(_PACKAGE):
+        return f"note: {' '.join(clean_text(str(message)).split())}\n"
+    return clean_text(_format_warning(message, category, filename, lineno, line))
 
 
 def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -45,10 +45,11 @@ def next_commands(
         pool = ["--pool", str(run.path)] if run.last_pool and any(t.text for t in run.last_pool.pool) else []
         what = "what the templates still add, and pass@k" if pool else "mean@k and pass@k"
         commands.append((what, shlex.join(["p2o", "eval", str(model), *own, "--draws", str(DRAWS), *pool])))
-    compare = ["p2o", "compare", *own, "--arms", "grpo_equal,p2o"]
+    compare = ["p2o", "compare", *settings_without(own, {"arms"}), "--arms", "grpo_equal,p2o"]
     commands.append(("against plain GRPO at the same cost", shlex.join(compare)))
     longer = f"{2 * recipe.training.num_train_epochs:g}"
     if recipe.training.max_steps <= 0:
-        further = ["p2o", "train", *own, "--output_dir", str(run.path), "--resume", "--num_train_epochs", longer]
+        kept = settings_without(own, {"num_train_epochs"})
+        further = ["p2o", "train", *kept, "--output_dir", str(run.path), "--resume", "--num_train_epochs", longer]
         commands.append(("train on, twice as long in all", shlex.join(further)))
     return commands[:COMMANDS]

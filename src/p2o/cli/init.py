@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,5 +65,5 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
         raise
     console.print("\n".join(plan_lines(plan)))
     console.print(f"the recipe is in {out}; read it, then ask whether P²O is worth it, and train:")
-    console.print(f"  p2o screen {out}\n  p2o train {out}")
+    console.print(f"  {shlex.join(['p2o', 'screen', str(out)])}\n  {shlex.join(['p2o', 'train', str(out)])}")
     return 0

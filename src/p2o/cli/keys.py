@@ -20,12 +20,13 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "keys",
         help="list the keys of a recipe: type, default, meaning",
-        description="Lists the keys of a recipe whose name or meaning holds WORD; without WORD, all of them. The name "
-        "of a key prints its whole text.",
+        description="Lists the keys of a recipe whose name or meaning holds WORD. The name of a key prints its whole "
+        "text.",
         allow_abbrev=False,
     )
     parser.add_argument("word", nargs="?", default="", metavar="WORD")
     form = parser.add_mutually_exclusive_group()
+    form.add_argument("--all", action="store_true", help="list all keys")
     form.add_argument("--markdown", action="store_true", help="print all keys as a page (docs/keys.md)")
     form.add_argument("--schema", action="store_true", help="print the JSON schema of a recipe, for editors")
     parser.set_defaults(run=run)
@@ -41,9 +42,25 @@ def run(args: argparse.Namespace) -> int:
         console.print(keys_page(keys), end="")
     elif args.schema:
         console.print(json.dumps(recipe_schema(keys), indent=1))
+    elif args.word or args.all:
+        console.print("\n".join(lines_of(keys, "" if args.all else args.word)))
     else:
-        console.print("\n".join(lines_of(keys, args.word)))
+        console.print("\n".join(overview_of(keys)))
     return 0
+
+
+def overview_of(keys: Sequence[Key]) -> list[str]:
+    """How the keys are found: their groups with the number of keys in each, and the commands that list them."""
+    from ..runs.keys import ORIGINS
+
+    counts = {origin: sum(key.origin == origin for key in keys) for origin in ORIGINS}
+    return [
+        f"a recipe has {len(keys)} keys:",
+        *(f"  {origin:<6} {counts[origin]:>4}   {words}" for origin, words in ORIGINS.items()),
+        "the keys with a word in their name or meaning: p2o keys WORD",
+        "the whole text of a key: p2o keys NAME",
+        "all keys: p2o keys --all, or docs/keys.md",
+    ]
 
 
 def lines_of(keys: Sequence[Key], word: str) -> list[str]:

@@ -51,6 +51,9 @@ def run_command(words: Sequence[str]) -> int:
     """
     top, commands = make_parser()
     command = commands.choices.get(words[0]) if words else None
+    if words and command is None and not words[0].startswith("-"):
+        hint = nearest(words[0], commands.choices) or f" (there are {', '.join(commands.choices)})"
+        raise ConfigError(f"there is no command {words[0]!r}{hint}")
     if command is None or not command.get_default("takes_settings"):
         args, rest = top.parse_known_args(words)
         if rest:

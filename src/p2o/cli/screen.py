@@ -79,7 +79,8 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     console.print(Text(f"{judged.worth}: {judged.reason}", style="bold"))
     drawn = [] if args.samples == SAMPLES else ["--samples", str(args.samples)]
     for finding in screen_findings(result, vars(recipe.training) | vars(recipe.task)):
-        print_finding(finding, [args.recipe, *words_without_secrets(settings), *drawn])
+        own = drawn if finding.screen else []  # no option of the other commands
+        print_finding(finding, [args.recipe, *words_without_secrets(settings), *own])
     target = Path(args.out) if args.out else Path(recipe.training.output_dir) / "screen.json"
     seconds = time.perf_counter() - started
     write_json(target, {"verdict": asdict(judged), "screen": asdict(result), "seconds": seconds})

@@ -38,8 +38,13 @@ def add_parser(commands: Any) -> None:
         "train", help="train a recipe", description=f"Trains a recipe. {ANY_SETTING}", allow_abbrev=False
     )
     parser.add_argument("recipe", help=RECIPE)
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and the resolved recipe, and stop")
-    parser.add_argument("--resume", action="store_true", help="continue from the run directory's newest checkpoint")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and the plan, and stop")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the run directory's newest checkpoint; the same command without it does so too (if_exists: "
+        "resume), but does not train a complete run further, and without a checkpoint it starts a run",
+    )
     parser.set_defaults(run=run, takes_settings=True)
 
 
@@ -49,10 +54,10 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     if args.dry_run:
         from ..runs.plan import make_plan, plan_lines
 
-        # The plan as comments, so that what is printed is a recipe again.
+        # The plan as comments, so that what is printed is a recipe again; last, where it is not scrolled away.
         plan = "".join(f"# {line}\n" for line in plan_lines(make_plan(recipe)))
         unicode = console.encoding.startswith("utf")  # else escaped: a question mark would be another value
-        console.print(plan + recipe.to_yaml(unicode=unicode), end="")
+        console.print(recipe.to_yaml(unicode=unicode) + plan, end="")
         return 0
     from ..runs.claim import claimed_run_dir
 

@@ -56,7 +56,7 @@ def load_samples(source: str, *, split: str | None = None, columns: DataColumns 
         answer = answers[0] if answers else None
         samples.append(Sample(sample_id, prompted(messages, columns), answer, others, place))
     if copies:
-        repeats = f"left out {counted(copies, 'row')} with the prompt and the answer of an earlier one"
+        repeats = f"left out {copies} of {counted(len(chosen), 'row')} (same prompt and answer as an earlier row)"
         warnings.warn(clean_text(f"{source}: {repeats}"), stacklevel=2)
     return samples
 

@@ -108,6 +108,10 @@ def sampling_options(temperature: float, max_new_tokens: int) -> dict[str, Any]:
     return options | {"max_new_tokens": max_new_tokens}
 
 
+QUIET = {"verbose": False}
+"""For tokenizers: no warning of a long text. A prompt that is too long for the model is not given to it."""
+
+
 def prompt_ids(tokenizer: Any, prompts: Sequence[Prompt], settings: GenerationSettings) -> list[list[int]]:
     """Token ids of prompts, all of them chats or all of them plain texts.
 
@@ -117,7 +121,7 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[Prompt], settings: GenerationSe
     if not prompts:
         return []
     if isinstance(prompts[0], str):
-        ids: list[list[int]] = tokenizer(text=list(prompts))["input_ids"]
+        ids: list[list[int]] = tokenizer(text=list(prompts), **QUIET)["input_ids"]
         return ids
     try:
         ids = tokenizer.apply_chat_template(
@@ -126,6 +130,7 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[Prompt], settings: GenerationSe
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
+            tokenizer_kwargs=QUIET,
             **settings.chat_template_kwargs,
         )["input_ids"]
     except Exception as error:  # a chat template may raise any error

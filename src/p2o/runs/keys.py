@@ -30,6 +30,12 @@ ORIGINS: dict[Origin, str] = {
 }
 """Where a key comes from, in words. In this order they are listed."""
 
+OUR_TEXTS = {
+    "report_to": "Trackers that get the figures of the log: `none`, `all` that are installed, or some of "
+    "`tensorboard`, `trackio`, `wandb`, `mlflow` and the others of transformers (pip install the tracker itself).",
+}
+"""Texts in place of TRL's, with the words that users search for."""
+
 PAGE_COMMAND = "p2o keys --markdown > docs/keys.md"
 
 
@@ -97,7 +103,7 @@ def recipe_keys() -> list[Key]:
 
 def _keys(config: type, origin: Origin) -> list[Key]:
     hints = hints_of(config)
-    written: dict[str, str] = {}
+    written = dict(OUR_TEXTS)
     for part in config.__mro__[-2::-1]:  # a class's own text comes before that of the classes under it
         written |= _docs(part) if part.__module__.startswith("p2o.") else {}
     return [

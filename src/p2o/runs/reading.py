@@ -73,7 +73,8 @@ def _find(name: str) -> tuple[str, str, Path]:
     if is_recipe_file(name):
         path = Path(name)
         if not path.is_file():
-            raise ConfigError(f"there is no recipe file {name}")
+            near = nearest(str(path), map(str, recipe_files(path.parent)))
+            raise ConfigError(f"there is no recipe file {name}{near or '; make one: p2o init DATA -o ' + name}")
         try:
             return path.stem, path.read_text(encoding="utf-8"), path.parent
         except (OSError, UnicodeDecodeError) as error:
@@ -81,8 +82,13 @@ def _find(name: str) -> tuple[str, str, Path]:
     names = shipped_recipes()
     if name in names:
         return name.replace("/", "-"), (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8"), Path()
-    hint = nearest(name, names) or f" (there are {', '.join(names)})"
+    hint = nearest(name, [*names, *map(str, recipe_files(Path()))]) or f" (there are {', '.join(names)})"
     raise ConfigError(f"there is no recipe {name!r}{hint}; a file of your own ends in .yaml")
+
+
+def recipe_files(folder: Path) -> list[Path]:
+    """The files of a folder that are recipes by their names."""
+    return sorted(path for path in folder.glob("*") if is_recipe_file(path.name))
 
 
 def recipes_folder() -> Path:

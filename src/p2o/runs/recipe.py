@@ -117,7 +117,8 @@ class RecipeConfig(ReflectorSettings):
     """Processes (GPUs) that the batch sizes are made for; training with another number of them is refused."""
 
     if_exists: Literal["resume", "new", "fail"] = "resume"
-    """What to do when the run directory holds a checkpoint."""
+    """What to do when the run directory holds a checkpoint: ``resume`` continues from it, as ``p2o train --resume``
+    does; ``new`` takes a new directory; ``fail`` refuses."""
 
 
 @dataclass

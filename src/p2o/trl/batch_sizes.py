@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from ..base.text import counted
 from ..errors import ConfigError
 
-SHOWN = 4
-"""At most this number of batch sizes is suggested."""
+FARTHEST = 2
+"""A batch that is this number of times larger or smaller is no longer suggested: it would train another way."""
 
 
-def sizes_that_divide(samples: int, groups: int) -> list[int]:
-    """Numbers of groups in a batch that leave out no sample: those nearest to ``groups``, in increasing order."""
-    fitting = [n for n in range(1, samples + 1) if samples % n == 0]
-    return sorted(sorted(fitting, key=lambda n: abs(n - groups))[:SHOWN])
+def size_that_divides(samples: int, groups: int) -> int | None:
+    """The number of groups in a batch that leaves out no sample and is nearest to ``groups``; None if all are far."""
+    fitting = [n for n in range(1, samples + 1) if samples % n == 0 and groups <= FARTHEST * n <= FARTHEST**2 * groups]
+    return min(fitting, key=lambda n: abs(n - groups), default=None)
 
 
 def left_out_warning(samples: int, groups: int, num_generations: int) -> str | None:
@@ -34,9 +35,14 @@ def left_out_warning(samples: int, groups: int, num_generations: int) -> str | N
     left_out = samples % groups
     if not left_out:
         return None
-    sizes = ", ".join(f"{n * num_generations}" for n in sizes_that_divide(samples, groups))
+    size = size_that_divides(samples, groups)
+    remedy = (
+        "no batch size near it uses all"
+        if size is None
+        else f"a batch of {size} (per_device_train_batch_size x processes x steps_per_generation = "
+        f"{size * num_generations}, now {groups * num_generations}) uses all"
+    )
     return (
-        f"each epoch leaves out {left_out} of the {samples} training samples (others every time, when shuffled), "
-        f"because a batch of rollouts holds {groups}; batches of {sizes} rollouts (per_device_train_batch_size x "
-        f"processes x steps_per_generation; now {groups * num_generations}) would leave out none"
+        f"{left_out} of {samples} training samples are left out of each epoch (when shuffled, other ones every time), "
+        f"because one batch of rollouts holds {counted(groups, 'sample')}; {remedy}"
     )

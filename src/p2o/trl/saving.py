@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,13 @@ from .state import (
     save_tensors,
 )
 from .step import StepTrainer
+
+
+def without_tied(missing: Sequence[str], model: torch.nn.Module) -> list[str]:
+    """The weights that a checkpoint really lacks. A tied weight (``lm_head``) is written once, under one of its names."""
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    loaded = {id(weight) for name, weight in weights.items() if name not in missing}
+    return [name for name in missing if name not in weights or id(weights[name]) not in loaded]
 
 
 class SavingTrainer(StepTrainer):
@@ -119,6 +126,11 @@ class SavingTrainer(StepTrainer):
         every = self.args.steps_per_generation * self.num_iterations
         buffered = self._buffered_inputs if self._step % every else None
         save_buffer(buffer_file(folder, self.accelerator.process_index), buffered)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """HF's warnings of missing weights, without those that are tied to a loaded one."""
+        missing = without_tied(load_result.missing_keys, self.model)
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
     def load_state(self, checkpoint: Path) -> None:
         """Loads our part of a checkpoint; HF loads its own.

@@ -17,6 +17,7 @@ from ..core.templates import apply_to_prompt
 from ..errors import ConfigError
 from ..generation.efficient import why_not
 from ..generation.row_ids import RowIds, with_rows
+from ..generation.settings import QUIET
 from ..generation.tools import guarded_calls
 from .batch import Batch
 from .credit import CreditTrainer
@@ -111,7 +112,7 @@ class TurnsTrainer(CreditTrainer):
 
     def _as_written(self, text: str) -> list[int]:
         """The token ids of a text as the policy would write it."""
-        ids: list[int] = self._tokenizer(text=text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self._tokenizer(text=text, add_special_tokens=False, **QUIET)["input_ids"]
         return [*ids, self._tokenizer.eos_token_id]
 
     def _tool_call_loop(self, *arguments: Any, **options: Any) -> Any:
