@@ -204,7 +204,7 @@ def test_what_an_epoch_leaves_out_is_said() -> None:
     assert text is not None
     assert text.startswith("16 of 160 training samples are left out of each epoch")
     assert text.endswith(
-        "a batch of 40 (per_device_train_batch_size x processes x steps_per_generation = 240, now 288) uses all"
+        "a batch of 40 samples (per_device_train_batch_size x processes x steps_per_generation = 240, now 288) uses all"
     )
     alone = left_out_warning(74, 8, 6)
     assert alone is not None

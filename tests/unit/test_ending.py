@@ -9,6 +9,7 @@ from typing import Any
 
 from p2o.analysis.ending import grpo_reference
 from p2o.cli.ending import next_commands
+from p2o.cli.screen import next_words
 from p2o.core.diagnosis import Finding
 from p2o.runs.recipe import load_recipe
 from p2o.runs.run_directory import Run
@@ -59,3 +60,15 @@ def test_the_next_commands_set_each_key_once(tmp_path: Path) -> None:
         keys = [word.partition("=")[0] for word in shlex.split(command) if word.startswith("--")]
         assert len(keys) == len(set(keys)), command
     assert commands()[-1].endswith(f"--tau 1 --output_dir {tmp_path} --resume --num_train_epochs 8")
+
+
+def test_a_command_after_a_screen_has_options_that_it_takes() -> None:
+    train = Finding("cut", "", "leave them more room", {"max_completion_length": 8})
+    again = Finding("empty_pool", "", "let it look longer", {"budget": 2000}, screen=True)
+    words = ["--tau", "1", "--max_completion_length", "4"]
+    assert train.command(next_words(train, "r.yaml", words, 50)) == (
+        "p2o train r.yaml --tau 1 --max_completion_length 8 --if_exists new"
+    )
+    assert again.command(next_words(again, "r.yaml", words, 50)) == (
+        "p2o screen r.yaml --tau 1 --max_completion_length 4 --samples 50 --budget 2000"
+    )

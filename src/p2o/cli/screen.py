@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ..base.files import write_json
 from ..base.terminal import console, percent
+from ..core.diagnosis import Finding
 from ..core.states import GROUP_OUTCOMES, HARD, NO_SPREAD
 from ..errors import ConfigError
 from ..runs.reading import words_without_secrets
@@ -77,12 +78,16 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     if result.pool:
         console.print(f"  best template: {max(result.pool, key=lambda t: t['weight'])['text']}")
     console.print(Text(f"{judged.worth}: {judged.reason}", style="bold"))
-    drawn = [] if args.samples == SAMPLES else ["--samples", str(args.samples)]
     for finding in screen_findings(result, vars(recipe.training) | vars(recipe.task)):
-        own = drawn if finding.screen else []  # no option of the other commands
-        print_finding(finding, [args.recipe, *words_without_secrets(settings), *own])
+        print_finding(finding, next_words(finding, args.recipe, settings, args.samples))
     target = Path(args.out) if args.out else Path(recipe.training.output_dir) / "screen.json"
     seconds = time.perf_counter() - started
     write_json(target, {"verdict": asdict(judged), "screen": asdict(result), "seconds": seconds})
     console.print(f"{seconds:.0f} s; the figures are in {target}")
     return 0
+
+
+def next_words(finding: Finding, recipe: str, settings: Sequence[str], samples: int) -> list[str]:
+    """The words from which a finding's next command is made; ``--samples`` is an option of ``p2o screen`` alone."""
+    drawn = ["--samples", str(samples)] if finding.screen and samples != SAMPLES else []
+    return [recipe, *words_without_secrets(settings), *drawn]

@@ -39,7 +39,7 @@ def left_out_warning(samples: int, groups: int, num_generations: int) -> str | N
     remedy = (
         "no batch size near it uses all"
         if size is None
-        else f"a batch of {size} (per_device_train_batch_size x processes x steps_per_generation = "
+        else f"a batch of {size} samples (per_device_train_batch_size x processes x steps_per_generation = "
         f"{size * num_generations}, now {groups * num_generations}) uses all"
     )
     return (

@@ -28,7 +28,7 @@ from .step import StepTrainer
 
 
 def without_tied(missing: Sequence[str], model: torch.nn.Module) -> list[str]:
-    """The weights that a checkpoint really lacks. A tied weight (``lm_head``) is written once, under one of its names."""
+    """The weights that a checkpoint really lacks: of tied weights (``lm_head``) it holds one name alone."""
     weights = dict(model.named_parameters(remove_duplicate=False))
     loaded = {id(weight) for name, weight in weights.items() if name not in missing}
     return [name for name in missing if name not in weights or id(weights[name]) not in loaded]
