@@ -14,9 +14,10 @@ import pytest
 
 import other_process
 from p2o.core.cost import CostMeter
-from p2o.core.diagnosis import diagnose, facts_after
+from p2o.core.diagnosis import diagnose
 from p2o.core.evolve import Evolution, Reply
 from p2o.core.evolve.result import Candidate, EvolveCost
+from p2o.core.facts import facts_after
 from p2o.core.loop import JointLoop
 from p2o.core.methods import PromptTools, Task
 from p2o.core.methods.beside import NOTE

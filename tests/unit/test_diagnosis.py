@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,13 @@ import pytest
 
 from p2o.analysis.findings import masked_share, run_by, run_findings, screen_findings
 from p2o.base.rows import METRICS_FILE, write_rows
-from p2o.core.diagnosis import Facts, Finding, diagnose, facts_after
+from p2o.core.diagnosis import Finding, diagnose
+from p2o.core.evolve import ReflectionJob
+from p2o.core.evolve.result import EvolveCost
+from p2o.core.facts import Facts, facts_after
 from p2o.core.summary import EpochSummary
+from p2o.generation.policies import Completion
+from p2o.generation.prompt_step import policy_reflector
 from p2o.runs.reading import parse_words
 from p2o.runs.run_directory import read_run
 from runs import make_run
@@ -41,7 +47,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "flat": (
         {**DEAD, "evolved": True, "helping": 3},
-        "432 of 512 groups have no spread of rewards (412 all failed, 20 all solved), and no template helps yet",
+        "432 of 512 groups have no spread of rewards (412 all failed, 20 all solved), and no template is in use",
         "p2o screen r.yaml",
     ),
     "partial": (
@@ -92,6 +98,48 @@ def test_each_case_says_what_happened_and_the_next_command(case: str) -> None:
     assert finding.is_fault == (case != "solved")
     if command.startswith("p2o train"):
         assert "if_exists" in parse_words(shlex.split(command)[3:])
+
+
+def test_a_run_whose_groups_partly_all_fail_is_not_solved() -> None:
+    some = {"groups": 72, "all_failed": 31, "all_solved": 32, "no_spread": 63, "candidates": 20, "iterations": 9}
+    (finding,) = diagnose(facts(**some, evolved=True))
+    assert (finding.case, finding.command(["r.yaml"])) == ("empty_pool", "p2o screen r.yaml")
+    assert diagnose(facts(**some))[0].case == "flat"
+    few = {**some, "all_failed": 7, "all_solved": 56, "evolved": True}
+    assert diagnose(facts(**few))[0].case == "solved"
+
+
+def test_templates_that_solve_nothing_are_named_where_other_groups_have_spread() -> None:
+    end = {"groups": 72, "all_failed": 34, "all_solved": 10, "no_spread": 44, "evolved": True, "helping": 2}
+    (finding,) = diagnose(facts(**end, templated_success=0.0))
+    assert finding.case == "empty_pool"
+    assert "(34 all failed, 10 all solved); under templates 0.0 % of the rollouts are solved" in finding.happened
+    assert diagnose(facts(**end, templated_success=0.0, templated_next=34)) == []  # the next epoch will show it
+    assert diagnose(facts(**end, templated_success=0.4)) == []
+    assert diagnose(facts(**{**end, "all_failed": 20, "no_spread": 30}, templated_success=0.0)) == []
+    last = {**end, "all_failed": 40, "all_solved": 12, "no_spread": 52}
+    assert diagnose(facts(**last, templated_success=0.5)) == []  # templates are in use, and help
+
+
+def test_nothing_is_wrong_where_an_evolution_waits_for_grpo() -> None:
+    epoch = EpochSummary(0, groups=72, all_failed=33, all_solved=26, no_spread=59, hard=40)
+    stuck = {**SETTINGS, "hard_min_count": 16, "evolve_when": "stuck"}
+    assert diagnose(facts_after([epoch], stuck)) == []
+    assert diagnose(facts_after([epoch], {**stuck, "evolve_when": "hard"}))[0].case == "flat"
+    fewer = replace(epoch, all_failed=37, all_solved=26, no_spread=63)  # 9 of 46, and no more than before
+    assert diagnose(facts_after([fewer], stuck)) == []
+    assert diagnose(facts_after([fewer, fewer], stuck))[0].case == "flat"
+
+
+def test_help_that_begins_to_reach_the_bare_prompt_is_not_slow() -> None:
+    before = EpochSummary(1, groups=96, rescued=95, paired_bare_success=0.0)
+    last = EpochSummary(2, groups=96, rescued=95, graduated=7, paired_bare_success=0.02)
+    assert diagnose(facts_after([before, last], SETTINGS)) == []
+    assert diagnose(facts_after([replace(before, graduated=5), last], SETTINGS))[0].case == "slow"
+    seldom = replace(last, graduated=2)
+    assert diagnose(facts_after([before, seldom], SETTINGS))[0].case == "slow"
+    assert diagnose(facts_after([before, replace(seldom, paired_bare_success=0.08)], SETTINGS)) == []
+    assert diagnose(facts_after([replace(before, rescued=0), last], SETTINGS)) == []  # no time yet
 
 
 def test_a_run_that_learns_has_no_finding() -> None:
@@ -185,9 +233,22 @@ def test_a_screen_asks_the_same_function() -> None:
     weak = {**found, "fates": {"seed": 1, "no_fence": 12, "too_long": 3}}
     (teacher,) = screen_findings(screen([], **weak), SETTINGS)  # and not the empty pool, which follows from it
     assert teacher.happened == ("the reflector failed on 15 of 20 calls: 12× no fence, 3× too long")
+    assert teacher.command(["r.yaml"]) == ""  # not the same command again
     assert screen_findings(screen([{"text": "T"}], **found), SETTINGS) == []
     few = screen_findings(screen([]), {**SETTINGS, "hard_min_count": 1000})
     assert few[0].changes == {"hard_min_count": 205}
+
+
+def test_a_policy_without_room_for_the_question_is_told_to_take_another_reflector() -> None:
+    ask = policy_reflector(lambda prompts: [Completion("", fits=False) for _ in prompts], context=512)
+    (reply,) = ask([ReflectionJob("", [], 0, "p")])
+    cost = EvolveCost(reflector_failures={reply.error or "": 48}, reflector_reasons={reply.error or "": reply.reason})
+    figures = {"candidates": 48, "fates": {"seed": 1, "no_reply": 48}, "reflector_errors": cost.failures(),
+               "best_dev_scores": [0.0], "stopped": "reflector", "budget": 1000, "of_run": 900}  # fmt: skip
+    (finding,) = screen_findings(screen([], **figures), SETTINGS)
+    assert "the model's context of 512 tokens has no room for the reflector's question" in finding.happened
+    assert finding.command(["r.yaml"]) == "p2o screen r.yaml --reflector phrases"
+    assert finding.command(["r.yaml", "--reflector", "self"]) == "p2o screen r.yaml --reflector phrases"
 
 
 def test_the_findings_of_a_run_directory(tmp_path: Path) -> None:

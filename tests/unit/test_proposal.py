@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,10 @@ def test_the_recipe_passes_a_dry_run_and_evolves(
     plan = make_plan(load_recipe(str(out)))
     assert plan.samples == count
     assert plan.prompt_steps is not None
-    assert plan.prompt_steps.count == 4
+    assert plan.prompt_steps.count == plan.epochs - 1
+    assert plan.updates is not None
+    assert plan.updates >= 100
+    assert 5 <= plan.epochs <= 20
     text = out.read_text(encoding="utf-8")
     assert "train: ../own.jsonl" in text
     assert "prompt_column: question" in text
@@ -75,6 +79,29 @@ def test_the_papers_size_gets_the_papers_settings() -> None:
     assert p["dev_size"] == 300
     assert p["hard_min_count"] == pytest.approx(100, abs=2)
     assert p["evolve_budget"] == pytest.approx(11_040, rel=0.25)
+
+
+def test_many_updates_take_five_epochs_and_few_at_most_twenty() -> None:
+    assert [proposed(samples)["num_train_epochs"] for samples in (1, 74, 5000)] == [20, 12, 5]
+
+
+def test_the_recipe_and_the_plan_count_an_epoch_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = written(tmp_path / "own.jsonl", [*rows(74), *rows(6)]), tmp_path / "own.yaml"
+    assert main(["init", str(data), "-o", str(out), *SANDBOX]) == 0
+    in_plan = re.search(r"(\d+)% of an epoch's", capsys.readouterr().out)
+    in_recipe = re.search(r"(\d+)% of an epoch's", out.read_text(encoding="utf-8"))
+    assert in_plan is not None
+    assert in_recipe is not None
+    assert in_plan[1] == in_recipe[1]
+
+
+def test_a_model_that_cannot_write_gets_phrases(tmp_path: Path) -> None:
+    data = written(tmp_path / "own.jsonl", rows(96))
+    for model, reflector in (("builtin:sandbox", "phrases"), ("builtin:sandbox-rare", "phrases"), ("own/m", "self")):
+        out = tmp_path / f"{model.replace(':', '-').replace('/', '-')}.yaml"
+        assert main(["init", str(data), "-o", str(out), "--model_name_or_path", model]) == 0
+        assert load_recipe(str(out)).task.reflector == reflector
+    assert "too small to write" in (tmp_path / "builtin-sandbox.yaml").read_text(encoding="utf-8")
 
 
 def test_what_the_user_gives_holds(tmp_path: Path) -> None:

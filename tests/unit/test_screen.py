@@ -139,12 +139,12 @@ MASKED = Reaches(60, 1000, {"solved": Reach(0.0, 1.0), "mask": Reach(0.1, 0.0)})
         (
             {"reaches": MASKED},
             "worth it",
-            "take distillation: solved, with which 100.0 % of the templated success can be trained",
+            "solved, with which at most 100.0 % of the templated success can be trained into the bare prompt, if the run is",
         ),
         (
             {"reaches": MASKED, "distillation": "solved"},
             "worth it",
-            "with distillation: solved, 100.0 % of the templated success can be trained",
+            "with distillation: solved, at most 100.0 % of the templated success can be trained",
         ),
         (
             {"reaches": Reaches(60, 1000, {"mask": Reach(0.1, 0.2)})},
@@ -175,6 +175,7 @@ def test_what_was_not_measured_is_said():
         GOOD, hard=Share(3, 0.03, (0.01, 0.08)), evolution={}, reflector_failures=None, gap=None, reaches=None
     )
     assert "evolution: not tried, it needs 8 hard samples in the screen" in judge_screen(few).numbers
+    assert "reflector: usable replies 90.0 %" in judge_screen(GOOD).numbers
     lines = judge_screen(replace(GOOD, gap=None, reaches=None, reflector_failures=None)).numbers
     assert "reflector: never asked" in lines
     assert "held-out hard samples: not measured under templates" in lines

@@ -15,7 +15,7 @@ from p2o.core.loop import JointLoop
 from p2o.core.methods import PromptTools
 from p2o.core.samples import Rollout, Sample
 from p2o.core.settings import LoopSettings
-from p2o.core.worth import LARGE, LEAST_LIVE, gets_on_alone, live_share
+from p2o.core.worth import LARGE, LEAST_LIVE, alone_note, gets_on_alone, live_share
 
 shares = st.floats(0, 1)
 
@@ -68,6 +68,10 @@ def record(loop: JointLoop, groups: list[int]) -> None:
         loop.record(sample_id, [1.0] * solved + [0.0] * (6 - solved), [False] * 6)
 
 
+def test_the_note_counts_the_groups_that_are_not_all_solved() -> None:
+    assert "13 of the 46 unsolved groups hold right and wrong answers" in alone_note(epoch(33, 13, 26))
+
+
 def test_the_loop_puts_an_evolution_off_says_so_and_evolves_when_it_is_stuck(tmp_path: Path) -> None:
     tools = PromptTools(lambda pairs: [Rollout("", 0.0, False) for _ in pairs], lambda jobs: [])
     loop = loop_with(tmp_path, [0] * 16 + [1] * 4)
@@ -75,7 +79,8 @@ def test_the_loop_puts_an_evolution_off_says_so_and_evolves_when_it_is_stuck(tmp
     summary = loop.prompt_step(tools)
     assert not summary.evolved
     assert summary.notes == [
-        "no evolution yet: GRPO learns without templates (20% of the groups not all solved are mixed)"
+        "no evolution yet: 4 of the 20 unsolved groups hold right and wrong answers, so GRPO learns from them without "
+        "templates"
     ]
     continued = loop_with(tmp_path, [])
     continued.samples = loop.samples

@@ -39,6 +39,23 @@ def print_result(result: Mapping[str, Any], temperature: float) -> None:
             console.print(Text(sentence, style=style), soft_wrap=not console.is_terminal)
 
 
+def unchanged(result: Mapping[str, Any]) -> str:
+    """A sentence where training did not change bare success on the test data, nor on a group of it: the intervals of
+    all changes hold 0. "" where it did, where that is not known, and where everything is solved.
+
+    Args:
+        result: content of the run's ``result.json``.
+    """
+    changes = [change for change in [*changes_of(result), *draw_changes(result)] if change.part == "test"]
+    whole = next((change for change in changes if not change.group and not change.measure), None)
+    if whole is None or whole.after == 1 or any(change.sure is not False for change in changes):
+        return ""
+    return (
+        f"bare success on the test data did not change beyond chance: {percent(whole.before)} before training, "
+        f"{percent(whole.after)} after it"
+    )
+
+
 def grpo_reference(folder: Path, recipe: str) -> str:
     """One line with what GRPO reached in a comparison of the same recipe; "" where there is none.
 

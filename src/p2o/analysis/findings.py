@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from ..core.diagnosis import Facts, Finding, RunBy, diagnose, facts_after
+from ..core.diagnosis import Finding, RunBy, diagnose
+from ..core.facts import Facts, facts_after
 from ..core.summary import EpochSummary
 from ..runs.run_directory import Run
 from .screen.measure import Screen
@@ -38,6 +39,9 @@ def screen_findings(screen: Screen, settings: Mapping[str, Any]) -> list[Finding
     asked = int(screen.evolution.get("candidates", 0))
     fates = screen.evolution.get("fates", {})
     useless = {name: count for name, count in fates.items() if name not in USEFUL}
+    named = {name: f"{count}× {name.replace('_', ' ')}" for name, count in useless.items()}
+    if errors := screen.evolution.get("reflector_errors"):
+        named["no_reply"] = errors
     return diagnose(
         Facts(
             groups=screen.samples,
@@ -52,7 +56,7 @@ def screen_findings(screen: Screen, settings: Mapping[str, Any]) -> list[Finding
             iterations=max(0, len(screen.evolution.get("best_dev_scores", [])) - 1),
             reflector_calls=asked,
             reflector_failed=sum(useless.values()),
-            reflector_reasons=", ".join(f"{count}× {name.replace('_', ' ')}" for name, count in useless.items()),
+            reflector_reasons=", ".join(named.values()),
             settings=settings,
             screened=True,
             larger_screen=None if screen.pool or not screen.evolution else larger_budget(screen.evolution),

@@ -6,13 +6,16 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base.coerce import coerce
 from ..base.files import write_text
 from ..base.terminal import console
 from ..errors import ConfigError, P2OError
 from .settings import ANY_SETTING
+
+if TYPE_CHECKING:
+    from ..runs.plan import Plan
 
 
 def add_parser(commands: Any) -> None:
@@ -57,11 +60,17 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     }
     data = str(given.pop("train")) if args.verl else args.data
     rows = read(data, given.get("train_split"), None)
-    write_text(out, recipe_text(data, rows, given, out.parent))
+
+    def planned(samples: int) -> Plan:
+        write_text(out, recipe_text(data, rows, given, out.parent, samples))
+        return make_plan(load_recipe(str(out), (), args.options))
+
     try:
-        plan = make_plan(load_recipe(str(out), (), args.options))
+        plan = planned(len(rows))
+        if plan.samples and plan.samples != len(rows):  # some rows cannot be used, or are there twice
+            plan = planned(plan.samples)
     except P2OError:
-        out.unlink()  # the same command, with what was wrong put right, writes it again
+        out.unlink(missing_ok=True)  # the same command, with what was wrong put right, writes it again
         raise
     console.print("\n".join(plan_lines(plan)))
     console.print(f"the recipe is in {out}; read it, then ask whether P²O is worth it, and train:")

@@ -152,12 +152,12 @@ def _finish(
     recipe: Recipe, run_dir: Path, result: Mapping[str, Any], words: Sequence[str], trainer: P2OTrainer
 ) -> None:
     """Prints the result, and writes what a user takes home."""
-    from ..analysis.ending import grpo_reference, print_report, print_result
+    from ..analysis.ending import grpo_reference, print_report, print_result, unchanged
     from ..runs.export import export_run
     from ..runs.run_directory import Run
     from ..trl.checkpoint import latest_checkpoint
     from ..trl.trackers import send_report
-    from .ending import next_commands, print_commands
+    from .ending import next_commands, print_commands, print_faults
 
     print_result(result, recipe.training.eval_temperature)
     if reference := grpo_reference(run_dir.parent / f"compare-{recipe.name}", recipe.name):
@@ -166,4 +166,6 @@ def _finish(
     console.print(f"took {duration(result['seconds'])}; the model is in {model}")
     export_run(run_dir, recipe)
     print_report(run_dir, partial(send_report, trainer.callback_handler.callbacks))
-    print_commands(next_commands(Run(run_dir), model, words, recipe, trainer.watch.findings))
+    findings, same = trainer.watch.findings, unchanged(result)
+    print_faults(recipe, findings, same)
+    print_commands(next_commands(Run(run_dir), model, words, recipe, findings, bool(same)))

@@ -14,11 +14,14 @@ from typing import Any, Literal
 from ..base.terminal import percent
 from ..base.text import counted
 from ..base.words import settings_without
-from .evolve.result import EvolveCost
-from .summary import EpochSummary
+from .facts import FEW, Facts
 
 FLAT_SHARE = 0.7
 """When at least this share of the groups has no spread, there is almost nothing to learn from."""
+SOLVED_SHARE = 0.1
+"""When a smaller share of flat groups failed, little is left to learn."""
+STUCK_SHARE = 0.3
+"""When no template helps, and at least this share of the groups failed without spread, a part of the data is lost."""
 FAILING_SHARE = 0.3
 """A reflector that fails on more of its calls is a fault to fix first."""
 MASKED_SHARE = 0.01
@@ -30,11 +33,10 @@ FORGOTTEN_SHARE = 0.02
 """When more of an epoch's samples are forgotten, training harms what was mastered."""
 GRADUATED_SHARE = 0.1
 """When fewer of the rescued samples graduate, the templates' help does not reach the bare prompt."""
-FEW = 3
-"""Fewer samples than this say nothing."""
 FEW_ITERATIONS = 4
 """An evolution of fewer iterations had no time to find anything."""
 
+CANNOT_WRITE = "take another reflector: a model with a longer context (openai), or phrases, which needs none"
 EPOCHS = 3
 """The default of ``num_train_epochs``, which a resolved recipe leaves out."""
 
@@ -53,74 +55,6 @@ VERL_KEYS = {
 """Key → verl's name of it. All other keys are P²O's own there, ``p2o.KEY``."""
 
 Case = Literal["solved", "teacher", "empty_pool", "few_hard", "flat", "partial", "masked", "slow", "forgotten", "cut"]
-
-
-@dataclass
-class Facts(EpochSummary):
-    """What is known about a run: the figures of its last epoch (those of an evolution are of the last one), or what a
-    screen found. None: not measured."""
-
-    epoch: int = 0
-    reflector_calls: int = 0
-    """Of the last evolution."""
-    reflector_failed: int = 0
-    reflector_reasons: str = ""
-    """What the failed calls said."""
-    rescued_before: bool = False
-    """Whether samples were rescued in an earlier epoch too, so that they had time to graduate."""
-    masked: float | None = None
-    """Share of the templated tokens that the ratio mask drops."""
-    clipped: float | None = None
-    """Share of the completions that are cut at the limit."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """The run's settings by their keys."""
-    screened: bool = False
-    """Whether this is a screen already, so that another one tells nothing new."""
-    larger_screen: int | None = None
-    """The budget of a larger screen, which may find templates where this one found none."""
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether almost nothing can be learned from the groups."""
-        return self.groups > 0 and self.no_spread >= FLAT_SHARE * self.groups
-
-    @property
-    def spread(self) -> str:
-        """How many groups have no spread of rewards, and of which kind they are."""
-        return (
-            f"{self.no_spread} of {self.groups} groups have no spread of rewards "
-            f"({self.all_failed} all failed, {self.all_solved} all solved)"
-        )
-
-
-def facts_after(
-    summaries: Sequence[EpochSummary],
-    settings: Mapping[str, Any],
-    *,
-    masked: float | None = None,
-    clipped: float | None = None,
-) -> Facts:
-    """The facts about a run.
-
-    Args:
-        summaries: of its epochs, at least one, oldest first.
-        settings: by their keys.
-        masked, clipped: of the last epoch, see `Facts`.
-    """
-    last = summaries[-1]
-    evolved = next((s for s in reversed(summaries) if s.evolved), last)  # no evolution follows the last epoch
-    cost = EvolveCost(**evolved.evolve_cost)
-    of_evolution = {name: getattr(evolved, name) for name in ("evolved", "helping", "candidates", "iterations")}
-    return Facts(
-        **vars(last) | of_evolution,
-        reflector_calls=cost.reflector_calls,
-        reflector_failed=sum(cost.reflector_failures.values()),
-        reflector_reasons=cost.failures(),
-        rescued_before=any(s.rescued >= FEW for s in summaries[:-1]),
-        masked=masked,
-        clipped=clipped,
-        settings=settings,
-    )
 
 
 @dataclass(frozen=True)
@@ -190,19 +124,27 @@ def _teacher(f: Facts) -> Finding | None:
         slow = 2 * float(f.settings.get("reflector_timeout") or 120)
         return Finding("teacher", happened, "give it more time, and ask less at a time",
                        {"reflector_timeout": slow, "reflector_concurrency": 2})  # fmt: skip
-    advice = "fix that, and screen again" if f.screened else "fix that; p2o screen tries it without training"
-    return Finding("teacher", happened, advice, screen=True)
+    if "prompt_too_long" in f.reflector_reasons:
+        return Finding("teacher", happened, CANNOT_WRITE, {"reflector": "phrases"}, screen=True)
+    if f.screened:  # the same command would tell the same
+        return Finding("teacher", happened, "fix that, or take another reflector, and screen again")
+    return Finding("teacher", happened, "fix that; p2o screen tries it without training", screen=True)
 
 
 def _flat(f: Facts) -> list[Finding]:
     if _has_only_partial_rewards(f):
         return [_partial(f)]
-    if not f.is_flat or f.templated_next or f.begun:  # a later epoch shows whether templates help
+    if f.templated_next or f.begun:  # a later epoch shows whether templates help
         return []
-    if f.all_solved >= f.all_failed:
+    if not _is_flat(f):
+        stuck = f.no_spread - f.all_solved >= STUCK_SHARE * max(1, f.groups)
+        return [_empty_pool(f)] if stuck and f.no_template_helps else []
+    if f.all_failed < SOLVED_SHARE * f.groups:
         return [Finding("solved", f"{f.spread}: there is little left to learn here", "take harder data, or stop here")]
-    if f.evolved and not f.helping:
+    if f.no_template_helps:
         return [_empty_pool(f)]
+    if f.templated_success or f.alone:  # templates are in use; or they come when GRPO is stuck
+        return []
     least = f.settings.get("hard_min_count")
     evolves = f.settings.get("method", "p2o") == "p2o"
     if evolves and not f.evolved and least is not None and FEW <= f.hard < least:
@@ -210,14 +152,16 @@ def _flat(f: Facts) -> list[Finding]:
         fewer = {"hard_min_count": max(2, f.hard // 2)}
         return [Finding("few_hard", happened, "evolve for fewer, or take more data", fewer)]
     advice = "find out whether prompts can help"
-    return [Finding("flat", f"{f.spread}, and no template helps yet", advice, screen=not f.screened)]
+    return [Finding("flat", f"{f.spread}, and no template is in use", advice, screen=not f.screened)]
 
 
 def _empty_pool(f: Facts) -> Finding:
     happened = f"{f.spread}; none of {counted(f.candidates, 'candidate')} solved a hard sample"
-    if f.larger_screen is not None:
+    if f.templated_success is not None:
+        happened = f"{f.spread}; under templates {percent(f.templated_success)} of the rollouts are solved"
+    elif f.larger_screen is not None:
         return Finding("empty_pool", happened, "let it look longer", {"budget": f.larger_screen}, screen=True)
-    if f.iterations < FEW_ITERATIONS and not f.screened:
+    elif f.iterations < FEW_ITERATIONS and not f.screened:
         more = {"evolve_budget": _larger(str(f.settings.get("evolve_budget", "heavy_4")))}
         return Finding(
             "empty_pool", f"{happened} in {counted(f.iterations, 'iteration')}", "give it more rollouts", more
@@ -236,8 +180,12 @@ def _larger(budget: str) -> str:
     return "heavy_16" if budget.startswith("heavy_") else "heavy_4"
 
 
+def _is_flat(f: Facts) -> bool:
+    return f.groups > 0 and f.no_spread >= FLAT_SHARE * f.groups
+
+
 def _has_only_partial_rewards(f: Facts) -> bool:
-    return f.groups > 0 and f.all_failed >= FLAT_SHARE * f.groups and not f.is_flat
+    return f.groups > 0 and f.all_failed >= FLAT_SHARE * f.groups and not _is_flat(f)
 
 
 def _partial(f: Facts) -> Finding:
@@ -251,7 +199,7 @@ def _partial(f: Facts) -> Finding:
 
 
 def _not_graduated(f: Facts) -> Finding | None:
-    if f.rescued < FEW or not f.rescued_before or f.graduated > GRADUATED_SHARE * f.rescued:
+    if f.rescued < FEW or not f.rescued_before or f.rising or f.graduated > GRADUATED_SHARE * f.rescued:
         return None
     happened = f"{f.rescued} samples were rescued in this epoch, and {f.graduated} have graduated so far"
     if f.settings.get("distillation") == "none":

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from ..base.rows import METRICS_FILE, append_row, write_rows
 from .cost import CostMeter
-from .diagnosis import Finding, RunBy, diagnose, facts_after
+from .diagnosis import Finding, RunBy, diagnose
 from .display import EpochNews
+from .facts import facts_after
 from .progress import all_figures, epoch_rows, evaluation_line, step_cells
 from .rollout_log import RolloutLog
 from .shown import ShownSample, choose_sample, failed_bare

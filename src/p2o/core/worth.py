@@ -20,10 +20,25 @@ LEAST_GROWTH = 1.25
 LARGE = 1 / 4
 
 
+def mixed_of(tallies: Iterable[Tally]) -> tuple[int, int]:
+    """(mixed groups, groups that are not all solved)."""
+    unsolved = [tally for tally in tallies if tally.successes < tally.rollouts]
+    return sum(tally.successes > 0 for tally in unsolved), len(unsolved)
+
+
 def live_share(tallies: Iterable[Tally]) -> float:
     """Share of mixed groups among those that are not all solved; 0 if all are."""
-    unsolved = [tally for tally in tallies if tally.successes < tally.rollouts]
-    return sum(tally.successes > 0 for tally in unsolved) / max(1, len(unsolved))
+    mixed, unsolved = mixed_of(tallies)
+    return mixed / max(1, unsolved)
+
+
+def alone_note(tallies: Iterable[Tally]) -> str:
+    """Why no evolution is made, for a person."""
+    mixed, unsolved = mixed_of(tallies)
+    return (
+        f"no evolution yet: {mixed} of the {unsolved} unsolved groups hold right and wrong answers, so GRPO learns "
+        "from them without templates"
+    )
 
 
 def gets_on_alone(live: float, before: float | None) -> bool:

@@ -79,7 +79,10 @@ def record_groups(loop: JointLoop, groups: Mapping[str, Sequence[Rollout]]) -> N
 
 
 def policy_reflector(
-    complete: Callable[[Sequence[Prompt]], Sequence[Completion]], chat: bool = True, short: bool = False
+    complete: Callable[[Sequence[Prompt]], Sequence[Completion]],
+    chat: bool = True,
+    short: bool = False,
+    context: int | None = None,
 ) -> Reflector:
     """A reflector that asks a policy.
 
@@ -87,13 +90,16 @@ def policy_reflector(
         complete: draws one reply to each prompt.
         chat: whether the policy takes chat messages; a base model without a chat template takes plain text.
         short: whether it is asked in few words, as a small model must be (`p2o.reflectors.short`); a chat model alone.
+        context: its longest sequence in tokens, if known; an error names it.
     """
+    tokens = "" if context is None else f" of {context:,} tokens"
+    too_long = f"the model's context{tokens} has no room for the reflector's question and a reply"
 
     def ask(prompts: Sequence[Prompt]) -> list[Reply]:
         return [
             Reply(c.text, None, c.prompt_tokens, c.completion_tokens)
             if c.fits
-            else Reply(None, "prompt_too_long", reason="the model's context has no room for a reply to this prompt")
+            else Reply(None, "prompt_too_long", reason=too_long)
             for c in complete(prompts)
         ]
 

@@ -19,7 +19,7 @@ from ..generation.carry_over import weigh_by_carry_over
 from ..generation.local import LocalPolicy, ModelSource, load_policy
 from ..generation.policies import Completion, EndpointPolicy, Policy, prompt_of
 from ..generation.prompt_step import as_rollout, draw_groups, policy_reflector, record_groups, run_prompt_step
-from ..generation.settings import GenerationSettings
+from ..generation.settings import GenerationSettings, context_length
 from ..generation.size import asks_short, reflecting_temperature
 from ..generation.tool_loop import ToolLoop, Trajectory
 from ..generation.toolbox import Toolbox
@@ -137,7 +137,9 @@ class FixedPolicy:
         short = asks_short(training.reflect_prompt, self.local and self.local.model)
         temperature = reflecting_temperature(training.reflect_temperature, short)
         return policy_reflector(
-            lambda prompts: self.policy.complete(prompts, temperature, training.reflect_max_tokens), short=short
+            lambda prompts: self.policy.complete(prompts, temperature, training.reflect_max_tokens),
+            short=short,
+            context=context_length(self.local.model.config) if self.local else None,
         )
 
     def evolving(self, temperature: float | None = None) -> RolloutFn:

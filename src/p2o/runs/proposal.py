@@ -27,8 +27,17 @@ VERL_ANSWER = "reward_model"
 
 GROUP = 6
 """K, rollouts of a sample (the paper's)."""
+UPDATES = 100
+"""Fewer updates than this teach the bare prompt little."""
+EPOCHS, MOST_EPOCHS = 5, 20
 MODEL = "Qwen/Qwen3-4B"
 """The paper's."""
+
+SANDBOX = f"{PREFIX}sandbox"
+"""The names of the built-in policies that write no language begin with it."""
+FOLLOW_PHRASES = (SANDBOX, f"{SANDBOX}-switch")
+"""Those that were made to follow these phrases."""
+PHRASES = ("Show your work.", "Go from right to left.", "Carry the ones.", "State the total at the end.", "Be brief.")
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ def propose_training(samples: int, group: int = GROUP, small: bool = False) -> l
     """
     # Six updates an epoch or more, and at most the paper's 64 samples in one: 96 samples -> 16, 1,000 -> 64.
     batch = min(64, 2 ** int(math.log2(max(1, samples / 6))))
+    updates = max(1, samples // batch)
+    epochs = min(MOST_EPOCHS, max(EPOCHS, math.ceil(UPDATES / updates)))
     # What the shipped recipes have: 16 of 160 samples, 40 of 1,000, 60 of 2,000, 100 of 5,000.
     hard = max(2, min(100, round(1.4 * math.sqrt(samples)), samples // 4))
     # 300 of 5,000 (the paper), 60 of 1,000; not under 32, where one sample is three points, nor over a third.
@@ -90,17 +101,18 @@ def propose_training(samples: int, group: int = GROUP, small: bool = False) -> l
     # The paper: 37 % of an epoch's rollouts. In a small set, what a dozen templates cost: each is compared with its
     # parent on a minibatch of 3 (6 rollouts), and then scored on the dev part.
     budget = max(dev + 12 * (dev + 6), round(0.3 * samples * group))
+    share = budget / (updates * batch * group)  # as the plan counts an epoch: of full batches
     rows, steps = (group * batch, 1) if small else (1, group * batch)
     return [
         Proposed("num_generations", group, "K, rollouts of one sample; more find rarer successes, and cost more"),
         Proposed("per_device_train_batch_size", rows, "rollouts in memory at a time; raise it while there is room"),
         Proposed("gradient_accumulation_steps", steps, f"x the line above / K = {counted(batch, 'sample')} an update"),
-        Proposed("num_train_epochs", 5, "templates come after the first; the bare prompt needs two or three more"),
+        Proposed("num_train_epochs", epochs, f"of {counted(updates, 'update')} each: a run needs about {UPDATES}"),
         Proposed("tau", min(2, group), "hard: at most tau - 1 of the K rollouts solved"),
         Proposed("evolve_when", "stuck", "no evolution while GRPO finds more and more successes by itself"),
         Proposed("hard_min_count", hard, "no evolution for fewer hard samples than this"),
         Proposed("dev_size", dev, "hard samples on which templates are scored"),
-        Proposed("evolve_budget", budget, f"rollouts of one evolution, {budget / (samples * group):.0%} of an epoch's"),
+        Proposed("evolve_budget", budget, f"rollouts of one evolution, {share:.0%} of an epoch's"),
         Proposed("withdrawal", "graduated", "a sample keeps its templates until a bare rollout is solved"),
         Proposed("scale_steps", True, "a batch of little signal moves the weights little: less is forgotten"),
         Proposed("warm_start", True, "the next evolution begins with the templates of the last"),
@@ -147,7 +159,18 @@ def is_small(model: str) -> bool:
     return model.startswith(PREFIX)
 
 
-def recipe_text(source: str, rows: Sequence[DataRow], given: Mapping[str, Any], folder: Path) -> str:
+def propose_reflector(model: str) -> list[Proposed]:
+    """Who writes the templates: the model itself, if it can write."""
+    if not model.startswith(SANDBOX):
+        return [Proposed("reflector", "self", "the starting model; a stronger one at an endpoint: openai")]
+    why = "this model is too small to write; the reflector combines phrases (reflector_phrases)"
+    known = [Proposed("reflector_phrases", list(PHRASES), "")] if model in FOLLOW_PHRASES else []
+    return [Proposed("reflector", "phrases", why), *known]
+
+
+def recipe_text(
+    source: str, rows: Sequence[DataRow], given: Mapping[str, Any], folder: Path, samples: int | None = None
+) -> str:
     """A commented recipe for a data source.
 
     Args:
@@ -155,15 +178,17 @@ def recipe_text(source: str, rows: Sequence[DataRow], given: Mapping[str, Any], 
         given: settings of the user, with paths as seen from the working directory; they hold in place of the
             proposed ones.
         folder: where the recipe will stand, and its relative paths begin.
+        samples: how many of the rows can be used; None: all.
 
     Raises:
         DataError: there are no rows; or see `find_columns`.
     """
     if not rows:
         raise DataError(f"{source} holds no rows; give a data set with at least one")
+    samples = samples or len(rows)
     model = str(given.get("model_name_or_path", MODEL))
     group = given.get("num_generations")
-    training = propose_training(len(rows), group if isinstance(group, int) and group > 1 else GROUP, is_small(model))
+    training = propose_training(samples, group if isinstance(group, int) and group > 1 else GROUP, is_small(model))
     sections = {
         "The task": [
             Proposed("model_name_or_path", model, "a name of the hub, a folder, or builtin:sandbox"),
@@ -173,16 +198,14 @@ def recipe_text(source: str, rows: Sequence[DataRow], given: Mapping[str, Any], 
         ],
         "GRPO": [*training[:4], *propose_machine(model)],
         "P²O": training[4:],
-        "Who writes the templates": [
-            Proposed("reflector", "self", "the starting model; a stronger one at an endpoint: openai"),
-        ],
+        "Who writes the templates": propose_reflector(model),
     }
     proposed = {line.key for lines in sections.values() for line in lines}
     if others := [Proposed(k, v, "") for k, v in given.items() if k not in proposed]:
         sections["As asked for"] = others
     text = [
         f"{MODELINE}{schema_file()}",
-        f"# Made by p2o init for {counted(len(rows), 'sample')}: a first guess, not tuned.",
+        f"# Made by p2o init for {counted(samples, 'sample')}: a first guess, not tuned.",
         "# First ask whether P²O is worth it here: p2o screen THIS_FILE. All keys: p2o keys",
     ]
     for title, lines in sections.items():

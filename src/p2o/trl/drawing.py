@@ -179,7 +179,7 @@ class DrawingTrainer(GRPOTrainer):
         """The run's reflector; *self* and *policy* write their replies with ``complete``."""
         if not isinstance(self.reflector, str):
             return self.reflector
-        return policy_reflector(complete, self._chats, self._asks_short)
+        return policy_reflector(complete, self._chats, self._asks_short, context_length(self.model.config))
 
     @property
     def _chats(self) -> bool:

@@ -248,9 +248,8 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
         )
         short = asks_short(settings.reflect_prompt)
         temperature = reflecting_temperature(settings.reflect_temperature, short)
-        return policy_reflector(
-            partial(policy.complete, temperature=temperature, max_new_tokens=settings.reflect_max_tokens), short=short
-        )
+        complete = partial(policy.complete, temperature=temperature, max_new_tokens=settings.reflect_max_tokens)
+        return policy_reflector(complete, short=short, context=policy.context_tokens)
 
     def on_step_end(self) -> None:
         """Ends training when the budget is spent; saves a checkpoint then, and where the next step begins with an

@@ -179,6 +179,7 @@ def _figures(evolution: Evolution) -> dict[str, Any]:
     return {
         "candidates": len(evolution.candidates),
         "fates": evolution.fates,
+        "reflector_errors": evolution.cost.failures(),
         "budget": evolution.budget,
         "rollouts": evolution.cost.metric_calls,
         "best_dev_scores": evolution.best_scores,

@@ -26,6 +26,7 @@ FAILING = 0.5
 """A reflector that fails more often says nothing about prompts."""
 TRAINED = "the templated success can be trained into the bare prompt"
 """How a reach is said."""
+LONG_ENOUGH = "if the run is long enough"
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ def larger_budget(evolution: Mapping[str, Any]) -> int | None:
 def _advice(found: Reaches, own: str, take: str) -> str:
     """Which way of distillation to take, and what the recipe's would lose."""
     if take == own:
-        return f"with distillation: {own}, {percent(found.ways[own].reach)} of {TRAINED}"
+        return f"with distillation: {own}, at most {percent(found.ways[own].reach)} of {TRAINED}, {LONG_ENOUGH}"
     return (
-        f"take distillation: {take}, with which {percent(found.ways[take].reach)} of {TRAINED}; "
+        f"take distillation: {take}, with which at most {percent(found.ways[take].reach)} of {TRAINED}, {LONG_ENOUGH}; "
         f"with the recipe's {own} it is {percent(found.ways[own].reach)}"
     )
 
@@ -131,9 +132,7 @@ def _evolution(s: Screen) -> list[str]:
     return [
         f"evolution: {counted(s.evolution['candidates'], 'candidate')} in {s.evolution['rollouts']} rollouts, best dev "
         f"score {percent(best)}, {counted(len(s.pool), 'template')} in the pool",
-        "reflector: never asked"
-        if failures is None
-        else f"reflector: {percent(failures)} of its replies were no usable template",
+        "reflector: never asked" if failures is None else f"reflector: usable replies {percent(1 - failures)}",
     ]
 
 
@@ -150,7 +149,7 @@ def _reaches(found: Reaches | None) -> list[str]:
     if found is None:
         return ["distillation: not measured, no log-probs of a solved templated rollout"]
     of = f"{found.tokens} tokens of {found.rollouts} solved templated rollouts"
-    lines = [f"distillation: how much of {TRAINED} (from {of}):"]
+    lines = [f"distillation: how much of {TRAINED}, at most (from {of}):"]
     for name, way in found.ways.items():
         lines.append(f"  {name}: {percent(way.reach)}; {percent(way.untrained)} of the tokens get no gradient")
     return lines

@@ -25,7 +25,7 @@ from ..states import Need
 from ..stored import slots_by_number, slots_by_text
 from ..templates import PoolTemplate, assign, pool_from_json, pool_to_json
 from ..withdrawal import Help, needs_of
-from ..worth import gets_on_alone, live_share
+from ..worth import alone_note, gets_on_alone, live_share
 from .base import EpochEnd, Method
 from .beside import NOTE, Task
 from .evolving import evolve_on, pool_of
@@ -83,9 +83,7 @@ class P2O(Method):
             self._take_in(elsewhere.result(self.begun), end)
         self.begun = None
         if alone:
-            end.summary.notes.append(
-                f"no evolution yet: GRPO learns without templates ({live:.0%} of the groups not all solved are mixed)"
-            )
+            end.summary.notes.append(alone_note(end.tallies.values()))
         elif len(hard) >= self.settings.hard_min_count:
             rng.shuffle(hard)
             texts = [t.text for t in self.templates]
