@@ -40,7 +40,7 @@ SAID = {
     "teacher": "the reflector failed",
     "empty_pool": "candidates solved a hard sample",
     "few_hard": "templates are evolved for",
-    "flat": "no template helps yet",
+    "flat": "no template is in use",
     "cut": "are cut at",
     "forgotten": "are forgotten",
     "solved": "there is little left to learn",

@@ -7,16 +7,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from p2o.analysis.ending import grpo_reference
-from p2o.cli.ending import next_commands
-from p2o.cli.screen import next_words
-from p2o.core.diagnosis import Finding
-from p2o.runs.recipe import load_recipe
-
-
 from p2o.analysis.ending import grpo_reference, unchanged
 from p2o.base.terminal import console
 from p2o.cli.ending import next_commands, print_faults
+from p2o.cli.screen import next_words
 from p2o.core.diagnosis import Finding
 from p2o.runs.recipe import Recipe, load_recipe
 from p2o.runs.run_directory import Run

@@ -139,7 +139,7 @@ MASKED = Reaches(60, 1000, {"solved": Reach(0.0, 1.0), "mask": Reach(0.1, 0.0)})
         (
             {"reaches": MASKED},
             "worth it",
-            "solved, with which at most 100.0 % of the templated success can be trained into the bare prompt, if the run is",
+            "solved, with which at most 100.0 % of the templated success can be trained into the bare prompt, if",
         ),
         (
             {"reaches": MASKED, "distillation": "solved"},
