@@ -87,7 +87,9 @@ def test_many_updates_take_five_epochs_and_few_at_most_twenty() -> None:
 
 def test_the_recipe_and_the_plan_count_an_epoch_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = written(tmp_path / "own.jsonl", [*rows(74), *rows(6)]), tmp_path / "own.yaml"
-    assert main(["init", str(data), "-o", str(out), *SANDBOX]) == 0
+    with pytest.warns(UserWarning, match="left out 6") as said:
+        assert main(["init", str(data), "-o", str(out), *SANDBOX]) == 0
+    assert len(said) == 1
     in_plan = re.search(r"(\d+)% of an epoch's", capsys.readouterr().out)
     in_recipe = re.search(r"(\d+)% of an epoch's", out.read_text(encoding="utf-8"))
     assert in_plan is not None

@@ -54,7 +54,7 @@ def screen_findings(screen: Screen, settings: Mapping[str, Any]) -> list[Finding
             helping=len(screen.pool),
             candidates=asked,
             iterations=max(0, len(screen.evolution.get("best_dev_scores", [])) - 1),
-            reflector_calls=asked,
+            reflector_calls=asked - fates.get("seed", 0),
             reflector_failed=sum(useless.values()),
             reflector_reasons=", ".join(named.values()),
             settings=settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,8 @@ def run(args: argparse.Namespace, settings: Sequence[str]) -> int:
     try:
         plan = planned(len(rows))
         if plan.samples and plan.samples != len(rows):  # some rows cannot be used, or are there twice
-            plan = planned(plan.samples)
+            with warnings.catch_warnings(action="ignore"):  # it has said so
+                plan = planned(plan.samples)
     except P2OError:
         out.unlink(missing_ok=True)  # the same command, with what was wrong put right, writes it again
         raise

@@ -149,7 +149,7 @@ def _reaches(found: Reaches | None) -> list[str]:
     if found is None:
         return ["distillation: not measured, no log-probs of a solved templated rollout"]
     of = f"{found.tokens} tokens of {found.rollouts} solved templated rollouts"
-    lines = [f"distillation: how much of {TRAINED}, at most (from {of}):"]
+    lines = [f"distillation: how much of {TRAINED} (from {of}):"]
     for name, way in found.ways.items():
         lines.append(f"  {name}: {percent(way.reach)}; {percent(way.untrained)} of the tokens get no gradient")
     return lines
