@@ -38,10 +38,9 @@ def test_the_python_runs_and_learns(
 def test_the_table_is_that_of_the_results() -> None:
     arms = json.loads((ROOT / "benchmarks" / "results" / "compare-quickstart.json").read_text())["arms"]
     by_name = {arm["name"]: arm for arm in arms}
-    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| ([\d.]+) % \[([\d.]+), ([\d.]+)\] \| (\d+) % \|$", README, re.M)
-    assert [name for name, *_ in rows] == [
-        "grpo", "grpo_x2", "grpo_equal", "p2o", "p2o_graduated", "p2o_steady", "random_pool",
-    ]  # fmt: skip
+    table = README.replace("*", "")  # bold figures
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| ([\d.]+) % \[([\d.]+), ([\d.]+)\] \| (\d+) % \|$", table, re.M)
+    assert [name for name, *_ in rows] == ["grpo_equal", "p2o", "p2o_steady"]
     for name, mean, low, high, easy in rows:
         success = by_name[name]["success"]
         assert [float(mean), float(low), float(high)] == pytest.approx(
