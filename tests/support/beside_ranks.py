@@ -1,4 +1,4 @@
-"""Run by torchrun in test_evolution_beside.py: ``p2o train`` with a slow second process; each rank writes what it ends with."""
+"""Run by torchrun in test_evolution_beside.py: ``p2o train`` with a slow second process; each rank writes its end."""
 
 from __future__ import annotations
 
