@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("shared_ray")
 
 def test_arms_are_trained_by_verl_and_paired_at_equal_cost(tmp_path: Path) -> None:
     words = ["--seeds", "1", "--arms", "grpo_equal,p2o_solved", "--group", "hard"]
-    assert compare(tmp_path, words, Size(epochs=2, hard=24, batch=16)) == 0
+    assert compare(tmp_path, words, Size(epochs=2, hard=8, batch=16)) == 0
     found = json.loads((tmp_path / "compare" / "compare.json").read_text())
     arms = {arm["name"]: arm for arm in found["arms"]}
     assert arms["grpo_equal"]["cost"] >= arms["p2o_solved"]["cost"] > 0
