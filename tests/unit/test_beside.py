@@ -25,7 +25,7 @@ from p2o.core.samples import Rollout, Sample
 from p2o.core.settings import LoopSettings
 from p2o.core.summary import EpochSummary
 from p2o.errors import ConfigError, P2OError, StateError
-from p2o.generation.prompt_step import run_prompt_step
+from p2o.generation.prompt_step import counted_tools, run_prompt_step
 from p2o.reflectors.control_tokens import ControlGuard
 from p2o.runs import second_process
 from p2o.runs.plan import make_plan
@@ -206,7 +206,8 @@ def test_its_cost_is_counted_when_it_is_taken_in(tmp_path: Path) -> None:
         for sample_id in loop.samples:
             loop.record(sample_id, [0.0] * K, [bool(loop.template(sample_id, s)) for s in range(K)])
         control, nobody = ControlGuard(None), lambda _: pytest.fail("nothing is drawn here")
-        return run_prompt_step(loop, nobody, nobody, cost, control=control, on_policy=on_policy, elsewhere=elsewhere)
+        tools = counted_tools(nobody, nobody, cost, control=control, on_policy=on_policy, elsewhere=elsewhere)
+        return run_prompt_step(loop, tools, cost, on_policy)
 
     prompt_step(on_policy=False)
     assert cost.total.rollouts == cost.total.seconds == 0

@@ -29,7 +29,7 @@ from p2o.core.samples import Rollout, Sample
 from p2o.data import to_dataset
 from p2o.errors import ConfigError
 from p2o.generation.models import resolve_model
-from p2o.generation.prompt_step import run_prompt_step
+from p2o.generation.prompt_step import counted_tools, run_prompt_step
 from p2o.reflectors.control_tokens import ControlGuard
 from p2o.verl.agent_loop import SAMPLE_ID, TEMPLATES
 from p2o.verl.texts import SharedTexts, text_of
@@ -103,7 +103,9 @@ def play(loop: Any, drawn: Sequence[str], tokenizer: Any) -> None:
     def reflect(jobs: Sequence[ReflectionJob]) -> list[Reply]:
         return [Reply(f"```\nHint {random.Random(job.prompt).randrange(100)}\n```") for job in jobs]
 
-    run_prompt_step(loop, roll_out, reflect, CostMeter(), control=ControlGuard(tokenizer), on_policy=False)
+    cost = CostMeter()
+    tools = counted_tools(roll_out, reflect, cost, control=ControlGuard(tokenizer), on_policy=False)
+    run_prompt_step(loop, tools, cost, on_policy=False)
 
 
 def solves(question: str, text: str, when: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from ..core.cost import CostMeter, PhaseCost
@@ -108,28 +107,15 @@ def policy_reflector(
     return lambda jobs: ask([[{"role": "user", "content": job.prompt}] if chat else job.prompt for job in jobs])
 
 
-def run_prompt_step(
-    loop: JointLoop,
-    roll_out: RolloutFn,
-    reflector: Reflector,
-    cost: CostMeter,
-    *,
-    control: ControlGuard,
-    on_policy: bool,
-    progress: Callable[[EvolveProgress], None] = lambda _: None,
-    check: Callable[[], None] = lambda: None,
-    elsewhere: Elsewhere | None = None,
-) -> EpochSummary:
+def run_prompt_step(loop: JointLoop, tools: PromptTools, cost: CostMeter, on_policy: bool) -> EpochSummary:
     """Closes an epoch of the loop, prepares the next one, and counts the cost of that.
 
     Args:
-        elsewhere: evolves beside the next epoch. The other arguments are those of `counted_tools`.
+        tools: see `counted_tools`, also for ``on_policy``.
+        cost: what the tools count in.
     """
     before = {phase: copy.copy(cost[phase]) for phase in ("evolve", "reflect")}
-    tools = counted_tools(
-        roll_out, reflector, cost, control=control, on_policy=on_policy, progress=progress, check=check
-    )
-    summary = loop.prompt_step(replace(tools, elsewhere=elsewhere))
+    summary = loop.prompt_step(tools)
     if summary.evolve_cost:
         add_replayed(cost, before, summary.evolve_cost, on_policy)
     return summary
@@ -144,6 +130,7 @@ def counted_tools(
     on_policy: bool,
     progress: Callable[[EvolveProgress], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
+    elsewhere: Elsewhere | None = None,
 ) -> PromptTools:
     """What a method evolves with. Its rollouts and replies are counted.
 
@@ -155,6 +142,7 @@ def counted_tools(
             teacher's tokens and are counted separately.
         progress: called with the state of an evolution as it proceeds.
         check: called before each batch of rollouts; raises to stop.
+        elsewhere: evolves beside the next epoch.
     """
     guarded = guard_control_tokens(reflector, control)
 
@@ -171,7 +159,7 @@ def counted_tools(
         add_reflection(spent, *reported_tokens(replies), on_policy)
         return replies
 
-    return PromptTools(counted_rollouts, counted_replies, progress)
+    return PromptTools(counted_rollouts, counted_replies, progress, elsewhere)
 
 
 def add_reflection(spent: PhaseCost, read: int, written: int, unmeasured: int, on_policy: bool) -> None:

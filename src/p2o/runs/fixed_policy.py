@@ -18,7 +18,14 @@ from ..errors import ConfigError
 from ..generation.carry_over import weigh_by_carry_over
 from ..generation.local import LocalPolicy, ModelSource, load_policy
 from ..generation.policies import Completion, EndpointPolicy, Policy, prompt_of
-from ..generation.prompt_step import as_rollout, draw_groups, policy_reflector, record_groups, run_prompt_step
+from ..generation.prompt_step import (
+    as_rollout,
+    counted_tools,
+    draw_groups,
+    policy_reflector,
+    record_groups,
+    run_prompt_step,
+)
 from ..generation.settings import GenerationSettings, context_length
 from ..generation.size import asks_short, reflecting_temperature
 from ..generation.tool_loop import ToolLoop, Trajectory
@@ -121,8 +128,7 @@ class FixedPolicy:
         record_groups(loop, groups)
         reflector = build_reflector(self.recipe.task)
         on_policy = isinstance(reflector, str)
-        return run_prompt_step(
-            loop,
+        tools = counted_tools(
             roll_out,
             self.own_reflector() if isinstance(reflector, str) else reflector,
             cost,
@@ -130,6 +136,7 @@ class FixedPolicy:
             on_policy=on_policy,
             progress=progress,
         )
+        return run_prompt_step(loop, tools, cost, on_policy)
 
     def own_reflector(self) -> Reflector:
         """The policy as reflector."""

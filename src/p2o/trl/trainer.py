@@ -32,7 +32,7 @@ from ..core.summary import EpochSummary
 from ..data import check_prompts
 from ..errors import ConfigError
 from ..generation.models import resolve_model
-from ..generation.prompt_step import run_prompt_step
+from ..generation.prompt_step import counted_tools, run_prompt_step
 from ..generation.settings import read_chat_template
 from ..generation.tools import guarded_factories
 from ..reflectors.building import with_deadline
@@ -180,8 +180,7 @@ class P2OTrainer(SavingTrainer):
         reflector = self.bound_reflector(lambda prompts: send(Reflect(prompts)))
         bar = self.watch.evolution(self.loop.next_epoch + 1)
         try:
-            return run_prompt_step(
-                self.loop,
+            tools = counted_tools(
                 lambda pairs: send(RollOut([(template, sample.id) for template, sample in pairs])),
                 reflector,
                 self.cost,
@@ -191,6 +190,7 @@ class P2OTrainer(SavingTrainer):
                 check=self._check_stop,
                 elsewhere=self.elsewhere(send, self._check_stop),
             )
+            return run_prompt_step(self.loop, tools, self.cost, on_policy)
         finally:
             bar.close()
 

@@ -28,7 +28,7 @@ from ..core.rollout_log import count_ratios
 from ..core.samples import RolloutFn
 from ..core.states import has_spread
 from ..data.fingerprint import fingerprint
-from ..generation.prompt_step import policy_reflector, run_prompt_step
+from ..generation.prompt_step import counted_tools, policy_reflector, run_prompt_step
 from ..generation.size import asks_short, reflecting_temperature
 from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
@@ -206,8 +206,7 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
         chosen = self.chosen_reflector
         bar = self.watch.evolution(self.loop.next_epoch + 1)
         try:
-            summary = run_prompt_step(
-                self.loop,
+            tools = counted_tools(
                 self._scored_rollouts(),
                 self._policy_reflector() if isinstance(chosen, str) else chosen,
                 self.cost,
@@ -215,6 +214,7 @@ class P2OTrainer(WatchedTrainer):  # type: ignore[misc]
                 on_policy=isinstance(chosen, str),
                 progress=bar.update,
             )
+            summary = run_prompt_step(self.loop, tools, self.cost, isinstance(chosen, str))
         finally:
             bar.close()
         self.epoch_figures = epoch_metrics(summary)
