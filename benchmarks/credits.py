@@ -4,7 +4,7 @@ r"""What learns an answer format that the bare prompt never shows? SmolLM2, one 
     python benchmarks/credits.py --formats boxed,tags,final,lines --ways solved,mask --seeds 3
     python benchmarks/credits.py --formats boxed,lines --ways grpo,dapo,scaf,luffy --seeds 3
     python benchmarks/credits.py --ways solved,mask --templates evolved --seeds 3
-    python benchmarks/credits.py --formats boxed --ways solved --templates offered --seeds 5
+    python benchmarks/credits.py --formats boxed --ways solved,nearest --templates offered --seeds 5
     python benchmarks/credits.py --formats lines --ways solved,half_rate,constant,cosine --seeds 3 --by-epoch
     python benchmarks/credits.py --ways solved,mask --seeds 3 --out benchmarks/results/credits-cosine.json \
         --lr_scheduler_type cosine --learning_rate 7e-4 --num_train_epochs 4 --scale_steps false
@@ -15,6 +15,7 @@ r"""What learns an answer format that the bare prompt never shows? SmolLM2, one 
 ``--templates given``: two worked examples are given, so that evolution's own luck does not hide the difference between
 ways of distillation. ``evolved``: an evolution writes them, out of general phrases and of what the feedback says about
 the format. ``offered``: the reflector writes the examples once in an evolution, and else a phrase that does not help.
+The way ``nearest`` is ``solved`` with ``template_worth: solution``, so it reads the solutions too.
 Methods without templates have ``none``; each training question has a solution for those that need one.
 
 Each cell is one run of ``p2o train``, 5 to 8 minutes on one core. All stop at the same cost. Cells that are in the
@@ -88,6 +89,7 @@ WAYS: dict[str, dict[str, Any]] = {
     **{name: {"distillation": name} for name in _DISTILLATIONS},
     "positive": {"distillation": "no_mask", "drop_failed_template_rollout": True},
     "solved_positive": {"distillation": "solved", "drop_failed_template_rollout": True},
+    "nearest": {"template_worth": "solution"},
     "half_rate": {"learning_rate": 5e-4, "num_train_epochs": 4},
     "constant": {"learning_rate": 5e-4, "scale_steps": False, "num_train_epochs": 4},
     "cosine": {"lr_scheduler_type": "cosine", "learning_rate": 7e-4, "scale_steps": False, "num_train_epochs": 4},

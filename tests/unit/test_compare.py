@@ -307,7 +307,8 @@ def test_a_run_tells_its_phases_its_draws_and_its_hint_reliance(tmp_path):
 def test_what_an_arm_is_given_follows_from_its_method_and_its_reflector(hint):
     def given(name, *words):
         recipe = load_recipe("quickstart", words)
-        return given_to(arms_of(recipe, [name])[0], recipe.training.method, recipe.task.reflector)
+        training = recipe.training
+        return given_to(arms_of(recipe, [name])[0], training.method, recipe.task.reflector, training.template_worth)
 
     assert [given(name) for name in ("grpo", "dapo", "zvp", "knapsack", "review")] == ["nothing"] * 5
     assert given(f"{hint}:Hint") == "not said"
@@ -315,6 +316,8 @@ def test_what_an_arm_is_given_follows_from_its_method_and_its_reflector(hint):
     assert given("p2o", "--reflector=policy") == "feedback"
     assert given("p2o", "--reflector=openai", "--reflector_model=big") == "feedback, a teacher"
     assert given("p2o", f"--reflector={hint}:write") == "feedback, a reflector of your own"
+    assert given("smollm2_own", "--arms={smollm2_own: {template_worth: solution}}") == "a bank of phrases, solutions"
+    assert given("grpo", "--template_worth=solution") == "nothing"
 
 
 def test_the_arms_are_described(capsys):

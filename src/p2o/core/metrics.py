@@ -113,6 +113,8 @@ def note_evolution(summary: EpochSummary, evolution: Evolution, pool: Sequence[P
         summary.notes.append("no template solved a hard sample: the hard samples stay bare in the next epoch")
     elif best.scored:
         summary.best_template, summary.best_dev_score = best.text, best.weight
+        if not summary.covered:
+            summary.notes.append("no template solved a hard sample; the one that makes solutions likeliest is kept")
 
 
 def epoch_metrics(summary: EpochSummary) -> dict[str, float]:

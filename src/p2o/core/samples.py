@@ -71,7 +71,7 @@ class Rollout:
     fits: bool = True
     """False: the prompt left no room in the context, so nothing was drawn."""
     scored_tokens: int = 0
-    """Tokens passed forward once more, for log-probs (``template_worth: transfer``)."""
+    """Tokens passed forward once more, for log-probs (``template_worth``)."""
 
 
 RolloutFn = Callable[[Sequence[tuple[str, Sample]]], list[Rollout]]

@@ -132,7 +132,9 @@ class LoopSettings:
     template_worth: TemplateWorth = "success"
     """What a template is worth in an evolution, in the cover and in the draws. ``success`` (paper): its rewards.
     ``transfer``: its rewards times what carries over to the bare prompt, measured by one scoring pass on the rollouts
-    that earned something (see `p2o.core.transfer`)."""
+    that earned something (see `p2o.core.transfer`). ``solution``: its rewards; where no template solves anything, how
+    likely the samples' solutions are under it decides, measured by one scoring pass on the failed rollouts (see
+    `p2o.core.nearness`; every training sample needs a solution)."""
 
     warm_start: bool = False
     """Start an evolution from the bare prompt and the templates of the last pool."""
@@ -183,7 +185,7 @@ class LoopSettings:
                 f"{place}tau is {self.tau}, so that even a group of {num_generations} successes would be hard; set it "
                 f"to {num_generations} ({group_key}) or less"
             )
-        if self.template_worth == "transfer" and self.pool == "proposals":
+        if self.template_worth != "success" and self.pool == "proposals":
             raise ConfigError(
                 f"{place}pool is proposals, which keeps all templates whatever they are worth; set "
                 f"{place}template_worth to success"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import ConfigError
 from .samples import Sample
@@ -29,7 +30,12 @@ def steps_of(sample: Sample) -> Sequence[str]:
 
 def solution_of(sample: Sample) -> str:
     """The text of the solution; "" without one."""
-    solution = sample.columns.get(SOLUTION)
+    return solution_in(sample.columns)
+
+
+def solution_in(row: Mapping[str, Any]) -> str:
+    """The text of the solution in a row of the data; "" without one."""
+    solution = row.get(SOLUTION)
     return solution.strip() if isinstance(solution, str) else ""
 
 
@@ -45,12 +51,16 @@ def beginning(sample: Sample, part: int, parts: int) -> str:
     return "\n".join(steps[: -(-part * len(steps) // parts)])
 
 
-def check_solutions(samples: Mapping[str, Sample], method: str) -> None:
-    """Raises ConfigError if a sample has no solution; the sentence names the rows."""
+def check_solutions(samples: Mapping[str, Sample], who: str) -> None:
+    """Raises ConfigError if a sample has no solution; the sentence names the rows.
+
+    Args:
+        who: needs them ("method luffy").
+    """
     missing = [s.place or f"sample {s.id!r}" for s in samples.values() if not solution_of(s)]
     if missing:
         named = ", ".join(missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
         raise ConfigError(
-            f"method {method} needs a solution of every training sample, and {len(missing)} of {len(samples)} have no "
+            f"{who} needs a solution of every training sample, and {len(missing)} of {len(samples)} have no "
             f"text in the column {SOLUTION!r} ({named}); name the column in solution_column, or drop these rows"
         )

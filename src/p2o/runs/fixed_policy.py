@@ -12,10 +12,10 @@ from ..core.cost import CostMeter
 from ..core.evolve import EvolveProgress, Reflector
 from ..core.loop import JointLoop
 from ..core.samples import Rollout, RolloutFn, Sample
+from ..core.solutions import solution_of
 from ..core.summary import EpochSummary
 from ..data import row_of
 from ..errors import ConfigError
-from ..generation.carry_over import weigh_by_carry_over
 from ..generation.local import LocalPolicy, ModelSource, load_policy
 from ..generation.policies import Completion, EndpointPolicy, Policy, prompt_of
 from ..generation.prompt_step import (
@@ -31,6 +31,7 @@ from ..generation.size import asks_short, reflecting_temperature
 from ..generation.tool_loop import ToolLoop, Trajectory
 from ..generation.toolbox import Toolbox
 from ..generation.tools import guarded_factories
+from ..generation.worth import Asked, weigher
 from ..reflectors.building import build_reflector
 from ..reflectors.control_tokens import ControlGuard
 from ..rewards import RewardSet
@@ -165,18 +166,18 @@ class FixedPolicy:
         if local is None or self.loop is not None:
             why = "the log-probs of a served policy" if local is None else "those of conversations with tools"
             raise ConfigError(
-                f"template_worth: transfer needs log-probs, and {why} cannot be had; set template_worth to success"
+                f"template_worth: {training.template_worth} needs log-probs, and {why} cannot be had; set "
+                "template_worth to success"
             )
+        weigh = weigher(local, training)
+        assert weigh is not None
 
         def roll_out(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
             drawn = self.scored(pairs, drawn_at)
-            return weigh_by_carry_over(
-                local,
-                [(template, sample.prompt) for template, sample in pairs],
+            return weigh(
+                [Asked(template, sample.prompt, solution_of(sample)) for template, sample in pairs],
                 [completion for completion, _ in drawn],
                 [as_rollout(completion, score) for completion, score in drawn],
-                training.temperature,
-                training.ratio_low,
             )
 
         return roll_out

@@ -34,9 +34,10 @@ class CreditTrainer(DrawingTrainer):
 
     def check_credit(self) -> None:
         """Raises ConfigError where the KL term, or the worth of templates, cannot be computed."""
-        if self.args.template_worth == "transfer" and (self.tools or self.weights_are_sharded):
+        if self.args.template_worth != "success" and (self.tools or self.weights_are_sharded):
             why = "conversations with tools" if self.tools else "rollouts with weights that are sharded over processes"
-            raise ConfigError(f"template_worth: transfer cannot score {why}; set template_worth to success")
+            worth = self.args.template_worth
+            raise ConfigError(f"template_worth: {worth} cannot score {why}; set template_worth to success")
         if self.loop.credit().kl is None:
             return
         if self.weights_are_sharded:

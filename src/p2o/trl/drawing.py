@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from peft import PeftModel
@@ -14,7 +14,6 @@ from trl import GRPOTrainer
 
 from ..core.evolve import Reflector
 from ..core.samples import Rollout
-from ..generation.carry_over import weigh_by_carry_over
 from ..generation.local import LocalPolicy
 from ..generation.policies import Completion, Policy
 from ..generation.prompt_step import policy_reflector
@@ -22,6 +21,7 @@ from ..generation.settings import GenerationSettings, Prompt, context_length
 from ..generation.size import asks_short, reflecting_temperature
 from ..generation.tool_loop import IdPolicy, ToolLoop
 from ..generation.toolbox import Toolbox
+from ..generation.worth import Weigh, weigher
 from .engine_policy import EnginePolicy
 from .reward_reading import RewardReading
 from .rollouts import (
@@ -30,7 +30,6 @@ from .rollouts import (
     Row,
     RowScore,
     SharedRollouts,
-    Weigh,
     as_trl_has_it,
     engine_sampling,
     starting_model,
@@ -146,8 +145,8 @@ class DrawingTrainer(GRPOTrainer):
         """What an evolution's rollouts are worth (``template_worth``)."""
         if self.args.template_worth == "success":
             return None
-        policy = LocalPolicy(self.policy_model, self._tokenizer, GenerationSettings.of(self.args, self.chat_template))
-        return partial(weigh_by_carry_over, policy, temperature=self.args.temperature, low=self.args.ratio_low)
+        settings = GenerationSettings.of(self.args, self.chat_template)
+        return weigher(LocalPolicy(self.policy_model, self._tokenizer, settings), self.args)
 
     def _score(self, rows: Sequence[Row], completions: Sequence[Completion]) -> list[RowScore]:
         """Scores this rank's rows with TRL's reward calls. What they log is kept out of the training's log."""

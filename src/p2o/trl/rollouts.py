@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..core.samples import Rollout
+from ..core.solutions import solution_in
 from ..core.templates import apply_to_prompt
 from ..errors import ConfigError
 from ..generation.efficient import efficient
@@ -18,11 +19,10 @@ from ..generation.policies import Completion, Policy
 from ..generation.prompt_step import Score, as_rollout
 from ..generation.settings import Prompt, sampling_options
 from ..generation.tool_loop import ToolLoop, Trajectory
+from ..generation.worth import Asked, Weigh
 from .ranks import gather_shared, share
 
 Row = Mapping[str, Any]
-Weigh = Callable[[Sequence[tuple[str, Prompt]], Sequence[Completion], Sequence[Rollout]], list[Rollout]]
-"""((template, bare prompt) pairs, completions, rollouts) → rollouts with other rewards."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class SharedRollouts:
         """One scored completion of each (template, row).
 
         Args:
-            weigh: changes this rank's rewards by what was drawn (``template_worth: transfer``).
+            weigh: changes this rank's rewards (``template_worth``).
         """
         mine = share(pairs, self.accelerator)
         own = [pairs[i] for i in mine]
@@ -83,7 +83,8 @@ class SharedRollouts:
         scores = self.score([row for _, row in own], completions)
         rollouts = [as_rollout(c, s) for c, s in zip(completions, scores, strict=True)]
         if weigh is not None:
-            rollouts = weigh([(t, row["prompt"]) for t, row in own], completions, rollouts)
+            asked = [Asked(t, row["prompt"], solution_in(row)) for t, row in own]
+            rollouts = weigh(asked, completions, rollouts)
         return gather_shared(mine, rollouts, len(pairs))
 
     def roll_out_turns(

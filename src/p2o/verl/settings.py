@@ -51,10 +51,10 @@ class VerlSettings(ReflectorSettings, LoopSettings):
             raise ConfigError(
                 "p2o.distillation=kl: verl gives log-probs of the drawn tokens alone; take p2o.distillation=solved"
             )
-        if self.template_worth == "transfer":
+        if self.template_worth != "success":
             raise ConfigError(
-                "p2o.template_worth=transfer: between epochs verl gives no log-probs of given texts; take "
-                "p2o.template_worth=success"
+                f"p2o.template_worth={self.template_worth}: between epochs verl gives no log-probs of given texts; "
+                "take p2o.template_worth=success"
             )
         if self.evolve_beside:
             raise ConfigError(

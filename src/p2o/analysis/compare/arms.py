@@ -205,18 +205,20 @@ REFLECTORS = {"phrases": "a bank of phrases", "openai": "feedback, a teacher"}
 """Reflector → what P²O is given with it. The policy reads feedback alone."""
 
 
-def given_to(arm: Arm, method: str, reflector: str) -> str:
+def given_to(arm: Arm, method: str, reflector: str, worth: str = "success") -> str:
     """What an arm is given beside the rewards, in a few words.
 
     Args:
-        method, reflector: the recipe's, for an arm that does not change them.
+        method, reflector, worth: the recipe's method, reflector and template_worth, for an arm that does not change
+            them.
     """
     method = "p2o" if arm.kind == "prompt_only" else str(arm.settings.get("method", method))
     given = load_method(method).given
     if not evolves_templates(method):
         return "not said" if ":" in method and given == Method.given else given
     reflector = str(arm.settings.get("reflector", reflector))
-    return REFLECTORS.get(reflector, f"{given}, a reflector of your own" if ":" in reflector else given)
+    said = REFLECTORS.get(reflector, f"{given}, a reflector of your own" if ":" in reflector else given)
+    return f"{said}, solutions" if arm.settings.get("template_worth", worth) == "solution" else said
 
 
 def is_equalled(arm: Arm) -> bool:

@@ -80,7 +80,9 @@ def compare(
         overrides=overrides,
         arms=chosen,
         settings_of=lambda arm: settings_of(arm, recipe),
-        given_to=lambda arm: given_to(arm, recipe.training.method, recipe.task.reflector),
+        given_to=lambda arm: given_to(
+            arm, recipe.training.method, recipe.task.reflector, recipe.training.template_worth
+        ),
         launcher=launcher,
         folder=folder,
         budget=budget,

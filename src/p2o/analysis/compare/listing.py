@@ -19,7 +19,7 @@ def list_arms(name: str | None, overrides: Sequence[str]) -> int:
     for column in ("arm", "given", "what it is"):
         shown.add_column(column, overflow="fold", no_wrap=column == "arm")
     for arm in arms_of(recipe, [*ARMS, *recipe.task.arms]):
-        given = given_to(arm, recipe.training.method, recipe.task.reflector)
+        given = given_to(arm, recipe.training.method, recipe.task.reflector, recipe.training.template_worth)
         shown.add_row(*map(escape, (arm.name, given, arm.what)))
     console.print(shown)
     console.print("file.py:Class is an arm too: a method of your own (docs/architecture.md)", markup=False)

@@ -52,7 +52,7 @@ class EvolveCost:
     completion_tokens: int = 0
     """Tokens of the rollouts, as the rollout function counted them."""
     scored_tokens: int = 0
-    """Tokens passed forward once more, for log-probs (``template_worth: transfer``)."""
+    """Tokens passed forward once more, for log-probs (``template_worth``)."""
     unmeasured_rollouts: int = 0
     """Rollouts whose tokens were not reported; the two counts above are of the others."""
     no_room: int = 0

@@ -84,7 +84,7 @@ class Method:
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         self.settings, self.samples, self.group_size, self.seed = settings, samples, group_size, seed
         if self.given == "solutions":
-            check_solutions(samples, settings.method)
+            check_solutions(samples, f"method {settings.method}")
 
     def order(self, ids: Sequence[str], epoch: int) -> Sequence[str]:
         """Hook 1: the samples of an epoch in the order in which they are drawn.

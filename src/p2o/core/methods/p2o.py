@@ -21,6 +21,7 @@ from ..hard import Tally
 from ..metrics import note_evolution
 from ..samples import Sample
 from ..settings import LoopSettings
+from ..solutions import check_solutions
 from ..states import Need
 from ..stored import slots_by_number, slots_by_text
 from ..templates import PoolTemplate, assign, pool_from_json, pool_to_json
@@ -38,6 +39,8 @@ class P2O(Method):
 
     def __init__(self, settings: LoopSettings, samples: Mapping[str, Sample], group_size: int, seed: int) -> None:
         super().__init__(settings, samples, group_size, seed)
+        if settings.template_worth == "solution":
+            check_solutions(samples, "template_worth: solution")
         self.templates: list[PoolTemplate] = []
         """The pool."""
         self.assignment: dict[str, list[str]] = {}
