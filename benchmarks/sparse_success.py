@@ -73,7 +73,7 @@ def evolution(writes: int, search: Search, seed: int) -> tuple[bool, int]:
 
 
 def measure(evolutions: dict[Search, int], seconds: float) -> None:
-    """Fills up all cells, in turns; stops early when the time is over."""
+    """Fills up all cells, in turns, and writes them after each turn; stops early when the time is over."""
     cells: dict[str, list[Any]] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     end = time.monotonic() + seconds
     for seed in range(max(evolutions.values())):
@@ -83,7 +83,7 @@ def measure(evolutions: dict[Search, int], seconds: float) -> None:
                 if seed == len(rows) < evolutions[search] and time.monotonic() < end:
                     kept, rollouts = evolution(writes, search, seed)
                     rows.append([int(kept), rollouts])
-    RESULT.write_text("{" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in cells.items()) + "}\n")
+        RESULT.write_text("{" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in cells.items()) + "}\n")
 
 
 def table() -> str:

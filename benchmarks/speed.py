@@ -193,59 +193,112 @@ def peak_of(o: argparse.Namespace, way: str) -> float:
     return float(done.stdout.splitlines()[-1])
 
 
-def evolution(o: argparse.Namespace) -> dict[str, Any]:
-    """W = 16, dev 40, 6 iterations: generation calls, and time against gepa's default, which evaluates each parent,
-    each child and each accepted candidate by itself; with our generation on both sides (``ratio``), and with
-    transformers' own on gepa's side (``over_transformers``)."""
+class Evolutions:
+    """Evolutions on the quickstart's hard samples, by our scorer or in gepa's default way, in which each parent, each
+    child and each accepted candidate is evaluated by itself."""
+
+    def __init__(self, dev: int) -> None:
+        from p2o.data import load_samples
+        from p2o.generation import local
+        from p2o.generation.settings import GenerationSettings
+        from p2o.reflectors import PhrasesReflector
+        from p2o.rewards import RewardSet, resolve_reward
+        from p2o.runs.fixed_policy import FixedPolicy
+        from p2o.runs.recipe import load_recipe
+
+        self.local, self.why_not = local, local.why_not
+        hard = [s for s in load_samples("builtin:sandbox/train") if s.columns["level"] == "hard"]
+        self.dev, self.train = hard[:dev], hard[dev:]
+        policy = local.load_policy(local.ModelSource("builtin:sandbox"), GenerationSettings(56, batch_size=256))
+        recipe = load_recipe("quickstart")
+        rewards = RewardSet([resolve_reward("last_number")])
+        self.roll_out = FixedPolicy(recipe, policy, rewards).roll_out(0.0)
+        self.reflector = PhrasesReflector(recipe.task.reflector_phrases)
+        self.last: dict[str, Any] = {}
+        """The result of the last evolution."""
+
+    def run(self, config: Any, batched: bool, ours: bool = True) -> Times:
+        """One evolution.
+
+        Args:
+            batched: by our scorer.
+            ours: with our generation; else with transformers' own.
+        """
+        from p2o.core.evolve import evolve, run
+        from p2o.core.evolve.scorer import Scorer
+
+        folder = Path(tempfile.mkdtemp())
+        run.Scorer = Scorer if batched else one_by_one(config.minibatch)  # type: ignore[misc]
+        self.local.why_not = self.why_not if ours else lambda *_: "it is transformers' turn"
+        call = lambda: evolve(self.train, self.dev, self.roll_out, self.reflector, config, folder)  # noqa: E731
+        times = timed(call)
+        run.Scorer, self.local.why_not = Scorer, self.why_not  # type: ignore[misc]
+        self.last = json.loads((folder / "evolution.json").read_text())
+        return times
+
+
+def one_by_one(minibatch: int) -> type:
+    """A scorer with a call for each template, and for each of its minibatches."""
     from itertools import groupby
 
-    from p2o.core.evolve import EvolveConfig, evolve, run
     from p2o.core.evolve.scorer import Pair, Scorer
-    from p2o.data import load_samples
-    from p2o.generation import local
-    from p2o.generation.settings import GenerationSettings
-    from p2o.reflectors import PhrasesReflector
-    from p2o.rewards import RewardSet, resolve_reward
-    from p2o.runs.fixed_policy import FixedPolicy
-    from p2o.runs.recipe import load_recipe
-
-    hard = [s for s in load_samples("builtin:sandbox/train") if s.columns["level"] == "hard"]
-    policy = local.load_policy(local.ModelSource("builtin:sandbox"), GenerationSettings(56, batch_size=256))
-    rewards = RewardSet([resolve_reward("last_number")])
-    recipe = load_recipe("quickstart")
-    batched = FixedPolicy(recipe, policy, rewards).roll_out(0.0)
-    bank = recipe.task.reflector_phrases
-    config = EvolveConfig(budget=100_000, parents=16, fill_proposals=True, max_iterations=6, seed=1)
-    calls: dict[str, int] = {}
-    why_not = local.why_not
 
     class OneByOne(Scorer):
-        """Each template in a call of its own; of minibatches each."""
-
         def _roll_out(self, pairs: list[Pair], phase: str) -> None:
-            size = config.minibatch if phase in ("parents", "children") else len(pairs)
+            size = minibatch if phase in ("parents", "children") else len(pairs)
             for _, group in groupby(pairs, key=lambda pair: pair[0]):
                 same = list(group)
                 for start in range(0, len(same), size):
                     super()._roll_out(same[start : start + size], phase)
 
-    def evolution(kind: type, ours: bool = True) -> Times:
-        folder = Path(tempfile.mkdtemp())
-        run.Scorer = kind  # type: ignore[misc, assignment]
-        local.why_not = why_not if ours else lambda *_: "it is transformers' turn"
-        times = timed(lambda: evolve(hard[40:], hard[:40], batched, PhrasesReflector(bank), config, folder))
-        run.Scorer, local.why_not = Scorer, why_not  # type: ignore[misc]
-        calls[kind.__name__] = json.loads((folder / "evolution.json").read_text())["cost"]["generation_calls"]
+    return OneByOne
+
+
+def evolution(o: argparse.Namespace) -> dict[str, Any]:
+    """W = 16, dev 40, 6 iterations: generation calls, and time against gepa's default, for as many rollouts; with our
+    generation on both sides (``ratio``), and with transformers' own on gepa's side (``over_transformers``)."""
+    from p2o.core.evolve import EvolveConfig
+
+    evolutions = Evolutions(dev=40)
+    config = EvolveConfig(budget=100_000, parents=16, fill_proposals=True, max_iterations=6, seed=1)
+    calls: dict[str, int] = {}
+
+    def side(name: str, **how: bool) -> Times:
+        times = evolutions.run(config, **how)
+        calls[name] = evolutions.last["cost"]["generation_calls"]
         return times
 
-    result = ratio(lambda: evolution(Scorer), lambda: evolution(OneByOne), o.pairs)
-    over = ratio(lambda: evolution(Scorer), lambda: evolution(OneByOne, ours=False), o.pairs)
-    return {
-        **result,
-        "over_transformers": over,
-        "calls_batched": calls["Scorer"],
-        "calls_per_candidate": calls["OneByOne"],
-    }
+    batched = lambda: side("batched", batched=True)  # noqa: E731
+    result = ratio(batched, lambda: side("per_candidate", batched=False), o.pairs)
+    over = ratio(batched, lambda: side("per_candidate", batched=False, ours=False), o.pairs)
+    return {**result, "over_transformers": over, **{f"calls_{name}": number for name, number in calls.items()}}
+
+
+def search(o: argparse.Namespace) -> dict[str, Any]:
+    """The evolution that `p2o init` proposes (``evolve_search: race``, ``evolve_patience: 2``) against gepa's default,
+    to the same end: a template that solves all of the dev part (48). Sums over five seeds, a budget of 900 rollouts;
+    like `evolution`, with our generation on both sides and with transformers' own on gepa's."""
+    from p2o.core.evolve import EvolveConfig
+
+    evolutions = Evolutions(dev=48)
+    best: dict[str, list[float]] = {"ours": [], "gepa": []}
+    rollouts: dict[str, int] = {}
+
+    def five(name: str, batched: bool, ours: bool = True) -> Times:
+        plain = {"budget": 900, "parents": 16, "fill_proposals": True}
+        racing = {"search": "race", "patience": 2} if batched else {}
+        best[name], rollouts[name], times = [], 0, []
+        for seed in range(5):
+            times.append(evolutions.run(EvolveConfig(**plain, **racing, seed=seed), batched, ours))  # type: ignore[arg-type]
+            best[name].append(max(sum(row) / len(row) for row in evolutions.last["scores_CV"]))
+            rollouts[name] += evolutions.last["cost"]["metric_calls"]
+        clock, cpu = zip(*times, strict=True)
+        return sum(clock), sum(cpu)
+
+    ours = lambda: five("ours", batched=True)  # noqa: E731
+    result = ratio(ours, lambda: five("gepa", batched=False), o.pairs)
+    over = ratio(ours, lambda: five("gepa", batched=False, ours=False), o.pairs)
+    return {**result, "over_transformers": over, "best": best, "rollouts": rollouts}
 
 
 def bookkeeping(o: argparse.Namespace) -> dict[str, Any]:
@@ -301,8 +354,8 @@ def memory(o: argparse.Namespace) -> dict[str, Any]:
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    "plain": plain, "dead": dead, "templated": templated, "evolution": evolution, "bookkeeping": bookkeeping,
-    "imports": imports, "memory": memory, "credits": credits,
+    "plain": plain, "dead": dead, "templated": templated, "evolution": evolution, "search": search,
+    "bookkeeping": bookkeeping, "imports": imports, "memory": memory, "credits": credits,
 }  # fmt: skip
 
 
