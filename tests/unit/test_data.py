@@ -334,6 +334,7 @@ def test_bad_sources_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     for source, split, message in [
         ("missing.jsonl", None, "there is no file missing.jsonl"),
+        ("deap.jsonl", None, r"there is no file deap.jsonl \(did you mean deep.jsonl"),
         ("./missing", None, "there is no data set ./missing"),
         ("empty.jsonl", None, "empty.jsonl holds no rows"),
         ("empty.json", None, "empty.json holds no rows"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from p2o.core.evolve import Evolution
 from p2o.core.methods.evolving import pool_of
 from p2o.core.methods.p2o import P2O
-from p2o.core.nearness import SHARE, nearest, nearness
+from p2o.core.nearness import SHARE, nearest_template, nearness
 from p2o.core.samples import Sample
 from p2o.core.settings import LoopSettings
 from p2o.errors import ConfigError
@@ -37,9 +37,9 @@ def test_without_a_solution_it_is_nothing() -> None:
 
 
 def test_the_nearest_is_not_a_template_that_is_no_nearer_than_the_bare_prompt() -> None:
-    assert nearest([[0.001, 0.001], [0.004, 0.002], [0.005, 0.0]], bare=0) == 1
-    assert nearest([[0.003, 0.003], [0.004, 0.002]], bare=0) is None
-    assert nearest([[0.004, 0.002], [0.003, 0.003]], bare=1) is None
+    assert nearest_template([[0.001, 0.001], [0.004, 0.002], [0.005, 0.0]], bare=0) == 1
+    assert nearest_template([[0.003, 0.003], [0.004, 0.002]], bare=0) is None
+    assert nearest_template([[0.004, 0.002], [0.003, 0.003]], bare=1) is None
 
 
 def evolution(solved: bool) -> Evolution:

@@ -27,7 +27,7 @@ def nearness(logps_T: Sequence[float]) -> float:
     return SHARE * math.exp(sum(logps_T) / len(logps_T)) if logps_T else 0.0
 
 
-def nearest(scores_CV: Sequence[Sequence[float]], bare: int) -> int | None:
+def nearest_template(scores_CV: Sequence[Sequence[float]], bare: int) -> int | None:
     """The template with the largest mean score of those that solve nothing; None if the bare prompt has it.
 
     Args:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..base.spelling import nearest
 from ..errors import DataError
 from .columns import DataRow
 from .files import from_csv, from_json, from_package, from_parquet, only_train
@@ -35,7 +36,11 @@ def read(source: str, split: str | None, keep: Sequence[str] | None) -> list[Dat
     if path.suffix in FILE_KINDS:
         only_train(source, split)
         if not path.is_file():
-            raise DataError(f"there is no file {source}; check the path (it is taken from the working directory)")
+            there = [str(file) for file in path.parent.glob("*") if file.suffix in FILE_KINDS]
+            raise DataError(
+                f"there is no file {source}{nearest(str(path), there)}; check the path (it is taken from the working "
+                "directory)"
+            )
         if path.suffix == ".csv":
             return from_csv(path)
         return from_parquet(path, keep) if path.suffix == ".parquet" else from_json(path)

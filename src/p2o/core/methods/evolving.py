@@ -9,7 +9,7 @@ from pathlib import Path
 from ...errors import ForeignEvolutionError
 from ..evolve import Evolution, EvolveConfig, evolve
 from ..hard import split_hard
-from ..nearness import nearest
+from ..nearness import nearest_template
 from ..samples import Sample
 from ..settings import LoopSettings
 from ..templates import PoolTemplate, make_pool
@@ -69,7 +69,7 @@ def pool_of(evolution: Evolution, settings: LoopSettings) -> list[PoolTemplate]:
     if settings.template_worth == "transfer":
         solved_CV = solved_near_best(evolution.scores_CV, solved_CV)
     if settings.template_worth == "solution" and not any(map(any, solved_CV)):
-        near = nearest(evolution.scores_CV, evolution.templates.index(""))
+        near = nearest_template(evolution.scores_CV, evolution.templates.index(""))
         return [] if near is None else [PoolTemplate(evolution.templates[near], 0.0, frozenset())]
     return make_pool(evolution.templates, evolution.scores_CV, solved_CV, evolution.dev_ids)
 
