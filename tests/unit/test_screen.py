@@ -75,6 +75,7 @@ def test_reflector_failures_are_replies_without_a_usable_template():
 
 class Training:
     hard_min_count, dev_size, evolve_budget, evolve_max_iterations, skip_dead_rows = 10, 20, "100", None, True
+    template_worth = "success"
 
 
 def test_projection_by_hand():
@@ -86,6 +87,12 @@ def test_projection_by_hand():
     templated = 4 * (50 + 40 + 50 + 3 * 40)
     assert p.p2o_cost == p.grpo_cost + 2 * 50 * (templated - 4 * 20) + 2 * 100 * 50
     assert (p.grpo_rollouts, p.p2o_rollouts) == (1200, 1400)
+    scored = {"solution": 50, "transfer": 50 + 40}
+    for worth, more in scored.items():
+        weighed = project(
+            type("Weighed", (Training,), {"template_worth": worth}), run, hard=0.5, live=0.25, tokens=tokens
+        )
+        assert weighed.p2o_cost == p.p2o_cost + 2 * 100 * more
     few = project(Training, run, hard=0.05, live=0.25, tokens=tokens)
     assert few.p2o_cost == few.grpo_cost
 

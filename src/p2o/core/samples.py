@@ -72,6 +72,8 @@ class Rollout:
     """False: the prompt left no room in the context, so nothing was drawn."""
     scored_tokens: int = 0
     """Tokens passed forward once more, for log-probs (``template_worth``)."""
+    near: float | None = None
+    """How near the policy was to the sample's solution (`p2o.core.nearness`); None: not measured."""
 
 
 RolloutFn = Callable[[Sequence[tuple[str, Sample]]], list[Rollout]]

@@ -132,8 +132,8 @@ class LoopSettings:
     template_worth: TemplateWorth = "success"
     """What a template is worth in an evolution, in the cover and in the draws. ``success`` (paper): its rewards.
     ``transfer``: its rewards times what carries over to the bare prompt, measured by one scoring pass on the rollouts
-    that earned something (see `p2o.core.transfer`). ``solution``: its rewards; where no template solves anything, how
-    likely the samples' solutions are under it decides, measured by one scoring pass on the failed rollouts (see
+    that earned something (see `p2o.core.transfer`). ``solution``: its rewards; as long as no template has solved
+    anything, how likely the samples' solutions are under it, measured by one scoring pass on the failed rollouts (see
     `p2o.core.nearness`; every training sample needs a solution)."""
 
     warm_start: bool = False

@@ -23,7 +23,7 @@ from typing import Literal
 
 TemplateWorth = Literal["success", "transfer", "solution"]
 """``success`` (paper): a template is worth its rewards. ``transfer``: each reward is multiplied by `carry_over`.
-``solution``: failed rollouts earn a little, by how likely the solution is (`p2o.core.nearness`)."""
+``solution``: its rewards; without any success, how likely the solutions are under it (`p2o.core.nearness`)."""
 
 NEAR = 0.5
 """A template solves a dev sample if its worth there is at least this share of the best template's."""

@@ -22,6 +22,9 @@ from .settings import (
     stop_tokens,
 )
 
+MOST_LOGITS = 2**27
+"""Logits of a scoring pass, tokens × vocabulary (half a gigabyte in float32); long rows are scored fewer at a time."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -117,9 +120,12 @@ class LocalPolicy:
         import torch
 
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]) + len(completions[i]))
+        longest = max((len(ids[i]) + len(completions[i]) for i in order), default=1)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        size = max(1, min(self.settings.batch_size, MOST_LOGITS // (vocabulary * longest)))
         found: dict[int, list[float]] = {}
-        for start in range(0, len(order), self.settings.batch_size):
-            chunk = order[start : start + self.settings.batch_size]
+        for start in range(0, len(order), size):
+            chunk = order[start : start + size]
             rows = {"input_ids": [[*ids[i], *completions[i]] for i in chunk]}
             batch = self.tokenizer.pad(rows, padding_side="right", return_tensors="pt").to(self.model.device)
             with torch.no_grad(), self.autocast():

@@ -14,7 +14,7 @@ from ..core.templates import apply_to_prompt
 from ..core.transfer import carry_over
 from .local import LocalPolicy
 from .policies import Completion
-from .settings import Prompt, prompt_ids
+from .settings import QUIET, Prompt, prompt_ids
 
 
 class Asked(NamedTuple):
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
 
 
 Weigh = Callable[[Sequence[Asked], Sequence[Completion], Sequence[Rollout]], list[Rollout]]
-"""(what was asked, completions, rollouts) → the rollouts with the rewards that count in an evolution."""
+"""(what was asked, completions, rollouts) → the rollouts with what counts in an evolution."""
 
 
 def weigher(policy: LocalPolicy, training: Any) -> Weigh | None:
@@ -41,7 +41,7 @@ def weigher(policy: LocalPolicy, training: Any) -> Weigh | None:
         return partial(weigh_by_carry_over, policy, temperature=training.temperature, low=training.ratio_low)
     if training.template_worth == "solution":
         longest = training.max_completion_length
-        return partial(add_nearness, policy, temperature=training.temperature, longest=longest)
+        return partial(measure_nearness, policy, temperature=training.temperature, longest=longest)
     return None
 
 
@@ -76,7 +76,7 @@ def weigh_by_carry_over(
     return weighed
 
 
-def add_nearness(
+def measure_nearness(
     policy: LocalPolicy,
     asked: Sequence[Asked],
     completions: Sequence[Completion],
@@ -84,7 +84,7 @@ def add_nearness(
     temperature: float,
     longest: int,
 ) -> list[Rollout]:
-    """The rollouts, failed ones of samples with a solution with `nearness` added to their reward.
+    """The rollouts, failed ones of samples with a solution with their `nearness`.
 
     Args:
         temperature: of training, for the log-probs.
@@ -96,9 +96,9 @@ def add_nearness(
         return weighed
     prompts = [apply_to_prompt(asked[n].template, asked[n].prompt) for n in places]
     ids = prompt_ids(policy.tokenizer, prompts, policy.settings)
-    texts = policy.tokenizer([asked[n].solution for n in places], add_special_tokens=False)["input_ids"]
+    texts = policy.tokenizer([asked[n].solution for n in places], add_special_tokens=False, **QUIET)["input_ids"]
     solutions = [text[:longest] for text in texts]
     for k, (n, logps) in enumerate(zip(places, policy.logps_after(ids, solutions, temperature), strict=True)):
         scored = len(ids[k]) + len(solutions[k])
-        weighed[n] = replace(rollouts[n], reward=rollouts[n].reward + nearness(logps), scored_tokens=scored)
+        weighed[n] = replace(rollouts[n], near=nearness(logps), scored_tokens=scored)
     return weighed

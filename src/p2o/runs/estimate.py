@@ -134,10 +134,11 @@ def project(training: P2OConfig, run: RunCounts, hard: float, live: float, token
     # A templated group is generated under T(x, z), scored under both prompts, and trained on x.
     on_x = tokens.prompt + completion
     templated_group = K * (templated + on_x + templated + TRAINED_TOKEN_COST * on_x)
+    scored = {"success": 0.0, "transfer": templated + on_x, "solution": templated}[training.template_worth]  # at most
     grpo = rollouts / K * group
     return replace(
         counts,
         grpo_cost=grpo,
         # Hard groups are almost all dead on the bare prompt: generated, but not trained.
-        p2o_cost=grpo + evolutions * (hard_groups * (templated_group - K * bare) + evolution * templated),
+        p2o_cost=grpo + evolutions * (hard_groups * (templated_group - K * bare) + evolution * (templated + scored)),
     )

@@ -74,7 +74,8 @@ class RecipeConfig(ReflectorSettings):
     """Column with the right answer."""
 
     solution_column: str | None = None
-    """Column of the training data with a right solution as text, for methods that need one; else ``solution``."""
+    """Column of the training data with a right solution as text, for methods that need one and for ``template_worth:
+    solution``; else ``solution``."""
 
     id_column: str | None = None
     """Column with a stable id; else ``id`` if there is one, else a hash of messages and answer."""

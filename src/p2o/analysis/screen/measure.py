@@ -128,7 +128,7 @@ def measure_screen(fixed: FixedPolicy, samples: Sequence[Sample], size: int, bud
         rng.shuffle(hard)
         held = hard[: min(MAX_HELD_OUT, math.ceil(HELD_OUT * len(hard)))]
         evolution, pool = evolve_on(fixed, hard[len(held) :], bare, budget)
-        result.pool = [t for t in pool_to_json(pool) if t["text"]]
+        result.pool = [t for t in pool_to_json(pool) if t["text"] and (t["solves"] or not t["scored"])]
         of_run = evolution_rollouts(training, dev_part_size(round(result.hard.share * len(samples)), training.dev_size))
         result.evolution = {**_figures(evolution), "of_run": of_run}
         result.reflector_failures = failure_rate(evolution)

@@ -37,6 +37,8 @@ class EvolveConfig:
     least_success: float | None = None
     """A solved rollout of a smaller reward does not count as a success. Where rewards are weighted by what carries over
     to the bare prompt (`p2o.core.transfer`), a template that does not would hide one that does."""
+    nearness: bool = False
+    """Whether templates are compared by `p2o.core.nearness` as long as none has solved anything."""
     patience: int | None = None
     """Stop when in this many iterations in a row neither the best mean dev reward has grown nor the number of dev
     samples that the pool solves; they are counted from the first success."""

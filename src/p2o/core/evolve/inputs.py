@@ -10,6 +10,7 @@ from ...base.files import SCHEMA, read_json, write_json
 from ...base.journal import digest
 from ...errors import ConfigError, DataError, ForeignEvolutionError, StateError
 from ..samples import Sample
+from ..solutions import solution_of
 from .config import EvolveConfig
 from .leak import LeakGuard
 from .result import Evolution
@@ -30,7 +31,8 @@ def check_parts(train: Sequence[Sample], dev: Sequence[Sample]) -> None:
 def fingerprint_of(train: Sequence[Sample], dev: Sequence[Sample], config: EvolveConfig, seeds: Sequence[str]) -> str:
     """A hash of all that the result of an evolution follows from, but for its policy and reflector."""
     parts = [[(s.id, [dict(m) for m in s.messages], s.answer) for s in part] for part in (train, dev)]
-    return digest(SCHEMA, parts, asdict(config), list(seeds))
+    solutions = [solution_of(s) for s in (*train, *dev)] if config.nearness else []
+    return digest(SCHEMA, parts, solutions, asdict(config), list(seeds))
 
 
 def claim_folder(run_dir: Path, fingerprint: str) -> Evolution | None:

@@ -43,4 +43,5 @@ def outcome_of(pipeline: Pipeline, stopped: str) -> Evolution:
         best_scores=pipeline.best_scores,
         stopped=stopped,
         warnings=warnings,
+        near_C=[pipeline.gate.near(c.template, pipeline.dev) for c in pool] if pipeline.config.nearness else [],
     )

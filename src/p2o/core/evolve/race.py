@@ -29,7 +29,8 @@ class RaceGate(Gate):
     succeed now and then.
 
     Where nothing was ever solved, or all that can be solved is, the reward decides: the best challenger is accepted
-    when its mean dev reward is larger than the best one's.
+    when its mean dev reward is larger than the best one's. Where rewards are equal, nearness to the solutions decides,
+    if it is measured.
     """
 
     def __init__(self, dev: Sequence[Sample], scorer: Scorer, front: Front, config: EvolveConfig) -> None:
@@ -127,7 +128,7 @@ class RaceGate(Gate):
         """Accepts and lets go what the draws so far decide. Returns whether a candidate was accepted."""
         for arm in self.undecided.values():
             self._tell(arm)
-        accepted = self._cover() or self._challenge()
+        accepted = self._cover() or self._challenge() or self._approach()
         self._let_go()
         return accepted
 
@@ -172,6 +173,26 @@ class RaceGate(Gate):
             take(self.front, self.scorer, self.dev, [arm])
         self._decide(arm, "accepted" if better else "rejected", f"{'' if better else 'not '}better than the best")
         return better
+
+    def _approach(self) -> bool:
+        """As long as no template has solved anything: scores the candidate that is nearest to the solutions on the
+        whole dev part, if all of the pool is farther from them, and accepts it if that holds there too."""
+        if not self.goes_by_nearness() or not self.undecided:
+            return False
+
+        def lead(arm: Candidate, samples: Sequence[Sample]) -> float:
+            return self.near(arm.template, samples) - max(self.near(c.template, samples) for c in self.front.pool)
+
+        seen = {arm.id: [s for s in self.dev if s.id in arm.minibatch] for arm in self.undecided.values()}
+        arm = max(self.undecided.values(), key=lambda a: lead(a, seen[a.id]))
+        if lead(arm, seen[arm.id]) <= 0 or not self._pays_for([arm]):
+            return False
+        self.scorer.score([(arm.template, s) for s in self.dev], "dev")
+        nearer = lead(arm, self.dev) > 0
+        if nearer:
+            take(self.front, self.scorer, self.dev, [arm])
+        self._decide(arm, "accepted" if nearer else "rejected", f"{'' if nearer else 'not '}nearer to the solutions")
+        return nearer
 
     def _let_go(self) -> None:
         """Rejects those that are surely worse than the best: in the chance of a success in a group; where there never

@@ -123,6 +123,8 @@ class Evolution:
     """Why it ended: "budget", "iterations", "reflector", "idle", "patience" or "solved" (no template can be better)."""
     warnings: list[str] = field(default_factory=list)
     """What went wrong, for the user to read."""
+    near_C: list[float] = field(default_factory=list)
+    """Mean nearness of each template of the pool on the dev part (`p2o.core.nearness`); empty: not measured."""
 
     @property
     def fates(self) -> dict[str, int]:
@@ -144,7 +146,7 @@ class Evolution:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Evolution:
         """The inverse of `to_dict`."""
-        own = {f.name: data[f.name] for f in fields(cls)}
+        own = {f.name: data[f.name] for f in fields(cls) if f.name in data}
         own["candidates"] = [Candidate(**c) for c in data["candidates"]]
         own["cost"] = EvolveCost(**data["cost"])
         return cls(**own)

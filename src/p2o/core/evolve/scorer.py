@@ -48,6 +48,8 @@ class Scorer:
         self.keep_chars = keep_chars
         self.known: dict[tuple[str, str], list[Rollout]] = {}
         self.not_finite = 0
+        self.helped = False
+        """Whether a template, not the bare prompt, has solved anything."""
 
     def missing(self, pairs: Iterable[Pair]) -> list[Pair]:
         """The distinct pairs that would be rolled out, and charged, if these were scored now."""
@@ -88,6 +90,7 @@ class Scorer:
         assert self.cost.metric_calls + len(pairs) <= self.budget, "the plan did not keep the budget"
         for (template, sample), result in zip(pairs, self._roll(pairs, phase), strict=True):
             self.known.setdefault((template, sample.id), []).append(result)
+            self.helped |= bool(template.strip()) and result.solved
             self.cost.prompt_tokens += result.prompt_tokens or 0
             self.cost.completion_tokens += result.completion_tokens or 0
             self.cost.scored_tokens += result.scored_tokens

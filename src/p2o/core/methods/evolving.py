@@ -68,9 +68,12 @@ def pool_of(evolution: Evolution, settings: LoopSettings) -> list[PoolTemplate]:
     solved_CV = evolution.solved_CV
     if settings.template_worth == "transfer":
         solved_CV = solved_near_best(evolution.scores_CV, solved_CV)
-    if settings.template_worth == "solution" and not any(map(any, solved_CV)):
-        near = nearest_template(evolution.scores_CV, evolution.templates.index(""))
-        return [] if near is None else [PoolTemplate(evolution.templates[near], 0.0, frozenset())]
+    helped = any(text and any(row) for text, row in zip(evolution.templates, solved_CV, strict=True))
+    if evolution.near_C and not helped:
+        near = nearest_template(evolution.near_C, evolution.templates.index(""))
+        if near is not None:
+            rewards = evolution.scores_CV[near]
+            return [PoolTemplate(evolution.templates[near], sum(rewards) / len(rewards), frozenset())]
     return make_pool(evolution.templates, evolution.scores_CV, solved_CV, evolution.dev_ids)
 
 
@@ -87,6 +90,7 @@ def evolve_config(settings: LoopSettings, group_size: int, seed: int) -> EvolveC
         search=settings.evolve_search,
         group=group_size,
         least_success=NEAR * settings.success_threshold if settings.template_worth == "transfer" else None,
+        nearness=settings.template_worth == "solution",
         draws=group_size if settings.evolve_temperature else 1,
         patience=settings.evolve_patience,
         fill_proposals=settings.fill_proposals,
