@@ -39,14 +39,14 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, parts[11:15])) / TICKS
 
 
-def evaluations(folder: Path) -> list[float]:
-    """The hard held-out success at each evaluation so far."""
+def evaluations(folder: Path, key: str = KEY) -> list[float]:
+    """The hard held-out success at each evaluation so far (``key`` of the metrics)."""
     file = folder / "p2o" / "metrics.jsonl"
     lines = file.read_text().split("\n")[:-1] if file.exists() else []
-    return [row[KEY] for row in map(json.loads, lines) if KEY in row]
+    return [row[key] for row in map(json.loads, lines) if key in row]
 
 
-def watched(words: list[str], folder: Path) -> dict[str, Any]:
+def watched(words: list[str], folder: Path, key: str = KEY) -> dict[str, Any]:
     """Runs ``p2o train`` and looks at its folder. Each mark is (CPU seconds, seconds by the clock) from the start."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "p2o", "train", *words, "--output_dir", str(folder)]
@@ -56,13 +56,13 @@ def watched(words: list[str], folder: Path) -> dict[str, Any]:
         now = [round(cpu_seconds(process.pid), 2), round(time.perf_counter() - began, 2)]
         if (folder / "config.yaml").exists():
             marks.setdefault("start_up", now)
-        if any(value >= GOAL for value in evaluations(folder)):
+        if any(value >= GOAL for value in evaluations(folder, key)):
             marks.setdefault("reached", now)
         marks["whole"] = now
         time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return {**marks, "evaluations": evaluations(folder)}
+    return {**marks, "evaluations": evaluations(folder, key)}
 
 
 def trls_own(seconds: float, seed: int, folder: Path) -> None:
