@@ -31,18 +31,16 @@ Weigh = Callable[[Sequence[Asked], Sequence[Completion], Sequence[Rollout]], lis
 """(what was asked, completions, rollouts) → the rollouts with what counts in an evolution."""
 
 
-def weigher(policy: LocalPolicy, training: Any) -> Weigh | None:
-    """What ``template_worth`` asks for; None where a rollout is worth its reward.
+def weigher(policy: LocalPolicy, training: Any) -> Weigh:
+    """What ``template_worth`` asks for where it is not ``success``, which needs no scoring.
 
     Args:
         training: the run's `P2OConfig`.
     """
     if training.template_worth == "transfer":
         return partial(weigh_by_carry_over, policy, temperature=training.temperature, low=training.ratio_low)
-    if training.template_worth == "solution":
-        longest = training.max_completion_length
-        return partial(measure_nearness, policy, temperature=training.temperature, longest=longest)
-    return None
+    longest = training.max_completion_length
+    return partial(measure_nearness, policy, temperature=training.temperature, longest=longest)
 
 
 def weigh_by_carry_over(

@@ -170,7 +170,6 @@ class FixedPolicy:
                 "template_worth to success"
             )
         weigh = weigher(local, training)
-        assert weigh is not None
 
         def roll_out(pairs: Sequence[tuple[str, Sample]]) -> list[Rollout]:
             drawn = self.scored(pairs, drawn_at)

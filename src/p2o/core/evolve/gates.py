@@ -34,6 +34,10 @@ class Gate:
         """Sets the children's fates, and adds the accepted ones to the front."""
         raise NotImplementedError
 
+    def parent_of(self, child: Candidate) -> str:
+        """The template that a child was made from."""
+        return next(c.template for c in self.front.pool if c.id == child.parent)
+
     def near(self, template: str, samples: Sequence[Sample]) -> float:
         """Mean nearness of a template on samples of which rollouts are known; a solved one is as near as can be."""
         rollouts = self.scorer.known_rollouts(template, samples)
@@ -75,7 +79,7 @@ class MinibatchGate(Gate):
     def _is_nearer(self, child: Candidate, samples: Sequence[Sample]) -> bool:
         if not self.goes_by_nearness():
             return False
-        parent = next(c.template for c in self.front.pool if c.id == child.parent)
+        parent = self.parent_of(child)
         failed = sum(r.reward for r in self.scorer.known_rollouts(parent, samples) if not r.solved)
         return sum(child.scores) >= failed and self.near(child.template, samples) > self.near(parent, samples)
 

@@ -134,7 +134,7 @@ class RaceGate(Gate):
 
     def _tell(self, arm: Candidate) -> None:
         """Writes into a candidate what it was compared on."""
-        parent = next(c.template for c in self.front.pool if c.id == arm.parent)
+        parent = self.parent_of(arm)
         samples = [s for s in self.dev if self.scorer.drawn(arm.template, s)]
         rollouts = self._rollouts(arm, samples)
         arm.minibatch = [s.id for s in samples]
